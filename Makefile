@@ -1,0 +1,75 @@
+# agent_policy - building, installing and testing. `make` alone lists the targets.
+
+PG_CONFIG ?= pg_config
+DESTDIR ?=
+V ?=
+B ?=
+
+SHELL := /bin/bash
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup build install installcheck test test-unit test-pg test-cluster lint \
+        schema check-schema demo psql psql-agent clean-demo bench clean
+
+help: ## list the targets
+	@echo 'Targets:'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
+	  | awk -F'\t' '{ printf "  %-14s %s\n", $$1, $$2 }'
+	@echo
+	@echo 'Variables:'
+	@echo '  PG_CONFIG=PATH   the PostgreSQL to build for (default: pg_config in PATH)'
+	@echo '  DESTDIR=DIR      install below DIR'
+	@echo '  V="17 18"        versions for test-pg, test-cluster (default: 15 16 17 18)'
+	@echo '  B=NAME           which benchmark'
+
+setup: ## install PostgreSQL 15 to 18, cargo-pgrx and tools for development
+	@scripts/setup.sh all
+
+build: ## release build for PG_CONFIG
+	@scripts/build.sh --pg-config '$(PG_CONFIG)' --release
+
+install: ## release build for PG_CONFIG, copied into that PostgreSQL
+	@scripts/install.sh --pg-config '$(PG_CONFIG)' --release --destdir '$(DESTDIR)'
+
+installcheck: ## cluster tests with the extension that is installed for PG_CONFIG
+	@scripts/test.sh cluster --no-install --pg-config '$(PG_CONFIG)'
+
+test: ## everything: lint, unit, pg and cluster tests; ends with "N passed, N failed"
+	@scripts/test.sh all
+
+test-unit: ## tests that need no PostgreSQL
+	@scripts/test.sh unit
+
+test-pg: ## tests inside a server, for every version or V=
+	@scripts/test.sh pg $(V)
+
+test-cluster: ## tests against real clusters, for every version or V=
+	@scripts/test.sh cluster $(V)
+
+lint: ## rustfmt, clippy for every version, cargo deny, committed schema
+	@scripts/test.sh lint $(V)
+
+schema: ## write sql/agent_policy--<version>.sql from the sources (needs cargo-pgrx)
+	@scripts/schema.sh $(V)
+
+check-schema: ## compare the committed SQL with the sources (needs cargo-pgrx)
+	@scripts/schema.sh --check $(V)
+
+demo: ## start a demonstration cluster
+	@scripts/demo.sh
+
+psql: ## psql as administrator of the demonstration
+	@scripts/demo.sh psql
+
+psql-agent: ## psql as the agent of the demonstration
+	@scripts/demo.sh psql-agent
+
+clean-demo: ## stop and remove the demonstration cluster
+	@scripts/demo.sh clean
+
+bench: ## run the benchmarks, or the one named by B=
+	@scripts/bench.sh $(B)
+
+clean: ## remove the build output
+	@cargo clean

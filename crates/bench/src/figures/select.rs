@@ -1,0 +1,76 @@
+//! pgbench -S: the price of one short statement.
+
+use super::Pair;
+use crate::cluster::Client;
+use crate::{Bound, Effort, Figure, Result, median, pairs, ratios};
+
+pub fn prepare(pair: &Pair) -> Result<()> {
+    for cluster in [pair.plain, pair.guarded] {
+        let dba = cluster.client("postgres");
+        dba.pgbench_init(10)?;
+        dba.sql("VACUUM ANALYZE")?;
+    }
+    Ok(())
+}
+
+fn compare(
+    name: &str,
+    ours: Client,
+    against: Client,
+    bound: &dyn Fn(&str) -> f64,
+    effort: &Effort,
+) -> Result<Vec<Figure>> {
+    ["prepared", "simple"]
+        .into_iter()
+        .map(|protocol| {
+            ours.pgbench(protocol, std::time::Duration::from_secs(1))?;
+            against.pgbench(protocol, std::time::Duration::from_secs(1))?;
+            let runs = pairs(
+                effort.pairs,
+                || ours.pgbench(protocol, effort.run),
+                || against.pgbench(protocol, effort.run),
+            )?;
+            let (ratio, spread) = ratios(runs.iter().map(|(a, b)| (a.per_second, b.per_second)));
+            let middle =
+                |of: &dyn Fn(&(crate::cluster::Throughput, crate::cluster::Throughput)) -> f64| {
+                    median(&mut runs.iter().map(of).collect::<Vec<_>>())
+                };
+            Ok(Figure {
+                name: format!("{name}, {protocol}"),
+                ours: format!("{:.0} tps", middle(&|r| r.0.per_second)),
+                against: format!("{:.0} tps", middle(&|r| r.1.per_second)),
+                ratio,
+                spread,
+                bound: Bound::AtLeast(bound(protocol)),
+                remark: format!(
+                    "backend CPU {:.1} against {:.1} us a statement",
+                    middle(&|r| r.0.cpu),
+                    middle(&|r| r.1.cpu),
+                ),
+            })
+        })
+        .collect()
+}
+
+/// A role that no policy confines.
+pub fn bystander(pair: &Pair, effort: &Effort) -> Result<Vec<Figure>> {
+    compare(
+        "bystander",
+        pair.guarded.client("app"),
+        pair.plain.client("app"),
+        &|_| 0.99,
+        effort,
+    )
+}
+
+/// A confined role.
+pub fn confined(pair: &Pair, effort: &Effort) -> Result<Vec<Figure>> {
+    let bound = |protocol: &str| if protocol == "prepared" { 0.90 } else { 0.85 };
+    compare(
+        "confined",
+        pair.guarded.client("agent"),
+        pair.plain.client("agent"),
+        &bound,
+        effort,
+    )
+}

@@ -1,0 +1,13 @@
+//! The decisions of agent_policy, without PostgreSQL.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod builtins;
+pub mod mask;
+pub mod model;
+pub mod record;
+pub mod redact;
+pub mod rule;

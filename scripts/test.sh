@@ -1,0 +1,226 @@
+#!/usr/bin/env bash
+# Runs the test suites and sums up their counts.
+#
+#   scripts/test.sh all                  everything below, for every version
+#   scripts/test.sh lint                 format, clippy, cargo deny, committed schema
+#   scripts/test.sh unit                 tests that need no PostgreSQL
+#   scripts/test.sh pg [15|16|17|18 …]   #[pg_test]s inside a server
+#   scripts/test.sh cluster [15|… ] [--no-install] [--pg-config PATH]
+#                                        tests against real clusters
+#
+# Every suite runs, also after a failure of another one. The last line is
+# `N passed, N failed`. A step of lint counts only when it fails, as 1 failed; so
+# does a suite that does not compile, ends early or contains no test at all.
+set -uo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT" || exit 1
+
+export CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never NO_COLOR=1 TERM=dumb
+SUITE_TIMEOUT="${SUITE_TIMEOUT:-1800}"   # seconds
+LOGS="$(mktemp -d)"
+trap 'rm -rf "$LOGS"' EXIT
+
+PASSED=0 FAILED=0
+TABLE=()
+
+strip_ansi() { sed -u -E 's/\x1b\[[0-9;]*[A-Za-z]//g'; }
+
+# Reads a log, prints "passed failed ignored reports".
+count() {
+    awk '
+        # cargo test:    test result: ok. 3 passed; 0 failed; 1 ignored; ...
+        /^test result: (ok|FAILED)\. [0-9]+ passed; [0-9]+ failed; [0-9]+ ignored/ {
+            p += $4; f += $6; i += $8; n++
+        }
+        # cargo nextest: Summary [ 1.2s] 10 tests run: 9 passed (1 slow), 1 failed, 2 skipped
+        /^ *Summary \[[^]]*\] .* tests? run: / {
+            sub(/.* tests? run: /, ""); gsub(/\([^)]*\)/, ""); n++
+            c = split($0, a, /, */)
+            for (k = 1; k <= c; k++) {
+                split(a[k], w, " ")
+                if (w[2] == "passed") p += w[1]
+                else if (w[2] == "skipped") i += w[1]
+                else f += w[1]
+            }
+        }
+        END { printf "%d %d %d %d\n", p, f, i, n }' "$1"
+}
+
+record() { # name passed failed ignored seconds note
+    PASSED=$((PASSED + $2)) FAILED=$((FAILED + $3))
+    TABLE+=("$(printf '%-28s %6d passed %4d failed %4d ignored %6ds  %s' "$1" "$2" "$3" "$4" "$5" "$6")")
+}
+
+run() { # name command...: prints and keeps the output, sets RUN_RC, RUN_LOG, RUN_SECONDS
+    local name="$1" start=$SECONDS
+    shift
+    RUN_LOG="$LOGS/${name//[^A-Za-z0-9]/_}.log"
+    say "$name: $*"
+    timeout -k 30 "$SUITE_TIMEOUT" "$@" </dev/null 2>&1 | strip_ansi | tee "$RUN_LOG"
+    RUN_RC="${PIPESTATUS[0]}"
+    RUN_SECONDS=$((SECONDS - start))
+    if [ "$RUN_RC" -eq 124 ] || [ "$RUN_RC" -eq 137 ]; then warn "$name: no end after $SUITE_TIMEOUT seconds"; fi
+}
+
+step() { # a step without counts of its own
+    run "$@"
+    if [ "$RUN_RC" -eq 0 ]; then
+        TABLE+=("$(printf '%-28s     ok %43ds' "$1" "$RUN_SECONDS")")
+    else
+        record "$1" 0 1 0 "$RUN_SECONDS" "exit status $RUN_RC"
+    fi
+    return "$RUN_RC"
+}
+
+suite() { # a test runner, whose counts are parsed
+    local p f i n note=""
+    run "$@"
+    read -r p f i n < <(count "$RUN_LOG")
+    if [ "$RUN_RC" -ne 0 ] && [ "$f" -eq 0 ]; then
+        f=1 note="exit status $RUN_RC"
+    elif [ "$n" -eq 0 ] || [ $((p + f)) -eq 0 ]; then
+        f=1 note="no test ran"
+    fi
+    record "$1" "$p" "$f" "$i" "$RUN_SECONDS" "$note"
+    [ "$f" -eq 0 ]
+}
+
+fail() { # name message: a suite that cannot start
+    warn "$1: $2"
+    record "$1" 0 1 0 0 "$2"
+}
+
+# --- suites ------------------------------------------------------------------
+
+lint() {
+    step "fmt" cargo fmt --all --check
+    step "clippy crates" cargo clippy --workspace --exclude agent_policy --all-targets --locked -- -D warnings
+    local n
+    for n in "${VERSIONS[@]}"; do
+        if ! (use_pg "$n") >/dev/null 2>&1; then fail "clippy pg$n" "PostgreSQL $n is not installed"; continue; fi
+        use_pg "$n"
+        step "clippy pg$n" cargo clippy --package agent_policy --lib --locked \
+            --no-default-features --features "pg$n" -- -D warnings
+        step "clippy pg$n tests" cargo clippy --package agent_policy --all-targets --locked \
+            --no-default-features --features "pg$n pg_test" -- -D warnings
+    done
+    deny
+    if cargo pgrx --version >/dev/null 2>&1; then
+        step "schema" scripts/schema.sh --check
+    else
+        fail "schema" "cargo-pgrx is not installed"
+    fi
+}
+
+deny() {
+    if ! cargo deny --version >/dev/null 2>&1; then
+        warn "cargo-deny is not installed, skipped (scripts/setup.sh cargo-deny)"
+        TABLE+=("$(printf '%-28s skipped, not installed' "deny")")
+        return
+    fi
+    step "deny" cargo deny --log-level warn check bans licenses sources
+    # The advisory database comes from the network.
+    if timeout 120 cargo deny fetch db >/dev/null 2>&1 </dev/null; then
+        step "deny advisories" cargo deny --log-level warn check --disable-fetch advisories
+    else
+        warn "the advisory database cannot be fetched, advisories are not checked"
+        TABLE+=("$(printf '%-28s skipped, database not reachable' "deny advisories")")
+    fi
+}
+
+unit() {
+    suite "unit" cargo test --workspace --exclude agent_policy --exclude cluster-tests --no-fail-fast --locked
+}
+
+# Prints why the server's programs cannot be run by user postgres, if so.
+unreachable() {
+    local bindir libdir
+    bindir="$("$PG_CONFIG" --bindir)" libdir="$("$PG_CONFIG" --pkglibdir)"
+    if is_root; then
+        command -v sudo >/dev/null || { echo "sudo is not installed (scripts/setup.sh packages)"; return; }
+        id postgres >/dev/null 2>&1 || { echo "there is no user postgres (scripts/setup.sh pg 15)"; return; }
+        (cd / && sudo -n -u postgres test -x "$bindir/postgres" -a -r "$libdir") \
+            || echo "user postgres cannot reach $bindir or $libdir; set AGENT_POLICY_CACHE to a place it can read"
+    else
+        [ -w "$libdir" ] || echo "no permission to install into $libdir"
+    fi
+}
+
+pg() {
+    local n args why
+    if ! cargo pgrx --version >/dev/null 2>&1; then
+        for n in "${VERSIONS[@]}"; do fail "pg_test pg$n" "cargo-pgrx is not installed"; done
+        return
+    fi
+    for n in "${VERSIONS[@]}"; do
+        if ! (use_pg "$n") >/dev/null 2>&1; then fail "pg_test pg$n" "PostgreSQL $n is not installed"; continue; fi
+        use_pg "$n"
+        why="$(unreachable)"
+        if [ -n "$why" ]; then fail "pg_test pg$n" "$why"; continue; fi
+        # The data directory and, in it, the socket; the path must stay short.
+        local data="${AGENT_POLICY_PGDATA:-$CACHE/pgdata}"
+        mkdir -p "$data"
+        args=("pg$n" --package agent_policy --no-default-features --pgdata "$data")
+        if is_root; then
+            # PostgreSQL refuses to run as root
+            chown postgres "$data"
+            args+=(--runas postgres)
+        fi
+        suite "pg_test pg$n" env USER="$(id -un)" cargo pgrx test "${args[@]}"
+    done
+}
+
+cluster() {
+    local n why
+    local -a targets=("${VERSIONS[@]}")
+    if [ -n "$GIVEN_PG_CONFIG" ]; then targets=("$GIVEN_PG_CONFIG"); fi
+    for n in "${targets[@]}"; do
+        if ! (use_pg "$n") >/dev/null 2>&1; then fail "cluster $n" "PostgreSQL $n is not installed"; continue; fi
+        use_pg "$n"
+        why="$(unreachable)"
+        if [ -n "$why" ]; then fail "cluster pg$PG_N" "$why"; continue; fi
+        # pg_test leaves a library and SQL with the tests in them; this replaces both.
+        if [ "$INSTALL" = 1 ]; then
+            step "install pg$PG_N" scripts/install.sh --pg-config "$PG_CONFIG" || continue
+        fi
+        # The contract on every version; attacks and workloads take as long again and run on the
+        # oldest and the newest, or on each with EVERY_VERSION=1.
+        local -a tests=(--lib --test contract)
+        case "$PG_N:${EVERY_VERSION:-0}" in
+            15:*|18:*|*:1) tests=() ;;
+        esac
+        suite "cluster pg$PG_N" env AGENT_POLICY_PG="$PG_N" "PG_CONFIG_$PG_N=$PG_CONFIG" \
+            cargo test --package cluster-tests --no-fail-fast --locked "${tests[@]}" -- --test-threads=4
+    done
+}
+
+# --- main --------------------------------------------------------------------
+
+WHAT="${1:-}"
+[ "$#" -gt 0 ] && shift
+VERSIONS=() INSTALL=1 GIVEN_PG_CONFIG=""
+while [ "$#" -gt 0 ]; do
+    case "$1" in
+        15|16|17|18)  VERSIONS+=("$1") ;;
+        --no-install) INSTALL=0 ;;
+        --pg-config)  GIVEN_PG_CONFIG="${2:?--pg-config needs a path}"; shift ;;
+        *) die "unknown argument '$1'" ;;
+    esac
+    shift
+done
+[ "${#VERSIONS[@]}" -gt 0 ] || VERSIONS=("${PG_VERSIONS[@]}")
+
+case "$WHAT" in
+    all)     lint; unit; pg; cluster ;;
+    lint|unit|pg|cluster) "$WHAT" ;;
+    *) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+esac
+
+printf '\n'
+printf '%s\n' "${TABLE[@]}"
+printf '\n'
+summary="$PASSED passed, $FAILED failed"
+if [ -n "${AGENT_POLICY_SUMMARY:-}" ]; then printf '%s\n' "$summary" >"$AGENT_POLICY_SUMMARY"; fi
+printf '%s\n' "$summary"
+[ "$FAILED" -eq 0 ]

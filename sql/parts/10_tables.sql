@@ -1,0 +1,116 @@
+-- The policy as stored. Every row is written by the functions of this schema; the
+-- statement triggers at the end of the script tell running sessions to read it again.
+-- Names that pg_dump must carry to another cluster are stored as names (regrole and
+-- regclass are dumped as names, schemas and functions are kept as text).
+
+CREATE TABLE policy_role (
+    role            regrole PRIMARY KEY,
+    capability      text NOT NULL CHECK (capability IN ('read_only', 'read_write', 'ddl')),
+    mode            text NOT NULL CHECK (mode IN ('enforce', 'monitor')),
+    identity        text NOT NULL DEFAULT 'connection'
+                    CHECK (identity IN ('none', 'asserted', 'connection', 'signed')),
+    strict_views    boolean NOT NULL DEFAULT false,
+    max_rows        bigint DEFAULT 10000 CHECK (max_rows >= 0),
+    max_bytes       bigint DEFAULT 67108864 CHECK (max_bytes >= 0),
+    on_excess       text NOT NULL DEFAULT 'truncate' CHECK (on_excess IN ('truncate', 'error')),
+    -- milliseconds
+    statement_timeout bigint DEFAULT 60000 CHECK (statement_timeout > 0),
+    max_plan_cost   float8 CHECK (max_plan_cost > 0)
+);
+
+CREATE TABLE policy_schema (
+    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    schema_name     name NOT NULL,
+    access          text NOT NULL CHECK (access IN ('read', 'write')),
+    PRIMARY KEY (role, schema_name)
+);
+
+CREATE TABLE policy_relation (
+    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    relation        regclass NOT NULL,
+    access          text NOT NULL CHECK (access IN ('read', 'write', 'deny')),
+    PRIMARY KEY (role, relation)
+);
+
+CREATE TABLE policy_column (
+    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    relation        regclass NOT NULL,
+    column_name     name NOT NULL,
+    PRIMARY KEY (role, relation, column_name)
+);
+
+CREATE TABLE policy_function (
+    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    -- schema-qualified signature, as regprocedure prints it with an empty search_path
+    function        text NOT NULL,
+    access          text NOT NULL CHECK (access IN ('allow', 'deny')),
+    trusted         boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (role, function)
+);
+
+CREATE TABLE policy_extension (
+    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    extension       name NOT NULL,
+    PRIMARY KEY (role, extension)
+);
+
+-- role 0 ("-") stands for every protected role.
+CREATE TABLE policy_mask (
+    role            regrole NOT NULL,
+    relation        regclass NOT NULL,
+    column_name     name NOT NULL,
+    mask            text NOT NULL,
+    options         jsonb NOT NULL DEFAULT '{}',
+    -- what stands in for the column: an SQL expression over the relation's row, every name
+    -- outside pg_catalog qualified; NULL for mask 'none'
+    expression      text,
+    PRIMARY KEY (role, relation, column_name)
+);
+
+CREATE TABLE policy_filter (
+    role            regrole NOT NULL,
+    relation        regclass NOT NULL,
+    name            text NOT NULL,
+    -- as given
+    predicate       text NOT NULL,
+    -- as parsed when it was set: every name outside pg_catalog qualified
+    expression      text NOT NULL,
+    -- whose privileges the predicate's subqueries run with
+    definer         regrole NOT NULL,
+    PRIMARY KEY (role, relation, name)
+);
+
+CREATE TABLE policy_history (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    changed_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    changed_by      name NOT NULL,
+    function        text NOT NULL,
+    arguments       jsonb NOT NULL
+);
+
+-- The key of the mask "hash". It is dumped with the policy, so that hashes stay what they are
+-- after a restore; CREATE EXTENSION makes a new one before the dumped one comes in, hence the
+-- oldest row counts. Readable by superusers only, and by the library.
+CREATE TABLE policy_secret (
+    created_at      timestamptz PRIMARY KEY DEFAULT pg_catalog.clock_timestamp(),
+    mask_key        bytea NOT NULL CHECK (pg_catalog.length(mask_key) = 32)
+);
+
+-- gen_random_uuid() draws 122 bits from pg_strong_random; three make more than 256.
+INSERT INTO policy_secret (mask_key)
+SELECT pg_catalog.sha256(pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
+                         || pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
+                         || pg_catalog.uuid_send(pg_catalog.gen_random_uuid()));
+
+-- pg_dump carries the policy, its history and the key.
+DO $$
+DECLARE
+    t text;
+BEGIN
+    FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
+                             'policy_function', 'policy_extension', 'policy_mask', 'policy_filter',
+                             'policy_history', 'policy_history_id_seq', 'policy_secret'] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass, '');
+    END LOOP;
+END
+$$;

@@ -1,0 +1,183 @@
+-- The audit: one row a statement, written by the ingest worker of this database. The days'
+-- partitions belong to the bootstrap superuser and are not members of the extension, so that
+-- pg_dump takes them along.
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'agent_policy_admin') THEN
+        CREATE ROLE agent_policy_admin NOLOGIN;
+    END IF;
+END
+$$;
+
+CREATE TABLE audit_log (
+    event_id          uuid NOT NULL,
+    seq               bigint NOT NULL,
+    user_email        text,
+    assurance         text NOT NULL,
+    role_name         text NOT NULL,
+    session_user_name text NOT NULL,
+    database_name     text NOT NULL,
+    application_name  text NOT NULL,
+    client_addr       inet,
+    backend_pid       integer NOT NULL,
+    session_id        text NOT NULL,
+    transaction_id    bigint,
+    started_at        timestamptz NOT NULL,
+    duration_ms       float8,
+    nesting_level     integer NOT NULL,
+    command_tag       text,
+    query_id          bigint,
+    statement         text,
+    statement_sha256  bytea NOT NULL,
+    relations         text[] NOT NULL,
+    masked_columns    text[] NOT NULL,
+    functions         text[] NOT NULL,
+    rows_returned     bigint,
+    rows_processed    bigint,
+    bytes_returned    bigint,
+    truncated         boolean NOT NULL,
+    verdict           text NOT NULL CHECK (verdict IN ('allowed', 'denied', 'would_deny')),
+    rule              text,
+    object            text,
+    outcome           text NOT NULL CHECK (outcome IN ('ok', 'error', 'cancelled', 'unknown')),
+    sqlstate          text,
+    agent             text,
+    conversation      text,
+    trace_id          text,
+    policy_version    bigint NOT NULL
+) PARTITION BY RANGE (started_at);
+
+-- Indexes are made with each partition: one on the parent would belong to the extension, and
+-- a dump that creates the partitions' own would meet those that attaching had made already.
+
+COMMENT ON TABLE audit_log IS
+    'one row a statement of a confined session, written by the ingest worker; partitioned by day (UTC)';
+COMMENT ON COLUMN audit_log.seq IS 'order of ingestion, without gaps';
+COMMENT ON COLUMN audit_log.client_addr IS 'NULL for a Unix socket';
+COMMENT ON COLUMN audit_log.statement IS
+    'literals replaced by $n, comments removed; NULL where the text does not lex';
+COMMENT ON COLUMN audit_log.outcome IS
+    'ok, error, cancelled; unknown when the backend was gone before the statement ended';
+
+CREATE TABLE audit_state (
+    id       boolean PRIMARY KEY DEFAULT true CHECK (id),
+    last_seq bigint NOT NULL,
+    -- NULL: for ever
+    keep     interval
+);
+
+-- How far the worker has read the spool files of each session.
+CREATE TABLE audit_progress (
+    session  text PRIMARY KEY,
+    segment  integer NOT NULL,
+    read_to  bigint NOT NULL,
+    -- starts of statements that have not ended, as in a spool file
+    pending  bytea NOT NULL,
+    finished boolean NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+
+SELECT pg_catalog.pg_extension_config_dump('audit_state', '');
+
+CREATE FUNCTION audit_partition(day integer) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    name text := 'audit_log_' || to_char(date '1970-01-01' + day, 'YYYYMMDD');
+    low  text := to_char(date '1970-01-01' + day, 'YYYY-MM-DD') || ' 00:00:00+00';
+    high text := to_char(date '1970-01-01' + day + 1, 'YYYY-MM-DD') || ' 00:00:00+00';
+BEGIN
+    IF to_regclass('agent_policy.' || name) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format('CREATE TABLE agent_policy.%I (LIKE agent_policy.audit_log INCLUDING ALL)', name);
+    EXECUTE format('REVOKE ALL ON agent_policy.%I FROM PUBLIC', name);
+    EXECUTE format('CREATE INDEX ON agent_policy.%I (user_email, started_at)', name);
+    EXECUTE format('CREATE INDEX ON agent_policy.%I (seq)', name);
+    EXECUTE format(
+        'ALTER TABLE agent_policy.audit_log ATTACH PARTITION agent_policy.%I FOR VALUES FROM (%L) TO (%L)',
+        name, low, high);
+END
+$$;
+
+CREATE FUNCTION audit_drop_expired() RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    child text;
+    n     bigint := 0;
+BEGIN
+    FOR child IN
+        SELECT c.relname
+        FROM pg_inherits i
+        JOIN pg_class c ON c.oid = i.inhrelid, agent_policy.audit_state s
+        WHERE i.inhparent = 'agent_policy.audit_log'::regclass
+          AND c.relname ~ '^audit_log_[0-9]{8}$'
+          AND to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= (now() - s.keep) AT TIME ZONE 'UTC'
+        ORDER BY 1
+    LOOP
+        EXECUTE format('DROP TABLE agent_policy.%I', child);
+        n := n + 1;
+    END LOOP;
+    RETURN n;
+END
+$$;
+
+CREATE FUNCTION set_audit_retention(keep interval) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF keep < interval '0' THEN
+        RAISE EXCEPTION 'the retention must not be negative' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    INSERT INTO agent_policy.audit_state AS s (last_seq, keep) VALUES (0, set_audit_retention.keep)
+    ON CONFLICT (id) DO UPDATE SET keep = EXCLUDED.keep;
+    INSERT INTO agent_policy.policy_history (changed_by, function, arguments)
+    VALUES (session_user, 'set_audit_retention', jsonb_build_object('keep', set_audit_retention.keep));
+    PERFORM agent_policy.audit_drop_expired();
+END
+$$;
+COMMENT ON FUNCTION set_audit_retention(interval) IS
+    'days of audit_log older than keep are dropped, now and by the worker; NULL keeps them for ever';
+
+CREATE FUNCTION audit_flush_seconds(timeout float8) RETURNS bigint
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'audit_flush_wrapper';
+
+CREATE FUNCTION audit_flush(timeout interval DEFAULT '10 s') RETURNS bigint
+LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT agent_policy.audit_flush_seconds(extract(epoch FROM timeout)::float8) $$;
+COMMENT ON FUNCTION audit_flush(interval) IS
+    'waits until every audit record that is durable now is in audit_log; its highest seq; 57014 after timeout';
+
+CREATE FUNCTION audit_health(
+    OUT spool_bytes bigint, OUT lag float8, OUT writer text, OUT last_error text,
+    OUT last_ingested_at float8, OUT last_seq bigint, OUT failures bigint, OUT durability text
+) RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'audit_health_wrapper';
+
+CREATE VIEW health AS
+SELECT spool_bytes,
+       pg_catalog.make_interval(secs => lag) AS lag,
+       writer,
+       last_error,
+       pg_catalog.to_timestamp(last_ingested_at) AS last_ingested_at,
+       last_seq,
+       failures,
+       durability
+FROM audit_health();
+COMMENT ON VIEW health IS
+    'state of the audit: bytes not yet in audit_log, for how long, its worker, its last error';
+
+REVOKE ALL ON audit_log, audit_state, audit_progress, health FROM PUBLIC;
+REVOKE ALL ON FUNCTION audit_partition(integer), audit_drop_expired(), set_audit_retention(interval),
+    audit_flush(interval), audit_flush_seconds(float8), audit_health() FROM PUBLIC;
+GRANT USAGE ON SCHEMA agent_policy TO agent_policy_admin;
+GRANT SELECT ON audit_log, health TO agent_policy_admin;
+GRANT EXECUTE ON FUNCTION set_audit_retention(interval), audit_flush(interval),
+    audit_flush_seconds(float8), audit_health() TO agent_policy_admin;

@@ -1,0 +1,146 @@
+//! `agent_policy.check`: what would happen to a statement, without running it.
+
+use pgrx::prelude::*;
+use policy::model::Mode;
+
+use crate::pg;
+use crate::{identity, trial};
+
+type Finding = (
+    String,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<Vec<String>>,
+    Option<Vec<String>>,
+    Option<f64>,
+    Option<f64>,
+);
+
+/// One row a finding, or one row `allowed` for a statement without any.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn check(
+    role: Option<pg_sys::Oid>,
+    statement: Option<&str>,
+    user_email: Option<&str>,
+) -> TableIterator<
+    'static,
+    (
+        name!(verdict, String),
+        name!(rule, Option<String>),
+        name!(object, Option<String>),
+        name!(message, Option<String>),
+        name!(hint, Option<String>),
+        name!(masked_columns, Option<Vec<String>>),
+        name!(row_filters, Option<Vec<String>>),
+        name!(plan_cost, Option<f64>),
+        name!(plan_rows, Option<f64>),
+    ),
+> {
+    let (Some(role), Some(statement)) = (role, statement) else {
+        pg::report::error(
+            PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            "check: parameters \"role\" and \"statement\" must not be NULL",
+            "",
+            "Give a protected role and the text of a statement.",
+        );
+    };
+    if !identity::is_protected(role) {
+        pg::report::error(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            &format!("check: role {} is not protected", pg::users::name(role)),
+            "",
+            "Call agent_policy.protect_role first; protected roles are listed in agent_policy.protected_roles.",
+        );
+    }
+    let _who = super::identity::pretend(user_email);
+    let rows = identity::assume(role, || findings(role, statement));
+    TableIterator::new(rows)
+}
+
+fn findings(role: pg_sys::Oid, statement: &str) -> Vec<Finding> {
+    let Some(policy) = identity::policy() else {
+        return vec![finding("allowed", None, None, None, None)];
+    };
+    let refused = if policy.mode == Mode::Monitor {
+        "would_deny"
+    } else {
+        "denied"
+    };
+    let statements = match pg::trial::parse(statement) {
+        Ok(statements) => statements,
+        Err(message) => return vec![unusable(message)],
+    };
+    let mut rows = Vec::new();
+    for raw in statements {
+        let (planned, denials) = trial::collect(|| pg::trial::plan(&policy, role, raw, statement));
+        let refusals = denials.len();
+        for denial in denials {
+            let row = finding(
+                refused,
+                Some(denial.rule.word().to_owned()),
+                Some(denial.object.clone()),
+                Some(denial.message.clone()),
+                Some(denial.hint.clone()),
+            );
+            if !rows.contains(&row) {
+                rows.push(row);
+            }
+        }
+        match planned {
+            Err(message) if refusals == 0 => rows.push(unusable(message)),
+            Ok(planned) if refusals == 0 => {
+                let mut row = finding("allowed", None, None, None, None);
+                row.5 = (!planned.masked_columns.is_empty()).then_some(planned.masked_columns);
+                row.6 = (!planned.row_filters.is_empty()).then_some(planned.row_filters);
+                row.7 = planned.cost;
+                row.8 = planned.rows;
+                rows.push(row);
+            }
+            _ => {}
+        }
+    }
+    if rows.is_empty() {
+        rows.push(finding(
+            "allowed",
+            None,
+            None,
+            Some("nothing to run".into()),
+            None,
+        ));
+    }
+    rows
+}
+
+fn finding(
+    verdict: &str,
+    rule: Option<String>,
+    object: Option<String>,
+    message: Option<String>,
+    hint: Option<String>,
+) -> Finding {
+    (
+        verdict.to_owned(),
+        rule,
+        object,
+        message,
+        hint,
+        None,
+        None,
+        None,
+        None,
+    )
+}
+
+/// The server itself refuses the text: it does not parse, or names what does not exist.
+fn unusable(message: String) -> Finding {
+    finding(
+        "denied",
+        Some("statement_invalid".into()),
+        None,
+        Some(message),
+        Some("Correct the statement: PostgreSQL itself refuses it, whatever the policy.".into()),
+    )
+}

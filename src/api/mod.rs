@@ -1,0 +1,37 @@
+//! The SQL functions, by chapter of the interface.
+
+mod check;
+pub mod identity;
+#[cfg(any(test, feature = "pg_test"))]
+mod tests;
+
+use policy::builtins::Disposition;
+
+/// Called by `_PG_init` while shared libraries are preloaded.
+pub fn init() {
+    identity::init();
+}
+
+/// What a confined session may do with a function of this extension.
+pub fn disposition(name: Option<String>) -> Disposition {
+    match name.as_deref() {
+        Some("user_email" | "claim" | "identity" | "assert_user") => Disposition::Allow,
+        // Masks and substitutes are put in by the rewriting; text that names them is refused,
+        // or they would serve to guess what they hide.
+        Some("set_config" | "column_readable") => Disposition::Internal,
+        Some(name) if name.starts_with("mask_") => Disposition::Internal,
+        _ => Disposition::Deny,
+    }
+}
+
+/// Does the function only say who asks? A statement of nothing else needs no identity yet.
+pub fn says_who_asks(function: pgrx::pg_sys::Oid) -> bool {
+    crate::pg::names::in_own_schema(function)
+        && disposition(crate::pg::names::function_name(function).map(|(_, name)| name))
+            == Disposition::Allow
+}
+
+/// Is this the name of a function that only rewritten statements may call?
+pub fn is_internal(name: &str) -> bool {
+    name != "set_config" && disposition(Some(name.to_owned())) == Disposition::Internal
+}

@@ -1,0 +1,125 @@
+//! The SQL functions of the audit; declared in `sql/parts/40_audit.sql`.
+
+use super::settings::DURABILITY;
+use super::{flush, now, session};
+use crate::audit::settings::Durability;
+use crate::pg::bgworker;
+use crate::pg::shmem::{self, Slot, State};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+fn my_slot() -> &'static Slot {
+    let slot = shmem::shared().and_then(|s| s.slot(bgworker::this_backend().database));
+    slot.unwrap_or_else(|| {
+        raise(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "the audit of this database is not running",
+            "agent_policy has to be in shared_preload_libraries.",
+        )
+    })
+}
+
+fn raise(code: PgSqlErrorCode, message: &str, hint: &str) -> ! {
+    ErrorReport::new(code, message.to_owned(), "audit")
+        .set_hint(hint.to_owned())
+        .report(PgLogLevel::ERROR);
+    unreachable!("reported as an error")
+}
+
+/// Waits until everything durable at the call is in the table; its highest `seq`.
+#[pg_extern(sql = false)]
+fn audit_flush(timeout: f64) -> i64 {
+    let slot = my_slot();
+    if bgworker::in_recovery() {
+        raise(
+            PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            "a standby keeps its audit records in its spool until it is promoted",
+            "Call it on the primary.",
+        );
+    }
+    if let Err(e) = flush() {
+        raise(
+            PgSqlErrorCode::ERRCODE_IO_ERROR,
+            &e.to_string(),
+            "See agent_policy.health.",
+        );
+    }
+    let patience = Duration::try_from_secs_f64(timeout.clamp(0.0, 1e9)).unwrap_or_default();
+    let ticket = session::want(slot);
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    while slot.done.load(SeqCst) < ticket {
+        let left = patience.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            let why = slot
+                .error()
+                .map_or_else(String::new, |e| format!("The last error was: {e}."));
+            raise(
+                PgSqlErrorCode::ERRCODE_QUERY_CANCELED,
+                "audit records did not reach the table in time",
+                &format!(
+                    "{why} See agent_policy.health; a lock on agent_policy.audit_log, or \
+                     max_worker_processes, may hold the worker up."
+                ),
+            );
+        }
+        bgworker::nap(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(20));
+        if slot.worker.pid().is_none() {
+            shmem::shared().into_iter().for_each(|s| s.wake_launcher());
+        }
+    }
+    slot.last_seq.load(SeqCst)
+}
+
+/// One row; times in seconds, since 1970 where they are not spans.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn audit_health() -> TableIterator<
+    'static,
+    (
+        name!(spool_bytes, i64),
+        name!(lag, f64),
+        name!(writer, String),
+        name!(last_error, Option<String>),
+        name!(last_ingested_at, Option<f64>),
+        name!(last_seq, i64),
+        name!(failures, i64),
+        name!(durability, String),
+    ),
+> {
+    let slot = my_slot();
+    let bytes = slot.backlog();
+    let caught_up = slot.caught_up_at.load(SeqCst);
+    let lag = if bytes == 0 || caught_up == 0 {
+        0
+    } else {
+        now() - caught_up
+    };
+    let writer = match (slot.worker.pid(), slot.state()) {
+        (Some(pid), _) => format!("running, pid {pid}"),
+        (None, State::NoExtension) => "stopped, the extension is not installed".to_owned(),
+        (None, State::Failed) => "failed, will be started again".to_owned(),
+        (None, _) if bytes > 0 && bgworker::in_recovery() => "waits for promotion".to_owned(),
+        (None, State::Starting) => "starting".to_owned(),
+        (None, _) => "idle".to_owned(),
+    };
+    let ingested = slot.ingested_at.load(SeqCst);
+    TableIterator::once((
+        i64::try_from(bytes).unwrap_or(i64::MAX),
+        lag.max(0) as f64 / 1e6,
+        writer,
+        slot.error(),
+        (ingested > 0).then_some(ingested as f64 / 1e6),
+        slot.last_seq.load(SeqCst),
+        slot.failures.load(SeqCst).into(),
+        match DURABILITY.get() {
+            Durability::Spool => "spool",
+            Durability::Table => "table",
+            Durability::Async => "async",
+        }
+        .to_owned(),
+    ))
+}

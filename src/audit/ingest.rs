@@ -1,0 +1,364 @@
+//! The worker of a database: from spool files into `agent_policy.audit_log`.
+//!
+//! How far each session's files are read, and the starts whose ends have not come, are kept in
+//! `audit_progress` in the transaction that inserts the rows: a worker killed at any point goes
+//! on where the last committed one stopped, and no record is inserted twice. A file is unlinked
+//! after the commit that made it superfluous, and its progress forgotten after the unlink is
+//! durable. An error ends the worker; the launcher starts another, which reads the table again.
+
+use super::row::{COLUMNS, Rows, day};
+use super::{now, spool, tables};
+use crate::pg::bgworker::{self, transaction};
+use crate::pg::copy_in::{conversion, copy_binary};
+use crate::pg::shmem::{Slot, State};
+use pgrx::prelude::*;
+use policy::record::{self, End, Frame, Record, Start};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+/// An idle worker goes away well before the 5 s that DROP DATABASE waits for it.
+const IDLE: Duration = Duration::from_secs(2);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+const CHUNK: usize = 1 << 20;
+const BATCH_ROWS: usize = 5_000;
+const BATCH_BYTES: u64 = 8 << 20;
+const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+
+/// How far the files of a session are read.
+#[derive(Default)]
+pub struct Session {
+    pub segment: u32,
+    pub read_to: u64,
+    /// Starts whose ends have not come.
+    pub pending: BTreeMap<[u8; 16], Box<Start>>,
+    /// Its process is gone and everything it wrote is in the table.
+    pub finished: bool,
+    /// Differs from what the table says.
+    pub dirty: bool,
+}
+
+struct Ingest<'a> {
+    slot: &'a Slot,
+    dir: PathBuf,
+    sessions: BTreeMap<String, Session>,
+    /// Finished, and their files durably unlinked: to be forgotten.
+    gone: Vec<String>,
+    /// Records for the next commit. They become rows inside its transaction, since the
+    /// conversion of text to the database's encoding calls a function that is looked up.
+    batch: Vec<(Box<Start>, Option<Box<End>>)>,
+    rows: Rows,
+    /// Bytes read since the last commit.
+    taken: u64,
+    /// Something was read in this look.
+    moved: bool,
+    partitions: BTreeSet<i64>,
+}
+
+/// A transaction over the extension's tables.
+fn holding<R>(work: impl FnOnce() -> R) -> R {
+    transaction(|| {
+        bgworker::hold_extension();
+        work()
+    })
+}
+
+/// Runs until there has been nothing to do for a while.
+pub fn ingest(database: u32, slot: &Slot) {
+    let Some((sessions, conversion)) = transaction(|| {
+        bgworker::hold_extension();
+        bgworker::extension_installed().then(|| (tables::load_progress(), conversion()))
+    }) else {
+        slot.failed_at.store(now(), SeqCst);
+        slot.set_state(State::NoExtension);
+        return;
+    };
+    let mut ingest = Ingest {
+        slot,
+        dir: spool::root(&bgworker::this_backend().data_dir).join(database.to_string()),
+        sessions,
+        gone: Vec::new(),
+        batch: Vec::new(),
+        rows: Rows::new(conversion),
+        taken: 0,
+        moved: false,
+        partitions: BTreeSet::new(),
+    };
+    slot.last_seq.store(holding(tables::last_seq), SeqCst);
+    let mut busy_at = Instant::now();
+    let mut retention_at: Option<Instant> = None;
+    loop {
+        bgworker::reload_config();
+        if ingest.look() {
+            busy_at = Instant::now();
+        } else if busy_at.elapsed() > IDLE {
+            return;
+        }
+        if retention_at.is_none_or(|t| t.elapsed() > RETENTION_EVERY) {
+            if holding(tables::drop_expired) {
+                ingest.partitions.clear();
+            }
+            retention_at = Some(Instant::now());
+        }
+        bgworker::nap(BETWEEN_LOOKS);
+    }
+}
+
+impl Ingest<'_> {
+    /// Reads every file to its end as it is now; whether there was anything new.
+    fn look(&mut self) -> bool {
+        let slot = self.slot;
+        let ticket = slot.wanted.load(SeqCst);
+        let ended = slot.ended.load(SeqCst);
+        let written = slot.written.load(SeqCst);
+        let news = ticket != slot.done.load(SeqCst) || ended != slot.seen_ended.load(SeqCst);
+
+        let mut files: BTreeMap<String, BTreeMap<u32, u64>> = self
+            .sessions
+            .keys()
+            .map(|s| (s.clone(), BTreeMap::new()))
+            .collect();
+        let mut unread = 0;
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some((session, segment)) = name.to_str().and_then(spool::parse_name) else {
+                continue;
+            };
+            let len = entry.metadata().map_or(0, |m| m.len());
+            let read = self
+                .sessions
+                .get(session)
+                .map_or(0, |s| match segment.cmp(&s.segment) {
+                    std::cmp::Ordering::Less => len,
+                    std::cmp::Ordering::Equal => s.read_to,
+                    std::cmp::Ordering::Greater => 0,
+                });
+            unread += len.saturating_sub(read);
+            files
+                .entry(session.to_owned())
+                .or_default()
+                .insert(segment, len);
+        }
+        slot.backlog.store(unread, SeqCst);
+        slot.seen_written.store(written, SeqCst);
+
+        self.moved = false;
+        for (session, segments) in &files {
+            self.read_session(session, segments);
+        }
+        self.commit();
+        let unlinked = self.unlink(&files);
+        slot.backlog.store(0, SeqCst);
+        slot.seen_ended.store(ended, SeqCst);
+        slot.done.store(ticket, SeqCst);
+        slot.caught_up_at.store(now(), SeqCst);
+        news || self.moved || unlinked
+    }
+
+    fn read_session(&mut self, name: &str, segments: &BTreeMap<u32, u64>) {
+        if self.sessions.get(name).is_some_and(|s| s.finished) {
+            return;
+        }
+        // Whether it is gone is asked before its files are read to the end.
+        let gone = self.is_gone(name, segments);
+        for (&segment, &len) in segments {
+            let complete = gone || segments.range(segment + 1..).next().is_some();
+            loop {
+                let mut s = self.sessions.remove(name).unwrap_or_default();
+                if segment > s.segment {
+                    (s.segment, s.read_to, s.dirty) = (segment, 0, true);
+                }
+                let more = segment == s.segment && self.read_chunk(name, &mut s, len, complete);
+                self.sessions.insert(name.to_owned(), s);
+                if self.batch.len() >= BATCH_ROWS || self.taken >= BATCH_BYTES {
+                    self.commit();
+                    pgrx::pg_sys::check_for_interrupts!();
+                }
+                if !more {
+                    break;
+                }
+            }
+        }
+        if gone && let Some(s) = self.sessions.get_mut(name) {
+            for start in std::mem::take(&mut s.pending).into_values() {
+                self.batch.push((start, None));
+            }
+            s.finished = true;
+            s.dirty = true;
+        }
+    }
+
+    /// No process holds the lock of its newest segment, and none had a newer one by then.
+    fn is_gone(&self, name: &str, segments: &BTreeMap<u32, u64>) -> bool {
+        let Some(&last) = segments.keys().next_back() else {
+            return true;
+        };
+        let path = |n| self.dir.join(spool::segment_name(name, n));
+        match File::open(path(last)) {
+            Ok(f) => f.try_lock_shared().is_ok() && !path(last + 1).exists(),
+            Err(_) => false,
+        }
+    }
+
+    /// Takes the records of a piece of a segment; whether there is more. `complete`: nothing will
+    /// be appended to it, so what is not a whole frame at its end is a torn tail.
+    fn read_chunk(&mut self, name: &str, s: &mut Session, len: u64, complete: bool) -> bool {
+        let file = spool::segment_name(name, s.segment);
+        let path = self.dir.join(&file);
+        let mut want = CHUNK;
+        if s.read_to >= len && !complete {
+            return false;
+        }
+        let buf = loop {
+            let buf = match File::open(&path).and_then(|f| read_at(&f, s.read_to, want)) {
+                Ok(buf) => buf,
+                Err(e) => error!("could not read audit spool file \"{file}\": {e}"),
+            };
+            match record::first_frame(&buf) {
+                Frame::Partial(n) if n > want && buf.len() == want => want = n,
+                _ => break buf,
+            }
+        };
+        let mut rest = buf.as_slice();
+        while let Frame::Whole(payload, n) = record::first_frame(rest) {
+            self.take(&file, s, payload);
+            rest = rest.get(n..).unwrap_or_default();
+        }
+        let used = buf.len() - rest.len();
+        if used > 0 {
+            s.read_to += used as u64;
+            s.dirty = true;
+            self.taken += used as u64;
+            self.moved = true;
+            return true;
+        }
+        if complete && !rest.is_empty() {
+            let end = fs::metadata(&path).map_or(len, |m| m.len());
+            // A segment ends in zeros that no record came to overwrite.
+            if rest.iter().any(|b| *b != 0) {
+                warning!(
+                    "cut {} bytes after the last whole record of audit spool file \"{file}\"",
+                    end.saturating_sub(s.read_to)
+                );
+            }
+            s.read_to = end;
+            s.dirty = true;
+        }
+        false
+    }
+
+    fn take(&mut self, file: &str, s: &mut Session, payload: &[u8]) {
+        match record::decode(payload) {
+            Some(Record::Start(start)) => {
+                s.pending.insert(start.event_id, start);
+            }
+            Some(Record::End(mut end)) => match s.pending.remove(&end.event_id) {
+                Some(mut start) => {
+                    start.amend(&mut end);
+                    self.batch.push((start, Some(end)));
+                }
+                None => warning!("audit spool file \"{file}\" has an end without its start"),
+            },
+            Some(Record::Whole(mut start, mut end)) => {
+                start.amend(&mut end);
+                self.batch.push((start, Some(end)));
+            }
+            None => warning!("audit spool file \"{file}\" has a record of an unknown format"),
+        }
+    }
+
+    /// Inserts the rows and remembers how far the files are read, in one transaction.
+    fn commit(&mut self) {
+        let today = now() / 86_400_000_000;
+        let days = [today, today + 1]
+            .into_iter()
+            .chain(self.batch.iter().map(|(start, _)| day(start)))
+            .filter(|d| !self.partitions.contains(d))
+            .collect::<BTreeSet<i64>>();
+        let dirty = self.sessions.values().any(|s| s.dirty);
+        if self.batch.is_empty() && !dirty && self.gone.is_empty() {
+            return;
+        }
+        let count = self.batch.len() as i64;
+        let last = holding(|| {
+            let last = tables::advance_seq(count);
+            tables::ensure_partitions(&days);
+            if count > 0 {
+                for (seq, (start, end)) in (last - count + 1..).zip(&self.batch) {
+                    self.rows.push(seq, start, end.as_deref());
+                }
+                let copied = copy_binary(c"audit_log", COLUMNS, self.rows.finish());
+                if copied != count as u64 {
+                    error!("inserted {copied} audit records of {count}");
+                }
+            }
+            tables::save_progress(self.sessions.iter().filter(|(_, s)| s.dirty));
+            tables::forget_progress(&self.gone);
+            last
+        });
+        self.partitions.extend(days);
+        self.batch.clear();
+        self.rows.clear();
+        self.gone.clear();
+        self.sessions.values_mut().for_each(|s| s.dirty = false);
+        let slot = self.slot;
+        slot.backlog
+            .fetch_sub(self.taken.min(slot.backlog.load(SeqCst)), SeqCst);
+        self.taken = 0;
+        slot.last_seq.store(last, SeqCst);
+        if count > 0 {
+            slot.ingested_at.store(now(), SeqCst);
+        }
+        slot.failures.store(0, SeqCst);
+    }
+
+    /// Unlinks what is in the table; whether there was any.
+    fn unlink(&mut self, files: &BTreeMap<String, BTreeMap<u32, u64>>) -> bool {
+        let mut unlinked = false;
+        for (name, segments) in files {
+            let Some(s) = self.sessions.get(name) else {
+                continue;
+            };
+            for segment in segments.keys().filter(|n| s.finished || **n < s.segment) {
+                let path = self.dir.join(spool::segment_name(name, *segment));
+                match fs::remove_file(&path) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                        error!(
+                            "could not remove audit spool file \"{}\": {e}",
+                            path.display()
+                        );
+                    }
+                    _ => unlinked = true,
+                }
+            }
+        }
+        if unlinked && let Err(e) = File::open(&self.dir).and_then(|d| d.sync_all()) {
+            error!("could not sync directory \"{}\": {e}", self.dir.display());
+        }
+        let finished = self
+            .sessions
+            .extract_if(.., |_, s| s.finished)
+            .map(|(name, _)| name);
+        self.gone.extend(finished);
+        unlinked || !self.gone.is_empty()
+    }
+}
+
+fn read_at(f: &File, at: u64, most: usize) -> io::Result<Vec<u8>> {
+    let mut buf = vec![0; most];
+    let mut len = 0;
+    while let Some(room) = buf.get_mut(len..).filter(|r| !r.is_empty()) {
+        match f.read_at(room, at + len as u64) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    buf.truncate(len);
+    Ok(buf)
+}

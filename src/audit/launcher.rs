@@ -1,0 +1,116 @@
+//! Starts the worker of a database when there is something for it to read.
+
+use super::{now, spool};
+use crate::pg::bgworker;
+use crate::pg::shmem::{Shared, Slot, State};
+use pgrx::prelude::*;
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+const SECOND: i64 = 1_000_000;
+/// How often the directories are looked through for files that nobody spoke of.
+const SCAN: Duration = Duration::from_secs(60);
+
+/// Runs as long as the server does.
+pub fn launch(shared: &'static Shared) {
+    let root = spool::root(&bgworker::this_backend().data_dir);
+    let mut scanned: Option<Instant> = None;
+    loop {
+        bgworker::reload_config();
+        shared.launcher_looks();
+        if scanned.is_none_or(|t| t.elapsed() > SCAN) {
+            scan(shared, &root, scanned.is_none());
+            scanned = Some(Instant::now());
+        }
+        // On a standby the records stay where they are until it is promoted.
+        if !bgworker::in_recovery() {
+            for slot in shared
+                .slots()
+                .filter(|s| s.has_work() && s.worker.pid().is_none())
+            {
+                serve(shared, slot, &root);
+            }
+        }
+        bgworker::nap(Duration::from_secs(1));
+    }
+}
+
+fn serve(shared: &Shared, slot: &Slot, root: &Path) {
+    let failed_for = now() - slot.failed_at.load(SeqCst);
+    let patience = match slot.state() {
+        State::Idle | State::Running => 0,
+        // Registered, not there yet; or it could not connect, or was ended.
+        State::Starting => 5,
+        State::NoExtension => 10,
+        State::Failed => 1 << slot.failures.load(SeqCst).min(5),
+    };
+    if failed_for < patience * SECOND {
+        return;
+    }
+    let database = slot.database();
+    if !bgworker::transaction(|| bgworker::database_exists(database)) {
+        set_aside(&root.join(database.to_string()));
+        shared.free(slot);
+        return;
+    }
+    slot.set_state(State::Starting);
+    slot.failed_at.store(now(), SeqCst);
+    if !bgworker::start_worker(database) {
+        slot.set_error("no background worker is free: max_worker_processes is too low");
+    }
+}
+
+/// Records of a database that was dropped: kept, out of the way, if any were not ingested.
+fn set_aside(dir: &Path) {
+    if fs::remove_dir(dir).is_ok() || !dir.exists() {
+        return;
+    }
+    let aside = dir.with_extension("dropped");
+    match fs::rename(dir, &aside) {
+        Ok(()) => warning!(
+            "audit records of a dropped database are kept in {}",
+            aside.display()
+        ),
+        Err(e) => warning!("could not rename {}: {e}", dir.display()),
+    }
+}
+
+/// Finds what sessions left behind that did not end in order, and what an earlier server did.
+fn scan(shared: &Shared, root: &Path, first: bool) {
+    for dir in fs::read_dir(root).into_iter().flatten().flatten() {
+        let name = dir.file_name();
+        let Some(database) = name.to_str().and_then(|n| n.parse::<u32>().ok()) else {
+            continue;
+        };
+        let (mut bytes, mut left) = (0, 0_u64);
+        for file in fs::read_dir(dir.path()).into_iter().flatten().flatten() {
+            let path = file.path();
+            if path.extension().is_some_and(|e| e == "new") {
+                // A segment whose creator was killed before it had its name: nothing is in it.
+                let dead = File::open(&path).is_ok_and(|f| f.try_lock_shared().is_ok());
+                if first && dead {
+                    let _ = fs::remove_file(&path);
+                }
+                continue;
+            }
+            let Ok(f) = File::open(&path) else { continue };
+            bytes += f.metadata().map_or(0, |m| m.len());
+            left += u64::from(f.try_lock_shared().is_ok());
+        }
+        if left == 0 {
+            if bytes == 0 && !bgworker::transaction(|| bgworker::database_exists(database)) {
+                let _ = fs::remove_dir(dir.path());
+            }
+            continue;
+        }
+        let Some(slot) = shared.slot(database) else {
+            continue;
+        };
+        if first {
+            slot.backlog.store(bytes, SeqCst);
+        }
+        slot.ended.fetch_add(1, SeqCst);
+    }
+}

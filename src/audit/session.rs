@@ -1,0 +1,178 @@
+//! The backend's side: its spool, and whom to wake.
+
+use super::AuditError;
+use super::settings::{DURABILITY, Durability, max_spool};
+use super::spool::{self, Spool};
+use crate::pg::bgworker;
+use crate::pg::shmem::{self, Slot};
+use std::cell::RefCell;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+struct Session {
+    slot: &'static Slot,
+    spool: Spool,
+    /// Up to this position of the spool a wait for the table has succeeded.
+    in_table: u64,
+    /// The backend is ending: nothing is kept for later.
+    ending: bool,
+}
+
+thread_local! {
+    // No call under this borrow can longjmp: the spool is plain Rust, waking sets a latch.
+    static SESSION: RefCell<Option<Session>> = const { RefCell::new(None) };
+}
+
+/// The worker sleeps between looks; it is woken early when this many bytes (a power of 2) came.
+const WAKE_EVERY: u32 = 18;
+/// Buffered ends are written when they grow beyond this.
+const MAX_BUFFERED: usize = 64 << 10;
+const TABLE_PATIENCE: Duration = Duration::from_secs(30);
+
+fn with<R>(f: impl FnOnce(&mut Session) -> Result<R, AuditError>) -> Result<R, AuditError> {
+    SESSION.with(|cell| {
+        let mut cell = cell.try_borrow_mut().map_err(|_| AuditError::Busy)?;
+        if cell.is_none() {
+            *cell = Some(Session::new()?);
+        }
+        cell.as_mut().map_or(Err(AuditError::NotLoaded), f)
+    })
+}
+
+impl Session {
+    fn new() -> Result<Self, AuditError> {
+        let shared = shmem::shared().ok_or(AuditError::NotLoaded)?;
+        let me = bgworker::this_backend();
+        let slot = shared
+            .slot(me.database)
+            .ok_or(AuditError::TooManyDatabases)?;
+        let dir = spool::root(&me.data_dir).join(me.database.to_string());
+        bgworker::at_exit(exit);
+        let session = format!("{:020}-{}", me.started_at, me.pid);
+        Ok(Self {
+            slot,
+            spool: Spool::new(dir, session),
+            in_table: 0,
+            ending: false,
+        })
+    }
+
+    fn write(&mut self, durable: bool) -> Result<(), AuditError> {
+        let nobody_waits = DURABILITY.get() == Durability::Async;
+        let result = self.spool.write(durable && !nobody_waits, nobody_waits);
+        let n = *result.as_ref().unwrap_or(&0);
+        let before = self.slot.written.fetch_add(n, SeqCst);
+        if self.slot.worker.pid().is_none() {
+            wake_launcher();
+        } else if (before ^ (before + n)) >> WAKE_EVERY != 0 {
+            self.slot.worker.wake();
+        }
+        result.map(drop)
+    }
+}
+
+fn wake_launcher() {
+    if let Some(shared) = shmem::shared() {
+        shared.wake_launcher();
+    }
+}
+
+pub fn append(
+    put: impl FnOnce(&mut Vec<u8>) -> Result<(), AuditError>,
+    now: bool,
+) -> Result<(), AuditError> {
+    with(|s| {
+        s.spool.buffer(put)?;
+        if now || s.ending || s.spool.buffered() > MAX_BUFFERED {
+            s.write(now)
+        } else {
+            Ok(())
+        }
+    })
+}
+
+pub fn flush() -> Result<(), AuditError> {
+    SESSION.with(|cell| {
+        match cell
+            .try_borrow_mut()
+            .map_err(|_| AuditError::Busy)?
+            .as_mut()
+        {
+            Some(s) if s.spool.buffered() > 0 => s.write(false),
+            _ => Ok(()),
+        }
+    })
+}
+
+pub fn available() -> Result<(), AuditError> {
+    with(|s| {
+        let backlog = s.slot.backlog();
+        if backlog > max_spool() {
+            wake_launcher();
+            return Err(AuditError::Full(backlog));
+        }
+        s.spool.mend()
+    })
+}
+
+pub fn wait_durable() -> Result<(), AuditError> {
+    let durability = DURABILITY.get();
+    if durability == Durability::Async {
+        return Ok(());
+    }
+    SESSION.with(|cell| {
+        let mut cell = cell.try_borrow_mut().map_err(|_| AuditError::Busy)?;
+        let Some(s) = cell.as_mut() else {
+            return Ok(());
+        };
+        s.spool.wait()?;
+        // A standby cannot commit: there the spool has to do.
+        let position = s.spool.position();
+        if durability == Durability::Table && position > s.in_table && !bgworker::in_recovery() {
+            wait_for_table(s.slot)?;
+            s.in_table = position;
+        }
+        Ok(())
+    })
+}
+
+fn wait_for_table(slot: &Slot) -> Result<(), AuditError> {
+    let ticket = want(slot);
+    let began = Instant::now();
+    while slot.done.load(SeqCst) < ticket {
+        if began.elapsed() > TABLE_PATIENCE {
+            return Err(AuditError::Timeout);
+        }
+        if !slot.worker.wake() {
+            wake_launcher();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Asks that everything appended so far be put into the tables: done when the slot's `done`
+/// reaches the result.
+pub fn want(slot: &Slot) -> u64 {
+    let ticket = slot.wanted.fetch_add(1, SeqCst) + 1;
+    if !slot.worker.wake() {
+        wake_launcher();
+    }
+    ticket
+}
+
+/// The backend ends, though its last transaction may still be rolled back after this.
+fn exit() {
+    let _ = flush();
+    SESSION.with(|cell| {
+        if let Ok(mut cell) = cell.try_borrow_mut()
+            && let Some(s) = cell.as_mut()
+        {
+            s.ending = true;
+            s.slot.ended.fetch_add(1, SeqCst);
+            if s.slot.worker.pid().is_none() {
+                wake_launcher();
+            }
+        }
+    });
+}

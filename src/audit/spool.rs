@@ -1,0 +1,331 @@
+//! The spool files of one backend and the thread that makes them durable.
+//!
+//! Plain writes and fdatasync: no LWLock, no palloc, no transaction, no WAL, so that records can
+//! be written in aborted and read-only transactions and on a standby. Where nobody waits for the
+//! disk a write is a copy into the mapped segment, without a system call. A backend holds an
+//! exclusive flock on the segment it writes to as long as it lives, which tells the worker that
+//! more may come; the lock of a process that is gone is gone, whatever became of its pid.
+
+use super::AuditError;
+use crate::pg::{mapping::Mapping, thread};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A segment is not begun anew before it has this many bytes.
+const SEGMENT: u64 = 4 << 20;
+/// A segment grows by zeros, in steps between these, and records overwrite them: a sync then
+/// need not wait for the file system's journal, which a new length would have to go through.
+const GROWTH: (u64, u64) = (64 << 10, 512 << 10);
+static ZEROS: [u8; GROWTH.1 as usize] = [0; GROWTH.1 as usize];
+/// A buffer of this size is kept for the next records.
+const MAX_KEPT: usize = 64 << 10;
+/// Longer than this nobody waits for a disk.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub const SUFFIX: &str = "spool";
+
+/// The directory of all spools. Base backups leave out what begins with `pgsql_tmp`: records of
+/// another server, restored beside its tables, would be ingested a second time.
+pub fn root(data_dir: &str) -> PathBuf {
+    Path::new(data_dir)
+        .join("agent_policy")
+        .join("pgsql_tmp_spool")
+}
+
+/// `<start time>-<pid>-<segment>.spool`
+pub fn segment_name(session: &str, segment: u32) -> String {
+    format!("{session}-{segment:08}.{SUFFIX}")
+}
+
+/// The session and the number of a segment.
+pub fn parse_name(name: &str) -> Option<(&str, u32)> {
+    let (session, segment) = name
+        .strip_suffix(SUFFIX)?
+        .strip_suffix('.')?
+        .rsplit_once('-')?;
+    Some((session, segment.parse().ok()?))
+}
+
+pub struct Spool {
+    dir: PathBuf,
+    session: String,
+    next_segment: u32,
+    segment: Option<Segment>,
+    /// Frames that go along with the next write.
+    buffered: Vec<u8>,
+    sync: Arc<Sync>,
+    /// Bytes written in all segments, the position that [`Sync`] counts in.
+    written: u64,
+}
+
+struct Segment {
+    file: Arc<File>,
+    /// Bytes of records.
+    len: u64,
+    /// Bytes with the zeros behind them.
+    size: u64,
+    mapping: Map,
+}
+
+enum Map {
+    Untried,
+    Impossible,
+    There(Mapping),
+}
+
+impl Segment {
+    fn write(&mut self, frames: &[u8], mapped: bool) -> io::Result<()> {
+        let end = self.len + frames.len() as u64;
+        while self.size < end {
+            // By writing, so that a full disk is an error here and no SIGBUS later.
+            let zeros = &ZEROS[..self.size.clamp(GROWTH.0, GROWTH.1) as usize];
+            self.file.write_all_at(zeros, self.size)?;
+            self.size += zeros.len() as u64;
+        }
+        let at = self.len;
+        let mapping = if mapped { self.mapping() } else { None };
+        match mapping.filter(|m| end <= m.size() as u64) {
+            Some(mapping) => mapping.publish(at as usize, frames)?,
+            None => self.file.write_all_at(frames, at)?,
+        }
+        self.len = end;
+        Ok(())
+    }
+
+    fn mapping(&mut self) -> Option<&mut Mapping> {
+        if matches!(self.mapping, Map::Untried) {
+            // A record that begins within the segment may end behind it; it is written.
+            self.mapping =
+                Mapping::new(&self.file, SEGMENT as usize).map_or(Map::Impossible, Map::There);
+        }
+        match &mut self.mapping {
+            Map::There(mapping) => Some(mapping),
+            _ => None,
+        }
+    }
+}
+
+impl Spool {
+    pub fn new(dir: PathBuf, session: String) -> Self {
+        Self {
+            dir,
+            session,
+            next_segment: 0,
+            segment: None,
+            buffered: Vec::new(),
+            sync: Arc::default(),
+            written: 0,
+        }
+    }
+
+    /// Keeps frames for the next write.
+    pub fn buffer(
+        &mut self,
+        put: impl FnOnce(&mut Vec<u8>) -> Result<(), AuditError>,
+    ) -> Result<(), AuditError> {
+        put(&mut self.buffered)
+    }
+
+    pub fn buffered(&self) -> usize {
+        self.buffered.len()
+    }
+
+    /// Writes what is buffered; the number of bytes. With `durable`, also asks for its sync. With
+    /// `mapped`, by a copy: dear when pages are synced all the time, since each is then made
+    /// writable anew.
+    pub fn write(&mut self, durable: bool, mapped: bool) -> Result<u64, AuditError> {
+        if self.buffered.is_empty() {
+            return Ok(0);
+        }
+        self.mend()?;
+        if self.segment.as_ref().is_none_or(|s| s.len >= SEGMENT) {
+            // The old segment is closed, and its lock gone, after the new one is there.
+            self.segment = Some(self.create().map_err(AuditError::write)?);
+        }
+        let Some(segment) = &mut self.segment else {
+            return Err(AuditError::Write(0));
+        };
+        let len = self.buffered.len() as u64;
+        let result = segment.write(&self.buffered, mapped);
+        self.buffered.clear();
+        if self.buffered.capacity() > MAX_KEPT {
+            self.buffered.shrink_to(MAX_KEPT);
+        }
+        if let Err(e) = result {
+            // It may end in half a frame: nothing is appended to it any more.
+            self.sync.lock().failed = Some(e.raw_os_error().unwrap_or(0));
+            return Err(AuditError::write(e));
+        }
+        self.written += len;
+        self.sync
+            .wrote(&segment.file, self.written, durable)
+            .map_err(AuditError::sync)?;
+        Ok(len)
+    }
+
+    /// After a failure: a new segment instead of the one that failed.
+    pub fn mend(&mut self) -> Result<(), AuditError> {
+        if self.sync.lock().failed.is_none() {
+            return Ok(());
+        }
+        let new = self.create().map_err(AuditError::write)?;
+        let mut s = self.sync.lock();
+        s.failed = None;
+        s.synced = self.written;
+        s.wanted = self.written;
+        drop(s);
+        self.segment = Some(new);
+        Ok(())
+    }
+
+    /// Bytes written up to now.
+    pub fn position(&self) -> u64 {
+        self.written
+    }
+
+    /// Waits until everything whose sync was asked for is durable.
+    pub fn wait(&self) -> Result<(), AuditError> {
+        self.sync.wait()
+    }
+
+    fn create(&mut self) -> io::Result<Segment> {
+        if !self.dir.exists() {
+            create_dirs(&self.dir)?;
+        }
+        let name = segment_name(&self.session, self.next_segment);
+        let path = self.dir.join(&name);
+        let temporary = self.dir.join(format!("{name}.new"));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        // Locked before it has a name by which the worker finds it.
+        file.lock()?;
+        fs::rename(&temporary, &path)?;
+        self.next_segment += 1;
+        self.sync
+            .lock()
+            .dirty
+            .push(Dirty::Directory(File::open(&self.dir)?));
+        Ok(Segment {
+            file: Arc::new(file),
+            len: 0,
+            size: 0,
+            mapping: Map::Untried,
+        })
+    }
+}
+
+fn create_dirs(dir: &Path) -> io::Result<()> {
+    let Some(parent) = dir.parent() else {
+        return Ok(());
+    };
+    if !parent.exists() {
+        create_dirs(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+        Ok(()) => File::open(parent)?.sync_all(),
+    }
+}
+
+enum Dirty {
+    File(Arc<File>),
+    Directory(File),
+}
+
+#[derive(Default)]
+struct State {
+    /// Positions, in bytes since the session began.
+    written: u64,
+    wanted: u64,
+    synced: u64,
+    dirty: Vec<Dirty>,
+    /// errno of a failed write or sync. What the kernel did with the dirty pages is unknown, so
+    /// the descriptor is given up: a second sync would succeed without having written them.
+    failed: Option<i32>,
+    started: bool,
+}
+
+/// What the backend and its sync thread share. The thread only syncs files.
+#[derive(Default)]
+struct Sync {
+    state: Mutex<State>,
+    work: Condvar,
+    progress: Condvar,
+}
+
+impl Sync {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wrote(self: &Arc<Self>, file: &Arc<File>, written: u64, durable: bool) -> io::Result<()> {
+        let mut s = self.lock();
+        s.written = written;
+        if !s
+            .dirty
+            .iter()
+            .any(|d| matches!(d, Dirty::File(f) if Arc::ptr_eq(f, file)))
+        {
+            s.dirty.push(Dirty::File(file.clone()));
+        }
+        if durable {
+            s.wanted = written;
+            if !s.started {
+                let this = self.clone();
+                thread::spawn_without_signals("audit sync", move || this.run())?;
+                s.started = true;
+            }
+            drop(s);
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    fn run(&self) {
+        let mut s = self.lock();
+        loop {
+            while s.wanted <= s.synced || s.failed.is_some() {
+                s = self.work.wait(s).unwrap_or_else(PoisonError::into_inner);
+            }
+            let (dirty, target) = (std::mem::take(&mut s.dirty), s.written);
+            drop(s);
+            let result = dirty.iter().try_for_each(|d| match d {
+                Dirty::File(f) => f.sync_data(),
+                Dirty::Directory(d) => d.sync_all(),
+            });
+            drop(dirty);
+            s = self.lock();
+            match result {
+                Ok(()) => s.synced = target,
+                Err(e) => s.failed = Some(e.raw_os_error().unwrap_or(0)),
+            }
+            self.progress.notify_all();
+        }
+    }
+
+    fn wait(&self) -> Result<(), AuditError> {
+        let s = self.lock();
+        if s.synced >= s.wanted && s.failed.is_none() {
+            return Ok(());
+        }
+        let pending = |s: &mut State| s.synced < s.wanted && s.failed.is_none();
+        let (s, timeout) = self
+            .progress
+            .wait_timeout_while(s, PATIENCE, pending)
+            .unwrap_or_else(PoisonError::into_inner);
+        match s.failed {
+            Some(errno) => Err(AuditError::Sync(errno)),
+            None if timeout.timed_out() => Err(AuditError::Timeout),
+            None => Ok(()),
+        }
+    }
+}

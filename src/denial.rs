@@ -1,0 +1,98 @@
+//! A refusal: one line for people, JSON for programs, a hint that says what would pass.
+
+use std::ops::{Deref, DerefMut};
+
+use pgrx::PgSqlErrorCode;
+use policy::rule::Rule;
+use serde_json::{Map, Value};
+
+use crate::{pg, statement, trial};
+
+/// Why a statement may not run. Nothing happens until it is raised or, in monitor mode, noted.
+#[derive(Debug, Clone)]
+#[must_use = "a denial that is not raised denies nothing"]
+pub struct Denial(Box<Reason>);
+
+/// What a [`Denial`] says.
+#[derive(Debug, Clone)]
+pub struct Reason {
+    pub rule: Rule,
+    /// What the rule was broken with: a relation, column, function, setting or statement.
+    pub object: String,
+    pub message: String,
+    pub hint: String,
+    extra: Map<String, Value>,
+}
+
+impl Deref for Denial {
+    type Target = Reason;
+    fn deref(&self) -> &Reason {
+        &self.0
+    }
+}
+
+impl DerefMut for Denial {
+    fn deref_mut(&mut self) -> &mut Reason {
+        &mut self.0
+    }
+}
+
+impl Denial {
+    pub fn new(rule: Rule, object: impl Into<String>, message: impl Into<String>) -> Self {
+        Self(Box::new(Reason {
+            rule,
+            object: object.into(),
+            message: message.into(),
+            hint: String::new(),
+            extra: Map::new(),
+        }))
+    }
+
+    /// What would be allowed instead, fit to hand back to a model.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// One more member of the DETAIL object.
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The DETAIL: a JSON object with `rule`, `object` and what the rule adds.
+    pub fn detail(&self) -> String {
+        let mut object = Map::new();
+        object.insert("rule".into(), self.rule.word().into());
+        object.insert("object".into(), self.object.as_str().into());
+        object.extend(self.extra.clone());
+        Value::Object(object).to_string()
+    }
+
+    /// The SQLSTATE as pgrx names it.
+    pub fn code(&self) -> PgSqlErrorCode {
+        match self.rule.sqlstate() {
+            "25006" => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            "54000" => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            "57014" => PgSqlErrorCode::ERRCODE_QUERY_CANCELED,
+            "28000" => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+            "58030" => PgSqlErrorCode::ERRCODE_IO_ERROR,
+            _ => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        }
+    }
+
+    /// Writes the denial down, waits until that is durable, and ends the statement.
+    pub fn raise(self) -> ! {
+        if trial::running() {
+            trial::note(self.clone());
+        } else {
+            statement::denied(&self);
+        }
+        pg::report::error(self.code(), &self.message, &self.detail(), &self.hint)
+    }
+
+    /// The same as a warning for the client (`result truncated …`).
+    pub fn warn(&self) {
+        pg::report::warning(&self.message, &self.detail(), &self.hint);
+    }
+}

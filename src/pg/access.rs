@@ -1,0 +1,151 @@
+//! Functions and objects: what is about to be called, and what a command has made, changed or
+//! dropped, wherever that happens.
+
+use core::ffi::{c_int, c_void};
+use std::sync::atomic::Ordering::Relaxed;
+
+use pgrx::pg_guard;
+use pgrx::pg_sys::{self, Oid};
+use policy::rule::Rule;
+
+use super::hooks::{PREV_ACCESS, PREV_FMGR, PREV_NEEDS_FMGR, begin, exempt, is_worker};
+use super::{definition, depth, names, raw, session};
+use crate::denial::Denial;
+use crate::{enforce, identity, plan};
+
+/// # Safety
+/// Called by the server as the hook that it is.
+pub unsafe extern "C-unwind" fn on_access(
+    access: pg_sys::ObjectAccessType::Type,
+    class: Oid,
+    object: Oid,
+    sub_id: c_int,
+    argument: *mut c_void,
+) {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        if let Some(previous) = PREV_ACCESS {
+            previous(access, class, object, sub_id, argument);
+        }
+        if session::confined() {
+            confined_access(access, class, object);
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn confined_access(
+    access: pg_sys::ObjectAccessType::Type,
+    class: Oid,
+    object: Oid,
+) {
+    use pg_sys::ObjectAccessType as Kind;
+    if exempt() {
+        return;
+    }
+    let Some(policy) = identity::policy() else {
+        return;
+    };
+    match access {
+        Kind::OAT_FUNCTION_EXECUTE => {
+            if depth::nowhere() && !is_worker() {
+                let Some(policy) = begin() else { return };
+                enforce::<()>(&policy, Err(fast_path(object)));
+                return;
+            }
+            let direct = !depth::tree_was_checked() && !is_worker();
+            enforce(&policy, plan::judge_function(&policy, object, direct));
+        }
+        Kind::OAT_POST_CREATE | Kind::OAT_DROP | Kind::OAT_POST_ALTER | Kind::OAT_TRUNCATE => {
+            enforce(&policy, definition::judge_object(&policy, class, object));
+        }
+        _ => {}
+    }
+}
+
+fn fast_path(function: Oid) -> Denial {
+    let name = names::signature(function);
+    Denial::new(
+        Rule::StatementNotAllowed,
+        name.as_str(),
+        format!("calling {name} by the fast-path message is not allowed"),
+    )
+    .hint("Call the function in a SELECT.")
+}
+
+/// # Safety
+/// Called by the server as the hook that it is.
+pub unsafe extern "C-unwind" fn on_needs_fmgr(function: Oid) -> bool {
+    // SAFETY: the server's own argument, handed on.
+    unsafe {
+        if let Some(previous) = PREV_NEEDS_FMGR
+            && previous(function)
+        {
+            return true;
+        }
+        function.to_u32() >= super::FIRST_NORMAL_OID
+            && raw::IsTransactionState()
+            && session::confined()
+            && confined_needs_fmgr(function)
+    }
+}
+
+/// Functions in a language with bodies are called through the hook (and are not inlined). Those
+/// in C are not: among them are the encoding conversions, which run outside transactions.
+#[pg_guard]
+unsafe extern "C-unwind" fn confined_needs_fmgr(function: Oid) -> bool {
+    const INTERNAL_LANGUAGE: u32 = 12;
+    const C_LANGUAGE: u32 = 13;
+    // SAFETY: the tuple is released after its one field was read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::PROCOID as c_int,
+            pg_sys::Datum::from(function),
+        );
+        if tuple.is_null() {
+            return false;
+        }
+        let language = (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_proc>(tuple)).prolang;
+        pg_sys::ReleaseSysCache(tuple);
+        !matches!(language.to_u32(), INTERNAL_LANGUAGE | C_LANGUAGE)
+    }
+}
+
+/// # Safety
+/// Called by the server as the hook that it is.
+pub unsafe extern "C-unwind" fn on_fmgr(
+    event: pg_sys::FmgrHookEventType::Type,
+    info: *mut pg_sys::FmgrInfo,
+    private: *mut pg_sys::Datum,
+) {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        if let Some(previous) = PREV_FMGR {
+            previous(event, info, private);
+        }
+        if session::confined() {
+            confined_fmgr(event, (*info).fn_oid);
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn confined_fmgr(event: pg_sys::FmgrHookEventType::Type, function: Oid) {
+    use pg_sys::FmgrHookEventType as Event;
+    let Some(policy) = identity::policy() else {
+        return;
+    };
+    if event == Event::FHET_START && !exempt() {
+        enforce(&policy, plan::judge_function(&policy, function, false));
+    }
+    if policy.function_trusted(function) {
+        match event {
+            Event::FHET_START => {
+                depth::TRUSTED.fetch_add(1, Relaxed);
+            }
+            _ => {
+                let _ = depth::TRUSTED.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The calling convention of C functions, as far as the functions of this directory need it.
+//!
+//! The mask functions run once per row: they read their arguments in place and allocate nothing
+//! but their result.
+
+use pgrx::pg_sys;
+use std::ffi::c_char;
+
+/// Defines the C function `$name` and the record that PostgreSQL looks up beside it.
+macro_rules! sql_function {
+    ($(#[$doc:meta])* fn $name:ident / $info:ident($fcinfo:ident) $body:block) => {
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $info() -> *const pgrx::pg_sys::Pg_finfo_record {
+            static V1: pgrx::pg_sys::Pg_finfo_record =
+                pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
+            &raw const V1
+        }
+
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name(
+            $fcinfo: pgrx::pg_sys::FunctionCallInfo,
+        ) -> pgrx::pg_sys::Datum {
+            // SAFETY: PostgreSQL calls this with a valid FunctionCallInfo whose arguments are as
+            // many and of such types as CREATE FUNCTION declares; STRICT ones have no NULLs. The
+            // guard turns a panic into an ERROR before it could unwind into C.
+            unsafe { pgrx::pg_sys::submodules::panic::pgrx_extern_c_guard(move || $body) }
+        }
+    };
+}
+pub(crate) use sql_function;
+
+/// # Safety
+/// `fcinfo` is valid and has more than `n` arguments.
+#[inline(always)]
+pub unsafe fn arg(fcinfo: pg_sys::FunctionCallInfo, n: usize) -> pg_sys::Datum {
+    // SAFETY: args is a flexible array with nargs entries.
+    unsafe { (*(*fcinfo).args.as_ptr().add(n)).value }
+}
+
+/// # Safety
+/// As [`arg`].
+#[inline(always)]
+pub unsafe fn arg_is_null(fcinfo: pg_sys::FunctionCallInfo, n: usize) -> bool {
+    // SAFETY: args is a flexible array with nargs entries.
+    unsafe { (*(*fcinfo).args.as_ptr().add(n)).isnull }
+}
+
+/// # Safety
+/// `fcinfo` is valid.
+#[inline(always)]
+pub unsafe fn return_null(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the caller's.
+    unsafe { (*fcinfo).isnull = true };
+    pg_sys::Datum::from(0)
+}
+
+/// The bytes of a text, detoasted where needed.
+///
+/// # Safety
+/// `datum` points to a varlena that lives as long as the call, as arguments do.
+#[inline(always)]
+pub unsafe fn bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
+    let mut p = datum.cast_mut_ptr::<pg_sys::varlena>();
+    // SAFETY: a varlena has at least its header; a packed one needs no call.
+    unsafe {
+        let plain = pgrx::varatt_is_4b_u(p) || (pgrx::varatt_is_1b(p) && !pgrx::varatt_is_1b_e(p));
+        if !plain {
+            p = pg_sys::pg_detoast_datum_packed(p);
+        }
+        std::slice::from_raw_parts(
+            pgrx::vardata_any(p).cast::<u8>(),
+            pgrx::varsize_any_exhdr(p),
+        )
+    }
+}
+
+const HEADER: usize = pg_sys::VARHDRSZ;
+
+/// The one allocation that a mask function makes. With MCXT_ALLOC_NO_OOM and a size that is in
+/// bounds it cannot raise, which is what lets these functions be total; it also lets them go
+/// without the guard that pgrx puts around its binding, half of the cost of a short value.
+mod no_oom {
+    unsafe extern "C" {
+        pub fn palloc_extended(size: usize, flags: core::ffi::c_int) -> *mut core::ffi::c_void;
+    }
+}
+
+/// A new varlena with room for `len` bytes, uninitialised, and the room; None if `len` is more
+/// than [`LONGEST`] or memory is short.
+///
+/// # Safety
+/// The caller writes all of the room.
+#[inline(always)]
+pub unsafe fn new_varlena(len: usize) -> Option<(pg_sys::Datum, *mut u8)> {
+    if len > LONGEST {
+        return None;
+    }
+    // SAFETY: as the module says; the pointer is null or to as many bytes as asked for.
+    unsafe {
+        let p = no_oom::palloc_extended(len + HEADER, pg_sys::MCXT_ALLOC_NO_OOM as i32)
+            .cast::<pg_sys::varlena>();
+        if p.is_null() {
+            return None;
+        }
+        pgrx::set_varsize_4b(p, (len + HEADER) as i32);
+        Some((pg_sys::Datum::from(p), p.cast::<u8>().add(HEADER)))
+    }
+}
+
+/// The longest text that can be made, as MaxAllocSize says.
+const LONGEST: usize = 0x3fff_ffff - HEADER;
+
+/// A text argument as a C string in the server's encoding.
+///
+/// # Safety
+/// As [`bytes`].
+pub unsafe fn c_string(datum: pg_sys::Datum) -> *mut c_char {
+    // SAFETY: the caller's; text_to_cstring detoasts and copies.
+    unsafe { pg_sys::text_to_cstring(datum.cast_mut_ptr()) }
+}
+
+/// A C string in the server's encoding as a Rust string.
+///
+/// # Safety
+/// `s` is a C string.
+pub unsafe fn to_rust(s: *const c_char) -> String {
+    // SAFETY: the caller's; pg_server_to_any returns `s` or a converted copy, NUL-terminated.
+    unsafe {
+        let len = std::ffi::CStr::from_ptr(s).count_bytes();
+        let utf8 = pg_sys::pg_server_to_any(s, len as i32, pg_sys::pg_enc::PG_UTF8 as i32);
+        std::ffi::CStr::from_ptr(utf8)
+            .to_string_lossy()
+            .into_owned()
+    }
+}
+
+/// A Rust string as a C string in the server's encoding; it ends at a NUL.
+pub fn to_server(s: &str) -> *mut c_char {
+    let s = s.split('\0').next().unwrap_or_default();
+    // SAFETY: pnstrdup copies exactly the bytes of `s` and ends them with NUL; pg_any_to_server
+    // takes as many and returns a C string.
+    unsafe {
+        let copy = pg_sys::pnstrdup(s.as_ptr().cast(), s.len());
+        pg_sys::pg_any_to_server(copy, s.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32)
+    }
+}

@@ -1,0 +1,488 @@
+//! What differs between PostgreSQL 15, 16, 17 and 18, and nothing else.
+
+use pgrx::pg_sys::{self, Oid, Query, RangeTblEntry};
+
+use super::{boundary, execution, hooks, nodes, raw, session};
+
+/// The server's major version.
+pub const MAJOR: u16 = if cfg!(feature = "pg15") {
+    15
+} else if cfg!(feature = "pg16") {
+    16
+} else if cfg!(feature = "pg17") {
+    17
+} else {
+    18
+};
+
+/// The permissions that a query asks for on one of its relations.
+#[derive(Clone, Copy)]
+pub struct Permissions {
+    pub relid: Oid,
+    pub required: pg_sys::AclMode,
+    pub check_as: Oid,
+    pub selected: *mut pg_sys::Bitmapset,
+    pub inserted: *mut pg_sys::Bitmapset,
+    pub updated: *mut pg_sys::Bitmapset,
+}
+
+#[cfg(feature = "pg15")]
+mod version {
+    use super::*;
+
+    /// Raises unless the current user may do what the query's range table asks for.
+    ///
+    /// # Safety
+    /// `query` is an analysed query.
+    pub unsafe fn check_permissions(query: *const Query) {
+        // SAFETY: by the caller's promise.
+        unsafe { pg_sys::ExecCheckRTPerms((*query).rtable, true) };
+    }
+
+    /// # Safety
+    /// `rte` is an entry of the query's range table.
+    pub unsafe fn permissions(
+        _rtable_owner: *const Query,
+        rte: *const RangeTblEntry,
+    ) -> Option<Permissions> {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            if (*rte).rtekind != pg_sys::RTEKind::RTE_RELATION {
+                return None;
+            }
+            Some(from_rte(rte))
+        }
+    }
+
+    unsafe fn from_rte(rte: *const RangeTblEntry) -> Permissions {
+        // SAFETY: the callers pass a range table entry.
+        unsafe {
+            Permissions {
+                relid: (*rte).relid,
+                required: (*rte).requiredPerms,
+                check_as: (*rte).checkAsUser,
+                selected: (*rte).selectedCols,
+                inserted: (*rte).insertedCols,
+                updated: (*rte).updatedCols,
+            }
+        }
+    }
+
+    /// What `ExecutorCheckPerms_hook` was given.
+    ///
+    /// # Safety
+    /// `rtable` is the hook's range table.
+    pub unsafe fn checked(
+        rtable: *const pg_sys::List,
+        _infos: *const pg_sys::List,
+    ) -> Vec<Permissions> {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            nodes::pointers::<RangeTblEntry>(rtable)
+                .filter(|rte| {
+                    (**rte).rtekind == pg_sys::RTEKind::RTE_RELATION
+                        && (**rte).requiredPerms != 0
+                        && !super::super::rewrite::belongs_to_filter(*rte)
+                })
+                .map(|rte| from_rte(rte))
+                .collect()
+        }
+    }
+
+    /// Moves the permission bits of an entry that becomes a sub-query inside it.
+    ///
+    /// # Safety
+    /// `inner` is a shallow copy of `outer`, an entry of `parent`; `sub` is the new sub-query.
+    pub unsafe fn move_permissions(
+        _parent: *mut Query,
+        outer: *mut RangeTblEntry,
+        _inner: *mut RangeTblEntry,
+        _sub: *mut Query,
+    ) {
+        // SAFETY: by the caller's promise. The inner entry keeps the bits it was copied with.
+        unsafe {
+            (*outer).requiredPerms = 0;
+            (*outer).checkAsUser = Oid::INVALID;
+            (*outer).selectedCols = std::ptr::null_mut();
+            (*outer).insertedCols = std::ptr::null_mut();
+            (*outer).updatedCols = std::ptr::null_mut();
+            (*outer).extraUpdatedCols = std::ptr::null_mut();
+        }
+    }
+
+    /// A query whose range table is about to be replaced asks for no permissions of its own.
+    ///
+    /// # Safety
+    /// `sub` is a query that may be changed.
+    pub unsafe fn clear_permissions(_sub: *mut Query) {}
+
+    /// # Safety
+    /// `desc` is a tuple descriptor with more than `i` attributes.
+    pub unsafe fn attribute(
+        desc: pg_sys::TupleDesc,
+        i: usize,
+    ) -> *mut pg_sys::FormData_pg_attribute {
+        // SAFETY: by the caller's promise.
+        unsafe { (*desc).attrs.as_mut_ptr().add(i) }
+    }
+
+    /// # Safety
+    /// `query` is a query.
+    pub unsafe fn merge_target(_query: *const Query) -> i32 {
+        0
+    }
+}
+
+#[cfg(not(feature = "pg15"))]
+mod version {
+    use super::*;
+    use pg_sys::RTEPermissionInfo;
+
+    /// Raises unless the current user may do what the query's range table asks for.
+    ///
+    /// # Safety
+    /// `query` is an analysed query.
+    pub unsafe fn check_permissions(query: *const Query) {
+        // SAFETY: by the caller's promise.
+        unsafe { pg_sys::ExecCheckPermissions((*query).rtable, (*query).rteperminfos, true) };
+    }
+
+    unsafe fn from_info(info: *const RTEPermissionInfo) -> Permissions {
+        // SAFETY: the callers pass an entry of a permission list.
+        unsafe {
+            Permissions {
+                relid: (*info).relid,
+                required: (*info).requiredPerms,
+                check_as: (*info).checkAsUser,
+                selected: (*info).selectedCols,
+                inserted: (*info).insertedCols,
+                updated: (*info).updatedCols,
+            }
+        }
+    }
+
+    /// # Safety
+    /// `rte` is an entry of the query's range table.
+    pub unsafe fn permissions(
+        query: *const Query,
+        rte: *const RangeTblEntry,
+    ) -> Option<Permissions> {
+        // SAFETY: by the caller's promise; an index other than 0 is a position of the query's list.
+        unsafe {
+            let index = (*rte).perminfoindex as usize;
+            if index == 0 {
+                return None;
+            }
+            nodes::pointers::<RTEPermissionInfo>((*query).rteperminfos)
+                .nth(index - 1)
+                .map(|info| from_info(info))
+        }
+    }
+
+    /// What `ExecutorCheckPerms_hook` was given.
+    ///
+    /// # Safety
+    /// `infos` is the hook's permission list.
+    pub unsafe fn checked(
+        rtable: *const pg_sys::List,
+        infos: *const pg_sys::List,
+    ) -> Vec<Permissions> {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            let mut of_filters = Vec::new();
+            for rte in nodes::pointers::<RangeTblEntry>(rtable) {
+                if (*rte).perminfoindex != 0 && super::super::rewrite::belongs_to_filter(rte) {
+                    of_filters.push((*rte).perminfoindex as usize - 1);
+                }
+            }
+            nodes::pointers::<RTEPermissionInfo>(infos)
+                .enumerate()
+                .filter(|(i, info)| (**info).requiredPerms != 0 && !of_filters.contains(i))
+                .map(|(_, info)| from_info(info))
+                .collect()
+        }
+    }
+
+    /// Moves the permission bits of an entry that becomes a sub-query inside it.
+    ///
+    /// # Safety
+    /// `inner` is a shallow copy of `outer`, an entry of `parent`; `sub` is the new sub-query.
+    pub unsafe fn move_permissions(
+        parent: *mut Query,
+        outer: *mut RangeTblEntry,
+        inner: *mut RangeTblEntry,
+        sub: *mut Query,
+    ) {
+        // SAFETY: by the caller's promise. The parent's entry stays where it is, asking for
+        // nothing, so that no other entry's index moves.
+        unsafe {
+            let index = (*outer).perminfoindex as usize;
+            if index != 0
+                && let Some(info) =
+                    nodes::pointers::<RTEPermissionInfo>((*parent).rteperminfos).nth(index - 1)
+            {
+                let moved = nodes::copy(info);
+                (*sub).rteperminfos = pg_sys::lappend((*sub).rteperminfos, moved.cast());
+                (*inner).perminfoindex = 1;
+                (*info).requiredPerms = 0;
+                (*info).selectedCols = std::ptr::null_mut();
+            }
+            (*outer).perminfoindex = 0;
+        }
+    }
+
+    /// A query whose range table is about to be replaced asks for no permissions of its own.
+    ///
+    /// # Safety
+    /// `sub` is a query that may be changed.
+    pub unsafe fn clear_permissions(sub: *mut Query) {
+        // SAFETY: by the caller's promise.
+        unsafe { (*sub).rteperminfos = std::ptr::null_mut() };
+    }
+
+    /// # Safety
+    /// `desc` is a tuple descriptor with more than `i` attributes.
+    #[cfg(not(feature = "pg18"))]
+    pub unsafe fn attribute(
+        desc: pg_sys::TupleDesc,
+        i: usize,
+    ) -> *mut pg_sys::FormData_pg_attribute {
+        // SAFETY: by the caller's promise.
+        unsafe { (*desc).attrs.as_mut_ptr().add(i) }
+    }
+
+    /// # Safety
+    /// `desc` is a tuple descriptor with more than `i` attributes.
+    #[cfg(feature = "pg18")]
+    pub unsafe fn attribute(
+        desc: pg_sys::TupleDesc,
+        i: usize,
+    ) -> *mut pg_sys::FormData_pg_attribute {
+        // SAFETY: by the caller's promise.
+        unsafe { pg_sys::TupleDescAttr(desc, i as i32) }
+    }
+
+    /// # Safety
+    /// `query` is a query.
+    pub unsafe fn merge_target(query: *const Query) -> i32 {
+        #[cfg(feature = "pg16")]
+        {
+            let _ = query;
+            0
+        }
+        #[cfg(not(feature = "pg16"))]
+        // SAFETY: by the caller's promise.
+        unsafe {
+            (*query).mergeTargetRelation
+        }
+    }
+}
+
+pub use version::*;
+
+// --- hooks whose signatures differ ------------------------------------------------------------
+
+#[cfg(not(feature = "pg18"))]
+pub unsafe extern "C-unwind" fn on_run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+    once: bool,
+) {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        let next = move || match hooks::PREV_RUN {
+            Some(previous) => previous(query, direction, count, once),
+            None => raw::standard_ExecutorRun(query, direction, count, once),
+        };
+        if session::confined() {
+            if run_confined(query, next) {
+                boundary::rethrow();
+            }
+        } else {
+            next();
+        }
+    }
+}
+
+#[cfg(feature = "pg18")]
+pub unsafe extern "C-unwind" fn on_run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+) {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        let next = move || match hooks::PREV_RUN {
+            Some(previous) => previous(query, direction, count),
+            None => raw::standard_ExecutorRun(query, direction, count),
+        };
+        if session::confined() {
+            if run_confined(query, next) {
+                boundary::rethrow();
+            }
+        } else {
+            next();
+        }
+    }
+}
+
+/// True when an error is under way.
+unsafe fn run_confined(query: *mut pg_sys::QueryDesc, next: impl FnOnce()) -> bool {
+    // SAFETY: a callback from C: what unwinds inside becomes an ERROR again at this boundary.
+    unsafe { pg_sys::panic::pgrx_extern_c_guard(|| execution::confined_run(query, next).is_err()) }
+}
+
+#[cfg(feature = "pg15")]
+pub unsafe extern "C-unwind" fn on_check_perms(
+    range_table: *mut pg_sys::List,
+    abort: bool,
+) -> bool {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        if let Some(previous) = hooks::PREV_PERMS
+            && !previous(range_table, abort)
+        {
+            return false;
+        }
+        if session::confined() {
+            execution::confined_check_perms(range_table, std::ptr::null_mut());
+        }
+    }
+    true
+}
+
+#[cfg(not(feature = "pg15"))]
+pub unsafe extern "C-unwind" fn on_check_perms(
+    range_table: *mut pg_sys::List,
+    permissions: *mut pg_sys::List,
+    abort: bool,
+) -> bool {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        if let Some(previous) = hooks::PREV_PERMS
+            && !previous(range_table, permissions, abort)
+        {
+            return false;
+        }
+        if session::confined() {
+            execution::confined_check_perms(range_table, permissions);
+        }
+    }
+    true
+}
+
+/// Rows that a query has produced.
+///
+/// # Safety
+/// `estate` is the state of a query that has run.
+pub unsafe fn rows_processed(estate: *const pg_sys::EState) -> u64 {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        {
+            (*estate).es_processed
+        }
+        #[cfg(not(feature = "pg15"))]
+        {
+            (*estate).es_total_processed.max((*estate).es_processed)
+        }
+    }
+}
+
+/// What the server does for EXPLAIN when no hook is there: plans the query and shows the plan.
+///
+/// # Safety
+/// The arguments are those of `ExplainOneQuery_hook`.
+#[allow(clippy::too_many_arguments)]
+pub unsafe fn explain_one_query(
+    query: *mut Query,
+    cursor_options: i32,
+    into: *mut pg_sys::IntoClause,
+    state: *mut pg_sys::ExplainState,
+    query_string: *const core::ffi::c_char,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        super::raw::standard_ExplainOneQuery(
+            query,
+            cursor_options,
+            into,
+            state,
+            query_string,
+            params,
+            environment,
+        );
+        // As the server does it itself (ExplainOneQuery of 15 and 16).
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        {
+            let buffers_before = raw::pgBufferUsage;
+            let begun = std::time::Instant::now();
+            let plan = raw::pg_plan_query(query, query_string, cursor_options, params);
+            let took = begun.elapsed();
+            #[cfg(feature = "pg15")]
+            let took = pg_sys::instr_time {
+                tv_sec: took.as_secs() as i64,
+                tv_nsec: i64::from(took.subsec_nanos()),
+            };
+            #[cfg(feature = "pg16")]
+            let took = pg_sys::instr_time {
+                ticks: took.as_nanos() as i64,
+            };
+            let mut buffers = pg_sys::BufferUsage::default();
+            let usage = if (*state).buffers {
+                raw::BufferUsageAccumDiff(
+                    &raw mut buffers,
+                    &raw const raw::pgBufferUsage,
+                    &raw const buffers_before,
+                );
+                &raw const buffers
+            } else {
+                std::ptr::null()
+            };
+            raw::ExplainOnePlan(
+                plan,
+                into,
+                state,
+                query_string,
+                params,
+                environment,
+                &raw const took,
+                usage,
+            );
+        }
+    }
+}
+
+/// Switches off what only newer versions can show.
+///
+/// # Safety
+/// `state` is the state of an EXPLAIN under way.
+pub unsafe fn explain_less(state: *mut pg_sys::ExplainState) {
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    // SAFETY: by the caller's promise.
+    unsafe {
+        (*state).memory = false;
+        (*state).serialize = pg_sys::ExplainSerializeOption::EXPLAIN_SERIALIZE_NONE;
+    }
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    let _ = state;
+}
+
+/// Every permission that a plan will ask for.
+///
+/// # Safety
+/// `plan` is a plan.
+pub unsafe fn plan_permissions(plan: *const pg_sys::PlannedStmt) -> Vec<Permissions> {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        let infos = std::ptr::null();
+        #[cfg(not(feature = "pg15"))]
+        let infos = (*plan).permInfos;
+        checked((*plan).rtable, infos)
+    }
+}

@@ -1,0 +1,284 @@
+//! Data definition: what a role of capability `ddl` may make, and what its expressions may call.
+
+use pgrx::pg_sys::{self, NodeTag, Oid};
+use policy::model::{Access, Capability};
+use policy::rule::Rule;
+
+use super::utility::{compat_string, string};
+use super::{names, nodes, raw};
+use crate::catalog::Policy;
+use crate::denial::Denial;
+use crate::{enforce, plan};
+
+/// An object that a command creates, changes or drops, whatever command that was.
+pub fn judge_object(policy: &Policy, class: Oid, object: Oid) -> Result<(), Denial> {
+    if policy.capability == Capability::ReadOnly {
+        return Err(plan::read_only("creating, changing or dropping objects"));
+    }
+    if policy.capability < Capability::Ddl {
+        return Err(Denial::new(
+            Rule::StatementNotAllowed,
+            "data definition",
+            "creating, changing or dropping objects is not allowed",
+        )
+        .hint("This role may change rows (INSERT, UPDATE, DELETE, MERGE), not definitions."));
+    }
+    // pg_type, pg_attrdef, pg_constraint, pg_rewrite, pg_trigger: parts of a relation.
+    const PARTS: [u32; 5] = [1247, 2604, 2606, 2618, 2620];
+    if PARTS.contains(&class.to_u32()) {
+        return Ok(());
+    }
+    if class == pg_sys::RelationRelationId {
+        let known = Some(names::relation_schema(object)).filter(|schema| *schema != Oid::INVALID);
+        let schema = known.or_else(|| names::new_relation_schema(object));
+        if schema
+            .is_some_and(|schema| policy.may_define_in(schema) || names::is_toast_schema(schema))
+        {
+            return Ok(());
+        }
+        let schema = schema.and_then(names::schema_name).unwrap_or_default();
+        return Err(Denial::new(
+            Rule::RelationNotAllowed,
+            schema.as_str(),
+            format!("nothing may be created, changed or dropped in schema {schema}"),
+        )
+        .hint(
+            "Work in a schema that is allowed for writing; temporary relations are not allowed.",
+        ));
+    }
+    // pg_temp comes into being with the first temporary object.
+    const PG_NAMESPACE: u32 = 2615;
+    if class.to_u32() == PG_NAMESPACE {
+        return Err(Denial::new(
+            Rule::StatementNotAllowed,
+            "schema",
+            "neither schemas nor temporary relations may be created, changed or dropped",
+        )
+        .hint("Work in a schema that is allowed for writing."));
+    }
+    Err(Denial::new(
+        Rule::StatementNotAllowed,
+        format!("object of catalog {}", class.to_u32()),
+        "only tables, views, indexes and sequences may be created, changed or dropped",
+    )
+    .hint("Use CREATE, ALTER, DROP or TRUNCATE of a table, view, index or sequence."))
+}
+
+/// Data definition may not touch what has masks or filters, nor refer to it: constraint and index
+/// errors would print it, and copies would carry it.
+///
+/// # Safety
+/// `node` is a utility statement's tree.
+pub unsafe fn judge_definition(policy: &Policy, node: *mut pg_sys::Node) {
+    let mut relations = Vec::new();
+    // SAFETY: each cast follows the node's tag; lists are of the kinds that parsenodes.h gives.
+    unsafe {
+        match (*node).type_ {
+            NodeTag::T_AlterTableStmt => {
+                let alter = node.cast::<pg_sys::AlterTableStmt>();
+                relations.push((*alter).relation);
+                for command in nodes::pointers::<pg_sys::AlterTableCmd>((*alter).cmds) {
+                    referenced((*command).def, &mut relations);
+                }
+            }
+            NodeTag::T_IndexStmt => relations.push((*node.cast::<pg_sys::IndexStmt>()).relation),
+            NodeTag::T_RenameStmt => relations.push((*node.cast::<pg_sys::RenameStmt>()).relation),
+            NodeTag::T_TruncateStmt => {
+                relations.extend(nodes::pointers::<pg_sys::RangeVar>(
+                    (*node.cast::<pg_sys::TruncateStmt>()).relations,
+                ));
+            }
+            NodeTag::T_CreateStmt => {
+                let create = node.cast::<pg_sys::CreateStmt>();
+                relations.extend(nodes::pointers::<pg_sys::RangeVar>((*create).inhRelations));
+                for list in [(*create).tableElts, (*create).constraints] {
+                    for element in nodes::pointers::<pg_sys::Node>(list) {
+                        referenced(element, &mut relations);
+                    }
+                }
+            }
+            _ => {}
+        }
+        for relation in relations {
+            if relation.is_null() {
+                continue;
+            }
+            let relid = pg_sys::RangeVarGetRelidExtended(
+                relation,
+                pg_sys::NoLock as i32,
+                pg_sys::RVROption::RVR_MISSING_OK,
+                None,
+                std::ptr::null_mut(),
+            );
+            if relid == Oid::INVALID {
+                continue;
+            }
+            if policy.access(relid) == Access::Deny && !names::relation_kind(relid).is_index() {
+                enforce::<()>(policy, Err(plan::relation_denied(policy, relid)));
+            }
+            if policy.relation(relid).is_protected() {
+                let name = names::relation(relid);
+                enforce::<()>(
+                    policy,
+                    Err(Denial::new(
+                        Rule::StatementNotAllowed,
+                        name.as_str(),
+                        format!("{name} has masks or row filters and may not be altered, referred to or copied"),
+                    )
+                    .hint("Leave its definition to the database administrator.")),
+                );
+            }
+        }
+    }
+}
+
+/// Expressions of data definition (defaults, checks, generated columns, index expressions) never
+/// pass parse analysis as a query: what they call is looked at here, by name. The mask functions
+/// are open to the server only, or a column default would serve to guess what a hash hides.
+///
+/// # Safety
+/// `node` is a utility statement's raw tree.
+pub unsafe fn judge_calls(policy: &Policy, node: *mut pg_sys::Node) {
+    let mut called = Vec::new();
+    // SAFETY: the statement's raw tree; `called` is only pushed to.
+    unsafe { calls_in(node, &mut called) };
+    for name in called {
+        let last = name.last().map(String::as_str).unwrap_or_default();
+        let ours = name
+            .iter()
+            .rev()
+            .nth(1)
+            .is_some_and(|schema| schema == "agent_policy");
+        if ours || crate::api::is_internal(last) {
+            let name = name.join(".");
+            enforce::<()>(
+                policy,
+                Err(Denial::new(
+                    Rule::FunctionNotAllowed,
+                    name.as_str(),
+                    format!("function {name} is not allowed in a definition"),
+                )
+                .hint("Use built-in functions.")),
+            );
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn note_call(
+    node: *mut pg_sys::Node,
+    context: *mut core::ffi::c_void,
+) -> bool {
+    if node.is_null() {
+        return false;
+    }
+    // SAFETY: `context` is the vector that `calls_in` passes; each cast follows the node's tag.
+    unsafe {
+        if (*node).type_ == NodeTag::T_FuncCall {
+            let names =
+                nodes::pointers::<pg_sys::Node>((*node.cast::<pg_sys::FuncCall>()).funcname);
+            let name: Vec<String> = names.map(|part| string(compat_string(part))).collect();
+            (*context.cast::<Vec<Vec<String>>>()).push(name);
+        }
+        raw::raw_expression_tree_walker(node, Some(note_call), context)
+    }
+}
+
+unsafe fn calls_in(node: *mut pg_sys::Node, into: &mut Vec<Vec<String>>) {
+    if node.is_null() {
+        return;
+    }
+    // SAFETY: each cast follows the node's tag; expressions are walked by the server's walker.
+    unsafe {
+        let list = |list: *mut pg_sys::List, into: &mut Vec<Vec<String>>| {
+            for element in nodes::pointers::<pg_sys::Node>(list) {
+                calls_in(element, into);
+            }
+        };
+        match (*node).type_ {
+            NodeTag::T_CreateStmt => {
+                let create = node.cast::<pg_sys::CreateStmt>();
+                list((*create).tableElts, into);
+                list((*create).constraints, into);
+                if !(*create).partspec.is_null() {
+                    list((*(*create).partspec).partParams, into);
+                }
+            }
+            NodeTag::T_AlterTableStmt => {
+                for command in nodes::pointers::<pg_sys::AlterTableCmd>(
+                    (*node.cast::<pg_sys::AlterTableStmt>()).cmds,
+                ) {
+                    calls_in((*command).def, into);
+                }
+            }
+            NodeTag::T_IndexStmt => {
+                let index = node.cast::<pg_sys::IndexStmt>();
+                list((*index).indexParams, into);
+                calls_in((*index).whereClause, into);
+            }
+            NodeTag::T_ColumnDef => {
+                let column = node.cast::<pg_sys::ColumnDef>();
+                calls_in((*column).raw_default, into);
+                list((*column).constraints, into);
+            }
+            NodeTag::T_Constraint => {
+                let constraint = node.cast::<pg_sys::Constraint>();
+                calls_in((*constraint).raw_expr, into);
+                calls_in((*constraint).where_clause, into);
+            }
+            NodeTag::T_IndexElem => calls_in((*node.cast::<pg_sys::IndexElem>()).expr, into),
+            NodeTag::T_PartitionElem => {
+                calls_in((*node.cast::<pg_sys::PartitionElem>()).expr, into)
+            }
+            // Their queries pass parse analysis; the others hold no expression.
+            NodeTag::T_CreateTableAsStmt
+            | NodeTag::T_ViewStmt
+            | NodeTag::T_TruncateStmt
+            | NodeTag::T_DropStmt
+            | NodeTag::T_RenameStmt
+            | NodeTag::T_CreateSeqStmt
+            | NodeTag::T_AlterSeqStmt
+            | NodeTag::T_TableLikeClause
+            | NodeTag::T_PartitionCmd
+            | NodeTag::T_RangeVar
+            | NodeTag::T_ReplicaIdentityStmt
+            | NodeTag::T_List
+            | NodeTag::T_String => {}
+            _ => {
+                let context: *mut Vec<Vec<String>> = into;
+                if let Err(thrown) = super::boundary::call(|| note_call(node, context.cast())) {
+                    // What cannot be looked into is not allowed.
+                    thrown.replace();
+                    (*context).push(vec![
+                        "agent_policy".to_owned(),
+                        "unknown expression".to_owned(),
+                    ]);
+                }
+            }
+        }
+    }
+}
+
+unsafe fn referenced(node: *mut pg_sys::Node, into: &mut Vec<*mut pg_sys::RangeVar>) {
+    if node.is_null() {
+        return;
+    }
+    // SAFETY: each cast follows the node's tag.
+    unsafe {
+        match (*node).type_ {
+            NodeTag::T_ColumnDef => {
+                for constraint in
+                    nodes::pointers::<pg_sys::Node>((*node.cast::<pg_sys::ColumnDef>()).constraints)
+                {
+                    referenced(constraint, into);
+                }
+            }
+            NodeTag::T_Constraint => into.push((*node.cast::<pg_sys::Constraint>()).pktable),
+            NodeTag::T_TableLikeClause => {
+                into.push((*node.cast::<pg_sys::TableLikeClause>()).relation)
+            }
+            NodeTag::T_PartitionCmd => into.push((*node.cast::<pg_sys::PartitionCmd>()).name),
+            NodeTag::T_RangeVar => into.push(node.cast()),
+            _ => {}
+        }
+    }
+}

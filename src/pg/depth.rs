@@ -1,0 +1,70 @@
+//! How deep the session is in parser, planner, executor and utility commands.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+pub static ANALYZE: AtomicU32 = AtomicU32::new(0);
+pub static PLAN: AtomicU32 = AtomicU32::new(0);
+/// Starting or ending a query.
+pub static START: AtomicU32 = AtomicU32::new(0);
+/// Running one.
+pub static RUN: AtomicU32 = AtomicU32::new(0);
+pub static UTILITY: AtomicU32 = AtomicU32::new(0);
+/// Inside a function that was allowed as trusted.
+pub static TRUSTED: AtomicU32 = AtomicU32::new(0);
+
+/// One level deeper until it is dropped, ERROR or not.
+pub struct Level(&'static AtomicU32);
+
+pub fn enter(counter: &'static AtomicU32) -> Level {
+    counter.fetch_add(1, Relaxed);
+    Level(counter)
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The level of a statement that starts now: 0 is what the client sent.
+pub fn nesting() -> u32 {
+    RUN.load(Relaxed)
+}
+
+/// Is what is being planned or started at the outermost level, with its rows bound for the
+/// client? A utility command around it (EXECUTE, FETCH, COPY, EXPLAIN, DECLARE) does not count.
+pub fn outermost() -> bool {
+    RUN.load(Relaxed) == 0 && PLAN.load(Relaxed) <= 1 && UTILITY.load(Relaxed) <= 1
+}
+
+/// Nothing of the server's ordinary ways is under way: a fast-path function call, then.
+pub fn nowhere() -> bool {
+    [&ANALYZE, &PLAN, &START, &RUN, &UTILITY]
+        .iter()
+        .all(|counter| counter.load(Relaxed) == 0)
+        && !super::internal::active()
+}
+
+/// Does what is being evaluated come from a tree that the parse check has seen? Not so in the
+/// arguments of EXECUTE.
+pub fn tree_was_checked() -> bool {
+    PLAN.load(Relaxed) > 0 || START.load(Relaxed) > 0 || RUN.load(Relaxed) > 0
+}
+
+/// Is a trusted function running?
+pub fn trusted() -> bool {
+    TRUSTED.load(Relaxed) > 0
+}
+
+/// A new message: whatever a FATAL or a lost callback left behind is void.
+pub fn reset_trust() {
+    TRUSTED.store(0, Relaxed);
+}
+
+/// Is a statement inside the outermost one being analyzed, planned or started?
+pub fn in_nested() -> bool {
+    let deep = [&ANALYZE, &PLAN, &START]
+        .iter()
+        .any(|c| c.load(Relaxed) > 0);
+    RUN.load(Relaxed) > 1 || (RUN.load(Relaxed) == 1 && deep)
+}

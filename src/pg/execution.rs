@@ -1,0 +1,416 @@
+//! Running confined statements: the plan's stamp, who asks, what is written down, how much leaves.
+
+use core::ffi::c_int;
+use std::sync::atomic::Ordering::Relaxed;
+
+use pgrx::pg_guard;
+use pgrx::pg_sys::{self, Oid, QueryDesc};
+use policy::model::Capability;
+use policy::rule::Rule;
+
+use super::boundary::{self, Thrown};
+use super::hooks::{PREV_END, PREV_FINISH, PREV_START, begin, exempt, is_worker, timed};
+use super::{compat, depth, names, nodes, raw, receiver, rewrite, session, source, stamp, touched};
+use crate::catalog::Policy;
+use crate::denial::Denial;
+use crate::statement::{self, Named, Particulars};
+use crate::{enforce, identity, limits, plan};
+
+/// # Safety
+/// Called by the server as the hook that it is.
+pub unsafe extern "C-unwind" fn on_start(query: *mut QueryDesc, eflags: c_int) {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        if session::confined() {
+            if confined_start(query, eflags) {
+                boundary::rethrow();
+            }
+        } else {
+            next_start(query, eflags);
+        }
+    }
+}
+
+unsafe fn next_start(query: *mut QueryDesc, eflags: c_int) {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        match PREV_START {
+            Some(previous) => previous(query, eflags),
+            None => raw::standard_ExecutorStart(query, eflags),
+        }
+    }
+}
+
+/// True when an error is under way.
+#[pg_guard]
+unsafe extern "C-unwind" fn confined_start(query: *mut QueryDesc, eflags: c_int) -> bool {
+    // SAFETY: the server's own arguments.
+    unsafe { start_query(query, eflags) }.is_err()
+}
+
+unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown> {
+    // SAFETY: a query that is about to start.
+    unsafe {
+        let _level = depth::enter(&depth::START);
+        let next = || next_start(query, eflags);
+        if is_worker() || exempt() {
+            return boundary::call(next);
+        }
+        let Some(policy) = begin() else {
+            return boundary::call(next);
+        };
+        let planned = (*query).plannedstmt;
+        let _source = source::enter(
+            (*query).sourceText,
+            (*planned).stmt_location,
+            (*planned).stmt_len,
+        );
+        receiver::forget(query);
+        let stamp = check_stamp(&policy, planned, eflags);
+        if super::explain::explaining()
+            && depth::nesting() == 0
+            && stamp.flags & stamp::EXPLAIN_ONLY == 0
+        {
+            judge_explained(&policy, planned);
+        }
+        if let Err(denial) = check_writes(&policy, planned) {
+            enforce::<()>(&policy, Err(denial));
+        }
+        if stamp.flags & stamp::IDENTITY_ONLY == 0 {
+            enforce(&policy, identity::judge(&policy));
+        }
+        if depth::nesting() == 0 && eflags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int == 0 {
+            enforce(
+                &policy,
+                limits::judge_cost(&policy.limits, (*(*planned).planTree).total_cost),
+            );
+        }
+        open_statement(&policy, query, stamp);
+        timed(next)
+    }
+}
+
+/// A portal whose plan was made for a policy that has changed since must not go on.
+unsafe fn still_valid(policy: &Policy, query: *const QueryDesc) -> Result<(), Denial> {
+    // SAFETY: a started query.
+    let found = unsafe { stamp::read((*query).plannedstmt) };
+    if found.is_some_and(|found| found.policy == policy.stamp) {
+        return Ok(());
+    }
+    Err(Denial::new(
+        Rule::PolicyUnavailable,
+        "cursor",
+        "the policy has changed since this cursor or portal was opened",
+    )
+    .hint("Close it and open it again."))
+}
+
+/// A plan without the policy's stamp was made before the session was confined, or for a policy
+/// that has changed since.
+unsafe fn check_stamp(
+    policy: &Policy,
+    planned: *const pg_sys::PlannedStmt,
+    eflags: c_int,
+) -> stamp::Stamp {
+    // SAFETY: a plan that is about to start.
+    let found = unsafe { stamp::read(planned) };
+    let explain = eflags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0;
+    match found {
+        Some(found)
+            if found.policy == policy.stamp
+                && (explain || found.flags & stamp::EXPLAIN_ONLY == 0) =>
+        {
+            found
+        }
+        _ => {
+            // SAFETY: marks cached plans for a new planning at their next use.
+            unsafe { pg_sys::ResetPlanCache() };
+            Denial::new(
+                Rule::PolicyUnavailable,
+                "plan",
+                "the statement was planned before this policy came into force",
+            )
+            .hint("Run the statement again: it will be planned anew.")
+            .raise()
+        }
+    }
+}
+
+/// EXPLAIN EXECUTE shows the plan that will run, masks and filters included.
+unsafe fn judge_explained(policy: &Policy, planned: *const pg_sys::PlannedStmt) {
+    // SAFETY: a plan that is about to start.
+    let behind_mask = unsafe {
+        nodes::pointers::<pg_sys::RangeTblEntry>((*planned).rtable)
+            .find(|rte| (**rte).rtekind == pg_sys::RTEKind::RTE_RELATION && rewrite::marked(*rte))
+            .map(|rte| (*rte).relid)
+    };
+    if let Some(relid) = behind_mask {
+        let denial = Denial::new(
+            Rule::StatementNotAllowed,
+            "EXPLAIN EXECUTE",
+            format!(
+                "EXPLAIN EXECUTE is not allowed where {} is read: it has masks or row filters",
+                names::relation(relid)
+            ),
+        )
+        .hint("EXPLAIN the statement itself, with its parameters written out.");
+        enforce::<()>(policy, Err(denial));
+    }
+}
+
+unsafe fn check_writes(policy: &Policy, planned: *const pg_sys::PlannedStmt) -> Result<(), Denial> {
+    // SAFETY: a plan that is about to start.
+    unsafe {
+        let command = touched::Command::from_cmd((*planned).commandType);
+        if command.writes() || (*planned).hasModifyingCTE || !(*planned).resultRelations.is_null() {
+            let what = if command.writes() {
+                command
+            } else {
+                touched::Command::Other
+            };
+            match what {
+                touched::Command::Other if policy.capability == Capability::ReadOnly => {
+                    return Err(plan::read_only("a data-modifying WITH"));
+                }
+                touched::Command::Other => {}
+                what => plan::judge_writing(policy, what)?,
+            }
+        }
+        if !(*planned).rowMarks.is_null()
+            && nodes::pointers::<pg_sys::PlanRowMark>((*planned).rowMarks)
+                .any(|mark| (*mark).strength != pg_sys::LockClauseStrength::LCS_NONE)
+        {
+            plan::judge_row_marks(policy)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a plan says of its statement.
+unsafe fn particulars(planned: *const pg_sys::PlannedStmt, stamp: stamp::Stamp) -> Particulars {
+    // SAFETY: a plan that is about to run.
+    unsafe {
+        let mut relations = Vec::new();
+        for rte in nodes::pointers::<pg_sys::RangeTblEntry>((*planned).rtable) {
+            if (*rte).relid != Oid::INVALID && !relations.contains(&(*rte).relid) {
+                relations.push((*rte).relid);
+            }
+        }
+        Particulars {
+            command_tag: Some(
+                touched::Command::from_cmd((*planned).commandType)
+                    .word()
+                    .into(),
+            ),
+            query_id: (*planned).queryId as i64,
+            objects: Named {
+                relations,
+                masked_columns: stamp.masked_columns,
+                functions: stamp.functions,
+            },
+        }
+    }
+}
+
+/// Opens the record of a query that is about to start, or tells it to the utility command that
+/// carries it.
+unsafe fn open_statement(policy: &Policy, query: *mut QueryDesc, stamp: stamp::Stamp) {
+    enforce(policy, statement::check_audit());
+    // SAFETY: a query that is about to start.
+    let particulars = unsafe { particulars((*query).plannedstmt, stamp) };
+    let written = if depth::RUN.load(Relaxed) > 0 || depth::PLAN.load(Relaxed) > 0 {
+        statement::begin_nested(query as usize, &particulars, depth::nesting().max(1))
+    } else if depth::UTILITY.load(Relaxed) > 0 && statement::is_open() {
+        statement::learn(&particulars);
+        statement::write_start()
+    } else {
+        statement::begin(query as usize, &particulars, policy.effective_limits());
+        statement::write_start()
+    };
+    if let Err(denial) = written {
+        denial.raise();
+    }
+}
+
+/// A portal goes on: FETCH learns what it reads, and after another statement came in between its
+/// rows get a record of their own.
+unsafe fn resume_statement(policy: &Policy, query: *mut QueryDesc) {
+    // SAFETY: a started query.
+    let particulars = unsafe {
+        let planned = (*query).plannedstmt;
+        particulars(planned, stamp::read(planned).unwrap_or_default())
+    };
+    if depth::UTILITY.load(Relaxed) > 0 {
+        statement::learn(&particulars);
+    } else {
+        enforce(policy, identity::judge(policy));
+        statement::begin(query as usize, &particulars, policy.effective_limits());
+    }
+    if let Err(denial) = statement::write_start() {
+        denial.raise();
+    }
+}
+
+/// What `ExecutorRun_hook` of every version comes to.
+///
+/// # Safety
+/// `query` is a started query; `next` runs it.
+pub unsafe fn confined_run(query: *mut QueryDesc, next: impl FnOnce()) -> Result<(), Thrown> {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        if is_worker() || exempt() {
+            let _level = depth::enter(&depth::RUN);
+            return boundary::call(next);
+        }
+        let Some(policy) = begin() else {
+            return boundary::call(next);
+        };
+        let planned = (*query).plannedstmt;
+        let _source = source::enter(
+            (*query).sourceText,
+            (*planned).stmt_location,
+            (*planned).stmt_len,
+        );
+        refuse_into(&policy, query);
+        let outermost = depth::RUN.load(Relaxed) == 0;
+        if outermost && let Err(denial) = still_valid(&policy, query) {
+            denial.raise();
+        }
+        let carried = depth::UTILITY.load(Relaxed) > 0;
+        if outermost && (carried || !statement::is_open_for(query as usize)) {
+            resume_statement(&policy, query);
+        }
+        if outermost {
+            statement::runs();
+        }
+        let max = policy.limits.max_rows.filter(|_| !policy.monitors());
+        let run = || {
+            let _level = depth::enter(&depth::RUN);
+            timed(next)
+        };
+        if outermost && !policy.monitors() {
+            receiver::with_limit(query, max.unwrap_or(u64::MAX), run)
+        } else {
+            run()
+        }
+    }
+}
+
+/// SELECT INTO and CREATE TABLE AS reach the executor as plain queries with a receiver of their
+/// own.
+unsafe fn refuse_into(policy: &Policy, query: *const QueryDesc) {
+    // SAFETY: a started query.
+    unsafe {
+        let dest = (*query).dest;
+        if policy.capability < Capability::Ddl
+            && !dest.is_null()
+            && matches!(
+                (*dest).mydest,
+                pg_sys::CommandDest::DestIntoRel | pg_sys::CommandDest::DestTransientRel
+            )
+        {
+            enforce::<()>(
+                policy,
+                Err(plan::read_only("SELECT INTO or CREATE TABLE AS")),
+            );
+        }
+    }
+}
+
+/// # Safety
+/// Called by the server as the hook that it is.
+pub unsafe extern "C-unwind" fn on_finish(query: *mut QueryDesc) {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        if session::confined() {
+            if confined_finish(query) {
+                boundary::rethrow();
+            }
+        } else {
+            next_finish(query);
+        }
+    }
+}
+
+unsafe fn next_finish(query: *mut QueryDesc) {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        match PREV_FINISH {
+            Some(previous) => previous(query),
+            None => raw::standard_ExecutorFinish(query),
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn confined_finish(query: *mut QueryDesc) -> bool {
+    let _level = depth::enter(&depth::RUN);
+    // SAFETY: the server's own arguments, handed on.
+    unsafe { timed(|| next_finish(query)) }.is_err()
+}
+
+/// # Safety
+/// Called by the server as the hook that it is.
+pub unsafe extern "C-unwind" fn on_end(query: *mut QueryDesc) {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        if session::confined() {
+            if confined_end(query) {
+                boundary::rethrow();
+            }
+        } else {
+            next_end(query);
+        }
+    }
+}
+
+unsafe fn next_end(query: *mut QueryDesc) {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        match PREV_END {
+            Some(previous) => previous(query),
+            None => raw::standard_ExecutorEnd(query),
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn confined_end(query: *mut QueryDesc) -> bool {
+    // SAFETY: a query that has run.
+    unsafe {
+        let _level = depth::enter(&depth::START);
+        if !is_worker() && !(*query).estate.is_null() {
+            statement::query_ended(query as usize, compat::rows_processed((*query).estate));
+        }
+        receiver::forget(query);
+        timed(|| next_end(query)).is_err()
+    }
+}
+
+/// What `ExecutorCheckPerms_hook` of every version comes to: every relation that is about to be
+/// opened, whoever named it.
+///
+/// # Safety
+/// The lists are the hook's.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn confined_check_perms(
+    range_table: *mut pg_sys::List,
+    permissions: *mut pg_sys::List,
+) {
+    // The leader has checked what its workers run.
+    if exempt() || is_worker() {
+        return;
+    }
+    let Some(policy) = identity::policy() else {
+        return;
+    };
+    // SAFETY: by the caller's promise.
+    for permissions in unsafe { compat::checked(range_table, permissions) } {
+        let used = touched::Use::from_permissions(permissions);
+        let nested_in_builtin = used.named && depth::RUN.load(Relaxed) > 0;
+        if nested_in_builtin && crate::catalog::readable_by_builtins(used.relid) {
+            continue;
+        }
+        enforce(&policy, plan::judge_use(&policy, &used));
+    }
+}

@@ -1,0 +1,194 @@
+//! EXPLAIN for confined sessions: it works, and shows nothing that the policy hides.
+//!
+//! Where a masked or filtered relation is involved, what is shown is the plan of the statement as
+//! it was written, over the relation as if it simply held masked values: no mask, filter or
+//! estimate can appear in a plan that was made without them. Such a plan never runs.
+
+use core::ffi::{c_char, c_int};
+use std::cell::Cell;
+
+use pgrx::pg_guard;
+use pgrx::pg_sys::{self, Query};
+
+use super::{boundary, compat, nodes, report, session};
+use crate::identity;
+
+thread_local! {
+    static INSTALLED: Cell<bool> = const { Cell::new(false) };
+    static PLAIN: Cell<bool> = const { Cell::new(false) };
+    static EXPLAINING: Cell<bool> = const { Cell::new(false) };
+}
+
+static mut PREV_EXPLAIN: pg_sys::ExplainOneQuery_hook_type = None;
+
+/// Is the statement being planned only to be shown, without masks and filters?
+pub fn plain() -> bool {
+    PLAIN.get()
+}
+
+/// Is an EXPLAIN under way?
+pub fn explaining() -> bool {
+    EXPLAINING.get()
+}
+
+struct Back(&'static std::thread::LocalKey<Cell<bool>>, bool);
+impl Drop for Back {
+    fn drop(&mut self) {
+        self.0.set(self.1);
+    }
+}
+
+/// Runs an EXPLAIN statement.
+pub fn run<T>(work: impl FnOnce() -> T) -> T {
+    let _back = Back(&EXPLAINING, EXPLAINING.replace(true));
+    work()
+}
+
+/// Puts the hook in place, in this session only: others keep the server's own EXPLAIN.
+pub fn install() {
+    // SAFETY: variables of this backend.
+    unsafe {
+        if !INSTALLED.replace(true) {
+            PREV_EXPLAIN = pg_sys::ExplainOneQuery_hook;
+            pg_sys::ExplainOneQuery_hook = Some(on_explain);
+        }
+    }
+}
+
+/// Takes it away again: the session is no longer confined.
+pub fn remove() {
+    // SAFETY: variables of this backend; if another library came in between it stays.
+    unsafe {
+        let ours = pg_sys::ExplainOneQuery_hook
+            .is_some_and(|hook| hook as usize == on_explain as *const () as usize);
+        if ours && INSTALLED.replace(false) {
+            pg_sys::ExplainOneQuery_hook = PREV_EXPLAIN;
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+unsafe extern "C-unwind" fn on_explain(
+    query: *mut Query,
+    cursor_options: c_int,
+    into: *mut pg_sys::IntoClause,
+    state: *mut pg_sys::ExplainState,
+    query_string: *const c_char,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+) {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        if session::confined() && hides_something(query) {
+            show_less(state);
+            let before = PLAIN.replace(true);
+            let ended = boundary::call(|| {
+                next(
+                    query,
+                    cursor_options,
+                    into,
+                    state,
+                    query_string,
+                    params,
+                    environment,
+                );
+            });
+            PLAIN.set(before);
+            if ended.is_err() {
+                boundary::rethrow();
+            }
+        } else {
+            next(
+                query,
+                cursor_options,
+                into,
+                state,
+                query_string,
+                params,
+                environment,
+            );
+        }
+    }
+}
+
+/// What would have been called without us.
+#[allow(clippy::too_many_arguments)]
+unsafe fn next(
+    query: *mut Query,
+    cursor_options: c_int,
+    into: *mut pg_sys::IntoClause,
+    state: *mut pg_sys::ExplainState,
+    query_string: *const c_char,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+) {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        match PREV_EXPLAIN {
+            Some(previous) => {
+                previous(
+                    query,
+                    cursor_options,
+                    into,
+                    state,
+                    query_string,
+                    params,
+                    environment,
+                );
+            }
+            None => compat::explain_one_query(
+                query,
+                cursor_options,
+                into,
+                state,
+                query_string,
+                params,
+                environment,
+            ),
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn hides_something(query: *mut Query) -> bool {
+    let Some(policy) = identity::policy() else {
+        return false;
+    };
+    let mut relations = Vec::new();
+    // SAFETY: a rewritten query; the walk only notes numbers.
+    unsafe {
+        nodes::walk(query.cast(), |node, _| {
+            if nodes::is_a(node, pg_sys::NodeTag::T_RangeTblEntry) {
+                let rte = node.cast::<pg_sys::RangeTblEntry>();
+                if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION {
+                    relations.push((*rte).relid);
+                }
+            }
+            false
+        });
+    }
+    relations
+        .into_iter()
+        .any(|relid| policy.relation(relid).is_protected())
+}
+
+/// Leaves out what could tell of hidden values or rows, and what would run the statement.
+#[pg_guard]
+unsafe extern "C-unwind" fn show_less(state: *mut pg_sys::ExplainState) {
+    // SAFETY: the state is EXPLAIN's to be read from here on.
+    unsafe {
+        if (*state).analyze {
+            report::notice(
+                "EXPLAIN shows the plan without running it: a relation with masks or row filters is involved",
+            );
+        }
+        (*state).analyze = false;
+        (*state).costs = false;
+        (*state).buffers = false;
+        (*state).wal = false;
+        (*state).timing = false;
+        (*state).summary = false;
+        (*state).settings = false;
+        compat::explain_less(state);
+    }
+}

@@ -1,0 +1,87 @@
+//! What the audit says about the session.
+
+use std::ffi::CStr;
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pgrx::pg_sys;
+
+use super::{raw, session::Users, text, users};
+
+/// What does not change while the session lasts.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub database: String,
+    pub client: Option<IpAddr>,
+    pub pid: i32,
+    /// As `%c` of log_line_prefix: start time and pid in hexadecimal.
+    pub id: String,
+    pub session_user: String,
+}
+
+pub fn session() -> Session {
+    // SAFETY: reads of backend variables and a catalog look-up inside a transaction.
+    unsafe {
+        let pid = pg_sys::MyProcPid;
+        let client = if pg_sys::MyProcPort.is_null() {
+            None
+        } else {
+            pgrx::direct_function_call_as_datum(pg_sys::inet_client_addr, &[])
+                .and_then(|addr| {
+                    pgrx::direct_function_call::<String>(pg_sys::network_host, &[Some(addr)])
+                })
+                .and_then(|host| host.parse().ok())
+        };
+        Session {
+            database: text::from_ptr(pg_sys::get_database_name(pg_sys::MyDatabaseId))
+                .unwrap_or_default(),
+            client,
+            pid,
+            id: {
+                let started = pg_sys::MyStartTime;
+                format!("{started:x}.{pid:x}")
+            },
+            session_user: users::name(Users::now().session),
+        }
+    }
+}
+
+/// The role the session acts as: what SET ROLE made it, a function's owner left aside.
+pub fn role() -> pg_sys::Oid {
+    Users::now().outer
+}
+
+/// `application_name`, in the server's encoding.
+pub fn application_name<T>(read: impl FnOnce(&[u8]) -> T) -> T {
+    // SAFETY: null or a NUL-terminated setting, which stays while it is read.
+    unsafe {
+        match pg_sys::application_name {
+            name if name.is_null() => read(b""),
+            name => read(CStr::from_ptr(name).to_bytes()),
+        }
+    }
+}
+
+/// The transaction's 64-bit id, 0 while it has none.
+pub fn transaction_id() -> u64 {
+    // SAFETY: a read of the transaction state.
+    unsafe {
+        if !raw::IsTransactionState() {
+            return 0;
+        }
+        pg_sys::GetTopFullTransactionIdIfAny().value
+    }
+}
+
+/// Microseconds since the Unix epoch.
+pub fn now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// May catalogs be read now?
+pub fn in_transaction() -> bool {
+    // SAFETY: a read of the transaction state.
+    unsafe { raw::IsTransactionState() }
+}

@@ -1,0 +1,110 @@
+//! The only unsafe code: hooks, tree walkers and builders, version differences.
+
+#![allow(ffi_unwind_calls)]
+// Integer types of the same field differ between the server's versions.
+#![allow(clippy::unnecessary_cast, clippy::useless_conversion)]
+
+pub mod access;
+pub mod bgworker;
+pub mod boundary;
+mod call;
+mod changed;
+pub mod compat;
+pub mod copy_in;
+pub mod deadline;
+pub mod definition;
+pub mod depth;
+pub mod execution;
+pub mod explain;
+pub mod facts;
+pub mod functions;
+pub mod hooks;
+pub mod internal;
+pub mod mapping;
+mod mask_column;
+mod mask_expr;
+mod mask_fns;
+pub mod names;
+pub mod nodes;
+pub mod planning;
+mod raw;
+pub mod receiver;
+pub mod report;
+pub mod rewrite;
+pub mod scan;
+mod secret;
+pub mod session;
+pub mod shmem;
+pub mod source;
+pub mod stamp;
+pub mod statistics;
+pub mod template;
+pub mod text;
+pub mod thread;
+pub mod touched;
+pub mod trial;
+pub mod users;
+pub mod utility;
+pub mod wire;
+
+pub use compat::MAJOR;
+
+/// OIDs from here on are given out by initdb and may change with a minor release.
+pub const FIRST_GENBKI_OID: u32 = 10_000;
+/// OIDs from here on belong to objects that somebody made in this cluster.
+pub const FIRST_NORMAL_OID: u32 = 16_384;
+
+use pgrx::PgTryBuilder;
+use std::panic::{AssertUnwindSafe, UnwindSafe};
+
+/// Runs `work`; an ERROR inside it is caught and its message returned. For use only where the
+/// caller ends the statement with an error of its own, since no savepoint is set.
+pub fn catching<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    fn typed<T, F: FnOnce() -> Result<T, String> + UnwindSafe>(work: F) -> Result<T, String> {
+        PgTryBuilder::new(work)
+            .catch_others(|error| {
+                use pgrx::pg_sys::panic::CaughtError::{ErrorReport, PostgresError, RustPanic};
+                Err(match &error {
+                    PostgresError(e) | ErrorReport(e) | RustPanic { ereport: e, .. } => {
+                        e.message().to_owned()
+                    }
+                })
+            })
+            .execute()
+    }
+    typed(AssertUnwindSafe(|| Ok(work())))
+}
+
+/// Installs everything that has to be in place before the first session starts.
+pub fn init() {
+    no_backtraces();
+    session::init();
+    hooks::init();
+    statistics::init();
+}
+
+/// pgrx adds a backtrace to the DETAIL of errors that pass it when RUST_BACKTRACE is set for the
+/// server: ours is JSON, and no agent needs to see addresses. The standard library looks at the
+/// environment once; it is made to do so while the variables are away.
+fn no_backtraces() {
+    const NAMES: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
+    let values = NAMES.map(std::env::var_os);
+    // SAFETY: _PG_init in the postmaster, which has one thread.
+    unsafe {
+        for name in NAMES {
+            std::env::remove_var(name);
+        }
+        let _ = std::backtrace::Backtrace::capture();
+        for (name, value) in NAMES.iter().zip(values) {
+            if let Some(value) = value {
+                std::env::set_var(name, value);
+            }
+        }
+    }
+}
+
+/// The subtransaction at hand.
+pub fn subtransaction() -> pgrx::pg_sys::SubTransactionId {
+    // SAFETY: a read of the transaction state.
+    unsafe { pgrx::pg_sys::GetCurrentSubTransactionId() }
+}

@@ -1,0 +1,196 @@
+//! Parse analysis and planning of confined statements: what the text names is judged, masks and
+//! filters go in, the plan is checked and stamped.
+
+use core::ffi::{c_char, c_int};
+use std::sync::atomic::Ordering::Relaxed;
+
+use pgrx::pg_guard;
+use pgrx::pg_sys::{self, CmdType, Query};
+
+use super::boundary::{self, Thrown};
+use super::hooks::{PREV_ANALYZE, PREV_PLANNER, begin, exempt, is_worker, timed};
+use super::{depth, raw, rewrite, session, source, stamp, touched, utility};
+use crate::catalog::Policy;
+use crate::{enforce, identity, limits, plan, trial};
+
+/// # Safety
+/// Called by the server as the hook that it is.
+pub unsafe extern "C-unwind" fn on_analyze(
+    pstate: *mut pg_sys::ParseState,
+    query: *mut Query,
+    jstate: *mut pg_sys::JumbleState,
+) {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        if let Some(previous) = PREV_ANALYZE {
+            previous(pstate, query, jstate);
+        }
+        if session::confined() {
+            confined_analyze(pstate, query);
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn confined_analyze(pstate: *mut pg_sys::ParseState, query: *mut Query) {
+    // SAFETY: an analyzed query and its parse state.
+    unsafe {
+        if !raw::IsTransactionState() || exempt() {
+            return;
+        }
+        let Some(policy) = begin() else { return };
+        let _level = depth::enter(&depth::ANALYZE);
+        let _source = source::enter(
+            (*pstate).p_sourcetext,
+            (*query).stmt_location,
+            (*query).stmt_len,
+        );
+        if (*query).commandType == CmdType::CMD_UTILITY {
+            if let Some(inner) = utility::carried_query((*query).utilityStmt) {
+                judge_query(&policy, inner);
+            }
+        } else {
+            judge_query(&policy, query);
+        }
+    }
+}
+
+unsafe fn judge_query(policy: &Policy, query: *mut Query) {
+    // SAFETY: an analyzed query.
+    let touched = unsafe { touched::collect(query) };
+    enforce(policy, plan::judge(policy, &touched));
+}
+
+/// # Safety
+/// Called by the server as the hook that it is.
+pub unsafe extern "C-unwind" fn on_plan(
+    parse: *mut Query,
+    query_string: *const c_char,
+    cursor_options: c_int,
+    params: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        if session::confined() {
+            let planned = confined_plan(parse, query_string, cursor_options, params);
+            if planned.is_null() {
+                boundary::rethrow();
+            }
+            planned
+        } else {
+            next_plan(parse, query_string, cursor_options, params)
+        }
+    }
+}
+
+unsafe fn next_plan(
+    parse: *mut Query,
+    query_string: *const c_char,
+    cursor_options: c_int,
+    params: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: the server's own arguments, handed on.
+    unsafe {
+        match PREV_PLANNER {
+            Some(previous) => previous(parse, query_string, cursor_options, params),
+            None => raw::standard_planner(parse, query_string, cursor_options, params),
+        }
+    }
+}
+
+/// Null when an error is under way.
+#[pg_guard]
+unsafe extern "C-unwind" fn confined_plan(
+    parse: *mut Query,
+    query_string: *const c_char,
+    cursor_options: c_int,
+    params: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: the server's own arguments.
+    unsafe { plan_query(parse, query_string, cursor_options, params) }
+        .unwrap_or(std::ptr::null_mut())
+}
+
+unsafe fn plan_query(
+    parse: *mut Query,
+    query_string: *const c_char,
+    cursor_options: c_int,
+    params: pg_sys::ParamListInfo,
+) -> Result<*mut pg_sys::PlannedStmt, Thrown> {
+    // SAFETY: a rewritten query that is the planner's to scribble on.
+    unsafe {
+        // A worker knows who it works for, not who this session once was.
+        let options = if identity::only_sticky() {
+            cursor_options & !(pg_sys::CURSOR_OPT_PARALLEL_OK as c_int)
+        } else {
+            cursor_options
+        };
+        let next = || next_plan(parse, query_string, options, params);
+        if exempt() {
+            return boundary::call(next);
+        }
+        let Some(policy) = begin() else {
+            return boundary::call(next);
+        };
+        let _level = depth::enter(&depth::PLAN);
+        let _source = source::enter(query_string, (*parse).stmt_location, (*parse).stmt_len);
+        // A function that is folded while an EXPLAIN is planned runs, masks and all.
+        let explaining = super::explain::plain() && depth::PLAN.load(Relaxed) == 1;
+        let calls = touched::calls(parse);
+        let mut facts = rewrite::Facts::default();
+        if !explaining {
+            match rewrite::apply(&policy, parse) {
+                Ok(done) => facts = done,
+                Err(denial) => denial.raise(),
+            }
+        }
+        let limited = policy.limits.max_rows.filter(|rows| {
+            !policy.monitors()
+                && !is_worker()
+                && depth::outermost()
+                && utility::sends_rows()
+                && rewrite::limit(parse, *rows)
+        });
+        let planned = timed(next)?;
+        if let Some(rows) = limited
+            && !explaining
+        {
+            rewrite::drop_limit(planned, rows);
+        }
+        if !explaining && let Err(denial) = rewrite::verify(&policy, planned) {
+            denial.raise();
+        }
+        if trial::running() {
+            enforce(
+                &policy,
+                limits::judge_cost(&policy.limits, (*(*planned).planTree).total_cost),
+            );
+        }
+        let identity_only = !calls.any_relation
+            && !calls.functions.is_empty()
+            && calls
+                .functions
+                .iter()
+                .all(|f| crate::api::says_who_asks(*f));
+        stamp::write(
+            planned,
+            &stamp::Stamp {
+                policy: policy.stamp,
+                flags: if explaining { stamp::EXPLAIN_ONLY } else { 0 }
+                    | if identity_only {
+                        stamp::IDENTITY_ONLY
+                    } else {
+                        0
+                    },
+                masked_columns: facts.masked_columns,
+                functions: calls
+                    .functions
+                    .iter()
+                    .copied()
+                    .filter(|f| f.to_u32() >= super::FIRST_NORMAL_OID)
+                    .collect(),
+            },
+        );
+        Ok(planned)
+    }
+}

@@ -1,0 +1,193 @@
+//! Functions and variables of the server that pgrx does not bind, or binds behind a guard that
+//! a session without a policy should not pay for.
+//!
+//! Calling one of these directly lets an ERROR longjmp over the caller: allowed only where no
+//! frame between here and the next guard owns anything (see `super::guarded`).
+
+use core::ffi::{c_char, c_int, c_void};
+use pgrx::pg_sys::{self, Oid};
+
+pub type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
+
+/// `PQcommMethods` of libpq/libpq.h, the same in 15 to 18.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PQcommMethods {
+    pub comm_reset: Option<unsafe extern "C-unwind" fn()>,
+    pub flush: Option<unsafe extern "C-unwind" fn() -> c_int>,
+    pub flush_if_writable: Option<unsafe extern "C-unwind" fn() -> c_int>,
+    pub is_send_pending: Option<unsafe extern "C-unwind" fn() -> bool>,
+    pub putmessage: Option<unsafe extern "C-unwind" fn(c_char, *const c_char, usize) -> c_int>,
+    pub putmessage_noblock: Option<unsafe extern "C-unwind" fn(c_char, *const c_char, usize)>,
+}
+
+/// `USER_TIMEOUT` of utils/timeout.h: the first of the ids that RegisterTimeout gives out.
+pub const USER_TIMEOUT: c_int = if cfg!(any(feature = "pg17", feature = "pg18")) {
+    13
+} else {
+    12
+};
+
+/// `ClientAuthentication_hook_type` of libpq/auth.h; the port is not looked into.
+pub type ClientAuthenticationHook = Option<unsafe extern "C-unwind" fn(*mut c_void, c_int)>;
+
+unsafe extern "C-unwind" {
+    pub static mut ClientAuthentication_hook: ClientAuthenticationHook;
+    pub fn GetUserIdAndSecContext(user: *mut Oid, context: *mut c_int);
+    pub fn GetSessionUserId() -> Oid;
+    pub fn GetOuterUserId() -> Oid;
+    pub fn IsTransactionState() -> bool;
+    pub fn exprType(expression: *const pg_sys::Node) -> Oid;
+    pub fn check_functions_in_node(
+        node: *mut pg_sys::Node,
+        checker: Option<unsafe extern "C-unwind" fn(Oid, *mut c_void) -> bool>,
+        context: *mut c_void,
+    ) -> bool;
+    pub fn bms_next_member(set: *const pg_sys::Bitmapset, previous: c_int) -> c_int;
+
+    pub fn GetCurrentTimestamp() -> i64;
+    pub fn SetLatch(latch: *mut c_void);
+    pub static mut MyLatch: *mut c_void;
+    pub static mut PqCommMethods: *const PQcommMethods;
+
+    pub fn RegisterTimeout(id: c_int, handler: Option<unsafe extern "C-unwind" fn()>) -> c_int;
+    pub fn enable_timeout_every(id: c_int, first: i64, delay_ms: c_int);
+    pub fn disable_timeout(id: c_int, keep_indicator: bool);
+
+    pub fn standard_planner(
+        parse: *mut pg_sys::Query,
+        query_string: *const c_char,
+        cursor_options: c_int,
+        params: pg_sys::ParamListInfo,
+    ) -> *mut pg_sys::PlannedStmt;
+    pub fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, eflags: c_int);
+    pub fn standard_ExecutorFinish(query: *mut pg_sys::QueryDesc);
+    pub fn standard_ExecutorEnd(query: *mut pg_sys::QueryDesc);
+    pub fn standard_ProcessUtility(
+        statement: *mut pg_sys::PlannedStmt,
+        query_string: *const c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        params: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        dest: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
+    pub static mut SnapshotSelfData: pg_sys::SnapshotData;
+    pub fn GetDatabaseEncoding() -> c_int;
+
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    pub static mut pgBufferUsage: pg_sys::BufferUsage;
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    pub fn BufferUsageAccumDiff(
+        into: *mut pg_sys::BufferUsage,
+        add: *const pg_sys::BufferUsage,
+        sub: *const pg_sys::BufferUsage,
+    );
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    pub fn pg_plan_query(
+        query: *mut pg_sys::Query,
+        query_string: *const c_char,
+        cursor_options: c_int,
+        params: pg_sys::ParamListInfo,
+    ) -> *mut pg_sys::PlannedStmt;
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    pub fn ExplainOnePlan(
+        plan: *mut pg_sys::PlannedStmt,
+        into: *mut pg_sys::IntoClause,
+        state: *mut pg_sys::ExplainState,
+        query_string: *const c_char,
+        params: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        took: *const pg_sys::instr_time,
+        usage: *const pg_sys::BufferUsage,
+    );
+
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    pub fn standard_ExplainOneQuery(
+        query: *mut pg_sys::Query,
+        cursor_options: c_int,
+        into: *mut pg_sys::IntoClause,
+        state: *mut pg_sys::ExplainState,
+        query_string: *const c_char,
+        params: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+    );
+    #[cfg(not(feature = "pg18"))]
+    pub fn standard_ExecutorRun(
+        query: *mut pg_sys::QueryDesc,
+        direction: pg_sys::ScanDirection::Type,
+        count: u64,
+        once: bool,
+    );
+    #[cfg(feature = "pg18")]
+    pub fn standard_ExecutorRun(
+        query: *mut pg_sys::QueryDesc,
+        direction: pg_sys::ScanDirection::Type,
+        count: u64,
+    );
+
+    #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
+    pub fn expression_tree_walker(
+        node: *mut pg_sys::Node,
+        walker: Option<Walker>,
+        context: *mut c_void,
+    ) -> bool;
+    #[cfg_attr(not(feature = "pg15"), link_name = "raw_expression_tree_walker_impl")]
+    pub fn raw_expression_tree_walker(
+        node: *mut pg_sys::Node,
+        walker: Option<Walker>,
+        context: *mut c_void,
+    ) -> bool;
+    pub static mut StatementTimeout: c_int;
+    #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
+    pub fn query_tree_walker(
+        query: *mut pg_sys::Query,
+        walker: Option<Walker>,
+        context: *mut c_void,
+        flags: c_int,
+    ) -> bool;
+}
+
+/// Functions that pgrx does not bind, behind its guard: an ERROR becomes a panic that unwinds.
+pub mod guarded {
+    use super::*;
+    use pg_sys::ffi::pg_guard_ffi_boundary as guard;
+
+    unsafe extern "C-unwind" {
+        #[link_name = "find_all_inheritors"]
+        fn find_all_inheritors_(
+            parent: Oid,
+            lockmode: pg_sys::LOCKMODE,
+            numparents: *mut *mut pg_sys::List,
+        ) -> *mut pg_sys::List;
+        #[link_name = "has_subclass"]
+        fn has_subclass_(relation: Oid) -> bool;
+        #[link_name = "setRuleCheckAsUser"]
+        fn set_rule_check_as_user_(node: *mut pg_sys::Node, user: Oid);
+    }
+
+    /// # Safety
+    /// Inside a transaction.
+    pub unsafe fn find_all_inheritors(
+        parent: Oid,
+        lockmode: pg_sys::LOCKMODE,
+    ) -> *mut pg_sys::List {
+        // SAFETY: by the caller's promise.
+        unsafe { guard(|| find_all_inheritors_(parent, lockmode, std::ptr::null_mut())) }
+    }
+
+    /// # Safety
+    /// Inside a transaction.
+    pub unsafe fn has_subclass(relation: Oid) -> bool {
+        // SAFETY: by the caller's promise.
+        unsafe { guard(|| has_subclass_(relation)) }
+    }
+
+    /// # Safety
+    /// `node` is a tree that may be changed.
+    pub unsafe fn set_rule_check_as_user(node: *mut pg_sys::Node, user: Oid) {
+        // SAFETY: by the caller's promise.
+        unsafe { guard(|| set_rule_check_as_user_(node, user)) }
+    }
+}

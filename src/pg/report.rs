@@ -1,0 +1,38 @@
+//! Raising errors and warnings of our own.
+
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+fn report(code: PgSqlErrorCode, message: &str, detail: &str, hint: &str) -> ErrorReport {
+    let mut report = ErrorReport::new(code, message.to_owned(), "agent_policy");
+    if !detail.is_empty() {
+        report = report.set_detail(detail);
+    }
+    if !hint.is_empty() {
+        report = report.set_hint(hint);
+    }
+    report
+}
+
+/// Ends the statement with an error.
+pub fn error(code: PgSqlErrorCode, message: &str, detail: &str, hint: &str) -> ! {
+    report(code, message, detail, hint).report(PgLogLevel::ERROR);
+    unreachable!("an ERROR does not return")
+}
+
+/// Tells the client without ending anything.
+pub fn warning(message: &str, detail: &str, hint: &str) {
+    report(PgSqlErrorCode::ERRCODE_WARNING, message, detail, hint).report(PgLogLevel::WARNING);
+}
+
+/// The same, less urgent.
+pub fn notice(message: &str) {
+    report(
+        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        message,
+        "",
+        "",
+    )
+    .report(PgLogLevel::NOTICE);
+}

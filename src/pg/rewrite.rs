@@ -1,0 +1,577 @@
+//! Puts masks and filters into a query that is about to be planned.
+//!
+//! A masked relation is replaced by a plain sub-query over it, full width, so that every Var
+//! keeps its number and the planner pulls the sub-query up again: indexes on other columns serve
+//! as before, and whatever the statement does with the column, it does with the mask. Filters go
+//! where row security has its own: into `securityQuals`.
+
+use std::rc::Rc;
+
+use pgrx::pg_sys::{self, List, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry};
+use policy::rule::Rule;
+
+use super::{compat, names, nodes, template::Template, touched::Command};
+use crate::catalog::{Policy, Relation};
+use crate::denial::Denial;
+use crate::plan;
+
+/// The mark that a range table entry stands behind its relation's masks and filters. It sits in
+/// a field that entries of relations do not use and that survives planning and copying.
+const MARK: &core::ffi::CStr = c"agent_policy";
+
+/// The mark of a relation that a filter's own sub-query reads, as its definer, unfiltered.
+const FILTER_MARK: &core::ffi::CStr = c"agent_policy filter";
+
+/// # Safety
+/// `rte` is a range table entry that may be changed.
+pub unsafe fn mark_filter(rte: *mut RangeTblEntry) {
+    // SAFETY: by the caller's promise.
+    unsafe { (*rte).ctename = pg_sys::pstrdup(FILTER_MARK.as_ptr()) };
+}
+
+/// Does the entry belong to a filter's own sub-query?
+///
+/// # Safety
+/// `rte` is a range table entry.
+pub unsafe fn belongs_to_filter(rte: *const RangeTblEntry) -> bool {
+    // SAFETY: by the caller's promise; the field is null or a string.
+    unsafe {
+        let name = (*rte).ctename;
+        !name.is_null() && core::ffi::CStr::from_ptr(name) == FILTER_MARK
+    }
+}
+
+/// # Safety
+/// `rte` is a range table entry that may be changed.
+pub unsafe fn mark(rte: *mut RangeTblEntry) {
+    // SAFETY: by the caller's promise.
+    unsafe { (*rte).ctename = pg_sys::pstrdup(MARK.as_ptr()) };
+}
+
+/// # Safety
+/// `rte` is a range table entry of a relation.
+pub unsafe fn marked(rte: *const RangeTblEntry) -> bool {
+    // SAFETY: by the caller's promise; the field is null or a string.
+    unsafe {
+        let name = (*rte).ctename;
+        !name.is_null()
+            && matches!(core::ffi::CStr::from_ptr(name), n if n == MARK || n == FILTER_MARK)
+    }
+}
+
+/// What the rewriting found and did.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Masked columns that the statement asks for.
+    pub masked_columns: Vec<(Oid, i16)>,
+    /// Some relation of the query is masked or filtered.
+    pub protected: bool,
+}
+
+struct Found {
+    owner: *mut Query,
+    rte: *mut RangeTblEntry,
+    rti: i32,
+    relation: Rc<Relation>,
+}
+
+struct Survey {
+    relations: Vec<(*mut Query, *mut RangeTblEntry, i32)>,
+    /// Vars of system columns and whole rows, with the query that their range table entry is of.
+    special: Vec<(*mut Query, *mut pg_sys::Var)>,
+    functions: Vec<*mut pg_sys::FuncExpr>,
+}
+
+unsafe fn survey(query: *mut Query) -> Survey {
+    let mut seen = Survey {
+        relations: Vec::new(),
+        special: Vec::new(),
+        functions: Vec::new(),
+    };
+    let mut levels: Vec<*mut Query> = Vec::new();
+    // SAFETY: the walk only notes pointers into the caller's tree.
+    unsafe {
+        nodes::walk(query.cast(), |node, level| {
+            match (*node).type_ {
+                NodeTag::T_Query => {
+                    let q = node.cast::<Query>();
+                    levels.truncate(level as usize);
+                    levels.push(q);
+                    for (i, rte) in nodes::pointers::<RangeTblEntry>((*q).rtable).enumerate() {
+                        if (*rte).rtekind == RTEKind::RTE_RELATION {
+                            seen.relations.push((q, rte, i as i32 + 1));
+                        }
+                    }
+                }
+                NodeTag::T_Var => {
+                    let var = node.cast::<pg_sys::Var>();
+                    if (*var).varattno <= 0 {
+                        let up = (*var).varlevelsup as usize;
+                        if let Some(owner) = (level as usize)
+                            .checked_sub(1 + up)
+                            .and_then(|l| levels.get(l))
+                        {
+                            seen.special.push((*owner, var));
+                        }
+                    }
+                }
+                NodeTag::T_FuncExpr => seen.functions.push(node.cast()),
+                _ => {}
+            }
+            false
+        });
+    }
+    seen
+}
+
+/// Rewrites `query` in place. The tree must be the caller's own.
+///
+/// # Safety
+/// `query` is a rewritten query that goes to the planner next.
+pub unsafe fn apply(policy: &Policy, query: *mut Query) -> Result<Facts, Denial> {
+    let mut facts = Facts::default();
+    // SAFETY: the tree is the caller's to change; all pointers noted by the survey stay valid,
+    // because entries are changed in place and never freed.
+    unsafe {
+        let seen = survey(query);
+        substitute_functions(&seen.functions);
+        let mut found = Vec::new();
+        for (owner, rte, rti) in seen.relations {
+            if !policy.kind((*rte).relid).is_readable() || (*rte).relkind as u8 == b'v' {
+                continue;
+            }
+            let relation = policy.relation((*rte).relid);
+            if relation.is_protected() {
+                found.push(Found {
+                    owner,
+                    rte,
+                    rti,
+                    relation,
+                });
+            }
+        }
+        for one in &found {
+            facts.protected = true;
+            apply_one(policy, one, &seen.special, &mut facts)?;
+        }
+    }
+    Ok(facts)
+}
+
+unsafe fn apply_one(
+    policy: &Policy,
+    found: &Found,
+    special: &[(*mut Query, *mut pg_sys::Var)],
+    facts: &mut Facts,
+) -> Result<(), Denial> {
+    let Found {
+        owner,
+        rte,
+        rti,
+        relation,
+    } = found;
+    let (owner, rte, rti) = (*owner, *rte, *rti);
+    let name = || names::relation(relation.relid);
+    if let Some(why) = &relation.broken {
+        return Err(Denial::new(
+            Rule::PolicyUnavailable,
+            name(),
+            format!("{} cannot be read: {why}", name()),
+        )
+        .hint("Ask the database administrator to repair the policy of this relation."));
+    }
+    let template = policy.template(relation)?;
+    // SAFETY: see `apply`.
+    unsafe {
+        let is_target = (*owner).resultRelation == rti || compat::merge_target(owner) == rti;
+        if is_target {
+            return filter_target(owner, rte, rti, relation, &template);
+        }
+        if has_row_mark(owner, rti) {
+            return Err(Denial::new(
+                Rule::StatementNotAllowed,
+                name(),
+                format!(
+                    "rows of {} cannot be locked: it has masks or row filters",
+                    name()
+                ),
+            )
+            .hint("Leave the FOR UPDATE/SHARE clause out."));
+        }
+        note_masked_columns(owner, rte, relation, facts);
+        if template.has_masks() {
+            replace(owner, rte, rti, relation, &template, special)
+        } else {
+            add_filters(owner, rte, rti, &template);
+            mark(rte);
+            Ok(())
+        }
+    }
+}
+
+unsafe fn note_masked_columns(
+    owner: *mut Query,
+    rte: *mut RangeTblEntry,
+    relation: &Relation,
+    facts: &mut Facts,
+) {
+    // SAFETY: see `apply`.
+    unsafe {
+        let Some(permissions) = compat::permissions(owner, rte) else {
+            return;
+        };
+        for attno in nodes::attributes(permissions.selected) {
+            if attno == 0 {
+                facts
+                    .masked_columns
+                    .extend(relation.masks.keys().map(|a| (relation.relid, *a)));
+            } else if relation.masks.contains_key(&attno) {
+                facts.masked_columns.push((relation.relid, attno));
+            }
+        }
+    }
+}
+
+unsafe fn has_row_mark(owner: *mut Query, rti: i32) -> bool {
+    // SAFETY: see `apply`.
+    unsafe {
+        nodes::pointers::<pg_sys::RowMarkClause>((*owner).rowMarks)
+            .any(|mark| (*mark).rti as i32 == rti)
+    }
+}
+
+/// Adds the filters to an entry that stays a relation. Its own row security stays in front.
+unsafe fn add_filters(owner: *mut Query, rte: *mut RangeTblEntry, rti: i32, template: &Template) {
+    // SAFETY: see `apply`.
+    unsafe {
+        (*rte).securityQuals = pg_sys::list_concat((*rte).securityQuals, template.filters(rti));
+        if template.filters_have_sub_queries() {
+            (*owner).hasSubLinks = true;
+        }
+    }
+}
+
+/// The relation that a statement changes: only rows that the filter shows may be changed, and
+/// only into such.
+unsafe fn filter_target(
+    owner: *mut Query,
+    rte: *mut RangeTblEntry,
+    rti: i32,
+    relation: &Relation,
+    template: &Template,
+) -> Result<(), Denial> {
+    // SAFETY: see `apply`.
+    unsafe {
+        mark(rte);
+        if relation.filters.is_empty() {
+            return Ok(());
+        }
+        let command = Command::from_cmd((*owner).commandType);
+        if command == Command::Merge || !(*owner).onConflict.is_null() {
+            let name = names::relation(relation.relid);
+            return Err(Denial::new(
+                Rule::StatementNotAllowed,
+                name.as_str(),
+                format!("{name} has a row filter: MERGE and ON CONFLICT are not allowed on it"),
+            )
+            .hint("Use INSERT, UPDATE or DELETE."));
+        }
+        if command != Command::Insert {
+            add_filters(owner, rte, rti, template);
+        }
+        if command != Command::Delete {
+            for filter in nodes::pointers::<Node>(template.filters(rti)) {
+                let check = nodes::make::<pg_sys::WithCheckOption>(NodeTag::T_WithCheckOption);
+                (*check).kind = if command == Command::Insert {
+                    pg_sys::WCOKind::WCO_RLS_INSERT_CHECK
+                } else {
+                    pg_sys::WCOKind::WCO_RLS_UPDATE_CHECK
+                };
+                (*check).relname = pg_sys::get_rel_name(relation.relid);
+                (*check).qual = filter;
+                (*owner).withCheckOptions =
+                    pg_sys::lappend((*owner).withCheckOptions, check.cast());
+            }
+            if template.filters_have_sub_queries() {
+                (*owner).hasSubLinks = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Turns the entry into a sub-query over the relation it was.
+unsafe fn replace(
+    owner: *mut Query,
+    rte: *mut RangeTblEntry,
+    rti: i32,
+    relation: &Relation,
+    template: &Template,
+    special: &[(*mut Query, *mut pg_sys::Var)],
+) -> Result<(), Denial> {
+    // SAFETY: see `apply`.
+    unsafe {
+        if !(*rte).tablesample.is_null()
+            && pg_sys::contain_vars_of_level((*rte).tablesample.cast(), 0)
+        {
+            return Err(Denial::new(
+                Rule::StatementNotAllowed,
+                names::relation(relation.relid),
+                "a TABLESAMPLE of a masked relation cannot refer to other relations",
+            )
+            .hint("Give TABLESAMPLE a constant."));
+        }
+        let sub = template.masked();
+        (*sub).stmt_location = -1;
+        (*sub).stmt_len = -1;
+        let inner = nodes::make::<RangeTblEntry>(NodeTag::T_RangeTblEntry);
+        std::ptr::copy_nonoverlapping(rte, inner, 1);
+        (*inner).lateral = false;
+        (*inner).inFromCl = true;
+        (*inner).alias = std::ptr::null_mut();
+        mark(inner);
+        pg_sys::ChangeVarNodes((*inner).securityQuals.cast(), rti, 1, 0);
+        (*sub).rtable = pg_sys::lappend(std::ptr::null_mut::<List>(), inner.cast());
+        compat::clear_permissions(sub);
+        compat::move_permissions(owner, rte, inner, sub);
+        (*sub).hasRowSecurity = (*owner).hasRowSecurity;
+        (*sub).hasSubLinks = !(*inner).securityQuals.is_null()
+            && pg_sys::checkExprHasSubLink((*inner).securityQuals.cast());
+        add_filters(sub, inner, 1, template);
+
+        name_all_columns(rte, sub, relation.relid);
+        (*rte).rtekind = RTEKind::RTE_SUBQUERY;
+        (*rte).subquery = sub;
+        (*rte).security_barrier = false;
+        (*rte).relid = Oid::INVALID;
+        (*rte).relkind = 0;
+        (*rte).rellockmode = 0;
+        (*rte).inh = false;
+        (*rte).tablesample = std::ptr::null_mut();
+        (*rte).securityQuals = std::ptr::null_mut();
+        system_columns(owner, rte, rti, relation, sub, special)
+    }
+}
+
+/// A view that was made before its table got another column knows fewer names than the table now
+/// has columns; a sub-query needs one for each.
+unsafe fn name_all_columns(rte: *mut RangeTblEntry, sub: *const Query, relid: Oid) {
+    // SAFETY: see `apply`.
+    unsafe {
+        let columns = (*(*sub).targetList).length;
+        let named = nodes::pointers::<Node>((*(*rte).eref).colnames).count() as i32;
+        if named >= columns {
+            return;
+        }
+        let eref: *mut pg_sys::Alias = nodes::copy((*rte).eref);
+        for attno in named + 1..=columns {
+            let name = names::attribute_name(relid, attno as i16).unwrap_or_default();
+            let name = pg_sys::pstrdup(super::text::to_c(&name).as_ptr());
+            (*eref).colnames = pg_sys::lappend((*eref).colnames, pg_sys::makeString(name).cast());
+        }
+        (*rte).eref = eref;
+    }
+}
+
+const TABLE_OID: i16 = pg_sys::TableOidAttributeNumber as i16;
+
+/// A sub-query has no system columns: `tableoid` is handed through, the others are refused.
+unsafe fn system_columns(
+    owner: *mut Query,
+    rte: *mut RangeTblEntry,
+    rti: i32,
+    relation: &Relation,
+    sub: *mut Query,
+    special: &[(*mut Query, *mut pg_sys::Var)],
+) -> Result<(), Denial> {
+    let refuse = |column: &str| {
+        let name = names::relation(relation.relid);
+        let columns: Vec<String> = names::columns(relation.relid)
+            .into_iter()
+            .map(|(_, column)| names::quote(&column))
+            .collect();
+        Denial::new(
+            Rule::ColumnDenied,
+            format!("{name}.{column}"),
+            format!("system column {column} of {name} is not allowed: the relation has masks"),
+        )
+        .hint(format!("SELECT {} FROM {name}", columns.join(", ")))
+    };
+    // SAFETY: see `apply`.
+    unsafe {
+        let (mut table_oids, mut whole_row) = (Vec::new(), false);
+        for (of, var) in special {
+            if *of != owner || i64::from((**var).varno) != i64::from(rti) {
+                continue;
+            }
+            match (**var).varattno {
+                0 => whole_row = true,
+                TABLE_OID => table_oids.push(*var),
+                other => {
+                    let name = match other {
+                        -1 => "ctid",
+                        -2 => "xmin",
+                        -3 => "cmin",
+                        -4 => "xmax",
+                        -5 => "cmax",
+                        _ => "system column",
+                    };
+                    return Err(refuse(name));
+                }
+            }
+        }
+        if table_oids.is_empty() {
+            return Ok(());
+        }
+        if whole_row {
+            return Err(refuse("tableoid"));
+        }
+        let resno = (*(*sub).targetList).length as i16 + 1;
+        let var = pg_sys::makeVar(1, TABLE_OID, pg_sys::OIDOID, -1, Oid::INVALID, 0);
+        let entry = pg_sys::makeTargetEntry(
+            var.cast(),
+            resno,
+            pg_sys::pstrdup(c"tableoid".as_ptr()),
+            false,
+        );
+        (*sub).targetList = pg_sys::lappend((*sub).targetList, entry.cast());
+        let eref: *mut pg_sys::Alias = nodes::copy((*rte).eref);
+        (*eref).colnames = pg_sys::lappend(
+            (*eref).colnames,
+            pg_sys::makeString(pg_sys::pstrdup(c"tableoid".as_ptr())).cast(),
+        );
+        (*rte).eref = eref;
+        for var in table_oids {
+            (*var).varattno = resno;
+        }
+        Ok(())
+    }
+}
+
+/// `pg_catalog.set_config(text, text, boolean)`.
+const SET_CONFIG: u32 = 2078;
+
+/// Will calls of this function be exchanged for a checked variant before planning?
+pub fn is_substituted(function: Oid) -> bool {
+    function.to_u32() == SET_CONFIG
+}
+
+/// Functions that are exchanged for a checked variant of ours before planning.
+unsafe fn substitute_functions(functions: &[*mut pg_sys::FuncExpr]) {
+    const STAT_GET_ACTIVITY: u32 = 2022;
+    const BACKEND_PID: u32 = 2026;
+    // SAFETY: see `apply`.
+    unsafe {
+        for call in functions.iter().copied() {
+            match (*call).funcid.to_u32() {
+                SET_CONFIG => {
+                    if let Some(ours) = names::function(
+                        "agent_policy.set_config(pg_catalog.text,pg_catalog.text,pg_catalog.bool)",
+                    ) {
+                        (*call).funcid = ours;
+                    }
+                }
+                // Other sessions' statements are not shown: pg_stat_activity has the own row only.
+                STAT_GET_ACTIVITY => {
+                    let own = pg_sys::makeFuncExpr(
+                        Oid::from_u32(BACKEND_PID),
+                        pg_sys::INT4OID,
+                        std::ptr::null_mut(),
+                        Oid::INVALID,
+                        Oid::INVALID,
+                        pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
+                    );
+                    (*call).args = pg_sys::lappend(std::ptr::null_mut::<List>(), own.cast());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// After planning: every protected relation that will be scanned must stand behind its mask. One
+/// that does not came in by a way that the rewriting does not know (an inlined function, say).
+///
+/// # Safety
+/// `planned` is what the planner returned.
+pub unsafe fn verify(policy: &Policy, planned: *const pg_sys::PlannedStmt) -> Result<(), Denial> {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        for rte in nodes::pointers::<RangeTblEntry>((*planned).rtable) {
+            if (*rte).rtekind != RTEKind::RTE_RELATION || marked(rte) {
+                continue;
+            }
+            let kind = policy.kind((*rte).relid);
+            if !kind.is_readable() || kind == names::Kind(b'v') {
+                continue;
+            }
+            if policy.relation((*rte).relid).is_protected() {
+                return Err(plan::relation_denied(policy, (*rte).relid)
+                    .with("reason", "reached past its masks and row filters"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Lets the planner know that no more than `rows` rows will be sent, where the query says nothing
+/// itself; whether it said nothing. The receiver counts all the same.
+///
+/// # Safety
+/// `query` is a query that goes to the planner next.
+pub unsafe fn limit(query: *mut Query, rows: u64) -> bool {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        if (*query).commandType != pg_sys::CmdType::CMD_SELECT
+            || !(*query).limitCount.is_null()
+            || !(*query).rowMarks.is_null()
+            || (*query).hasModifyingCTE
+        {
+            return false;
+        }
+        let Ok(rows) = i64::try_from(rows.saturating_add(1)) else {
+            return false;
+        };
+        (*query).limitCount = pg_sys::makeConst(
+            pg_sys::INT8OID,
+            -1,
+            Oid::INVALID,
+            size_of::<i64>() as i32,
+            pg_sys::Datum::from(rows),
+            false,
+            true,
+        )
+        .cast();
+        (*query).limitOption = pg_sys::LimitOption::LIMIT_OPTION_COUNT;
+        true
+    }
+}
+
+/// Takes the node of [`limit`] off a plain scan that is expected to stay far below it: it has
+/// told the planner what it had to, and the receiver stops a scan that finds more.
+///
+/// # Safety
+/// `planned` is what the planner made of a query that [`limit`] has changed.
+pub unsafe fn drop_limit(planned: *mut pg_sys::PlannedStmt, rows: u64) {
+    const FAR_BELOW: f64 = 100.0;
+    // SAFETY: by the caller's promise; a Limit has one child, with the same columns.
+    unsafe {
+        let top = (*planned).planTree;
+        if !nodes::is_a(top.cast(), NodeTag::T_Limit) || !(*top).initPlan.is_null() {
+            return;
+        }
+        let scan = (*top).lefttree;
+        if !scan.is_null()
+            && matches!(
+                (*scan).type_,
+                NodeTag::T_SeqScan
+                    | NodeTag::T_IndexScan
+                    | NodeTag::T_IndexOnlyScan
+                    | NodeTag::T_BitmapHeapScan
+            )
+            && (*scan).plan_rows * FAR_BELOW <= rows as f64
+        {
+            (*planned).planTree = scan;
+        }
+    }
+}

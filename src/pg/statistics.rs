@@ -1,0 +1,112 @@
+//! Statistics: the planner learns nothing from those of what the policy hides, so that neither
+//! estimates nor the shape of a plan can tell.
+
+use pgrx::pg_guard;
+use pgrx::pg_sys::{self, Oid};
+
+use super::{internal, names, session};
+use crate::identity;
+
+static mut PREV_RELATION_STATS: pg_sys::get_relation_stats_hook_type = None;
+static mut PREV_INDEX_STATS: pg_sys::get_index_stats_hook_type = None;
+static mut PREV_RELATION_INFO: pg_sys::get_relation_info_hook_type = None;
+
+/// Puts the hooks in place, remembering what was there.
+pub fn init() {
+    // SAFETY: called once, from _PG_init in the postmaster, where nothing runs beside it.
+    unsafe {
+        PREV_RELATION_STATS = pg_sys::get_relation_stats_hook;
+        pg_sys::get_relation_stats_hook = Some(on_relation_stats);
+        PREV_INDEX_STATS = pg_sys::get_index_stats_hook;
+        pg_sys::get_index_stats_hook = Some(on_index_stats);
+        PREV_RELATION_INFO = pg_sys::get_relation_info_hook;
+        pg_sys::get_relation_info_hook = Some(on_relation_info);
+    }
+}
+
+/// The planner learns nothing from the statistics of what the policy hides: neither estimates nor
+/// the shape of a plan can tell.
+unsafe extern "C-unwind" fn on_relation_stats(
+    root: *mut pg_sys::PlannerInfo,
+    rte: *mut pg_sys::RangeTblEntry,
+    attno: pg_sys::AttrNumber,
+    data: *mut pg_sys::VariableStatData,
+) -> bool {
+    // SAFETY: the server's own arguments.
+    unsafe {
+        if session::confined() && hides_statistics((*rte).relid, attno) {
+            (*data).statsTuple = std::ptr::null_mut();
+            return true;
+        }
+        match PREV_RELATION_STATS {
+            Some(previous) => previous(root, rte, attno, data),
+            None => false,
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn on_index_stats(
+    root: *mut pg_sys::PlannerInfo,
+    index: Oid,
+    attno: pg_sys::AttrNumber,
+    data: *mut pg_sys::VariableStatData,
+) -> bool {
+    // SAFETY: the server's own arguments.
+    unsafe {
+        if session::confined() && hides_index_statistics(index) {
+            (*data).statsTuple = std::ptr::null_mut();
+            return true;
+        }
+        match PREV_INDEX_STATS {
+            Some(previous) => previous(root, index, attno, data),
+            None => false,
+        }
+    }
+}
+
+/// Extended statistics reach the planner by another way.
+unsafe extern "C-unwind" fn on_relation_info(
+    root: *mut pg_sys::PlannerInfo,
+    relid: Oid,
+    inhparent: bool,
+    info: *mut pg_sys::RelOptInfo,
+) {
+    // SAFETY: the server's own arguments.
+    unsafe {
+        if let Some(previous) = PREV_RELATION_INFO {
+            previous(root, relid, inhparent, info);
+        }
+        if session::confined() && !(*info).statlist.is_null() && hides_extended_statistics(relid) {
+            (*info).statlist = std::ptr::null_mut();
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn hides_extended_statistics(relid: Oid) -> bool {
+    !internal::active()
+        && identity::policy().is_some_and(|policy| {
+            let relation = policy.relation(relid);
+            relation.is_protected() || !relation.denied.is_empty()
+        })
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn hides_statistics(relid: Oid, attno: pg_sys::AttrNumber) -> bool {
+    if relid == Oid::INVALID || internal::active() {
+        return false;
+    }
+    identity::policy().is_some_and(|policy| {
+        let relation = policy.relation(relid);
+        (super::explain::plain() && !relation.filters.is_empty())
+            || relation.masks.contains_key(&attno)
+            || relation.denied.contains(&attno)
+    })
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn hides_index_statistics(index: Oid) -> bool {
+    names::table_of_index(index).is_some_and(|table| {
+        identity::policy().is_some_and(|policy| policy.relation(table).is_protected())
+    })
+}

@@ -1,0 +1,338 @@
+//! Masks and filters as node trees: parsed once from the stored text, copied into each query.
+//!
+//! The text is canonical (every name outside pg_catalog is qualified), and it is parsed under
+//! settings of our own, so that nothing the agent has SET changes what it means.
+
+use std::collections::BTreeMap;
+
+use pgrx::pg_sys::{self, List, NodeTag, Oid, Query};
+
+use super::{compat, internal, names, nodes, raw, text, users};
+use crate::catalog::Filter;
+
+/// What stands in for a relation.
+pub struct Template {
+    context: pg_sys::MemoryContext,
+    /// `SELECT <every column or its mask> FROM relation`; null without masks.
+    masked: *mut Query,
+    /// The filters, each an expression over the relation at range table index 1; NIL without.
+    filters: *mut List,
+    /// Functions that the expressions call.
+    pub functions: Vec<Oid>,
+}
+
+impl Drop for Template {
+    fn drop(&mut self) {
+        // SAFETY: the context is this template's own, and nobody keeps pointers into it: users
+        // copy. While the process exits the server's memory is left to the kernel.
+        unsafe {
+            if !pg_sys::proc_exit_inprogress {
+                pg_sys::MemoryContextDelete(self.context);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Template {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Template").finish_non_exhaustive()
+    }
+}
+
+/// What every parse of policy text is done under.
+const SETTINGS: [(&std::ffi::CStr, &std::ffi::CStr); 6] = [
+    (c"search_path", c"pg_catalog, pg_temp"),
+    (c"transform_null_equals", c"off"),
+    (c"standard_conforming_strings", c"on"),
+    (c"DateStyle", c"ISO, YMD"),
+    (c"IntervalStyle", c"postgres"),
+    (c"xmloption", c"content"),
+];
+
+/// Runs `work` with the settings that policy text means, and puts the session's back.
+pub fn under_own_settings<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: a settings level is opened and closed around the work; after an ERROR the
+    // transaction's abort closes it.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        for (name, value) in SETTINGS {
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+        let result = work();
+        pg_sys::AtEOXact_GUC(true, level);
+        result
+    }
+}
+
+/// Parses and analyzes one SELECT of ours.
+fn analyze(sql: &str) -> *mut Query {
+    let sql = text::to_c(sql);
+    let _internal = internal::enter();
+    // SAFETY: one statement of our own making goes through the parser; the text outlives it.
+    unsafe {
+        let raw = pg_sys::raw_parser(sql.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_DEFAULT);
+        let mut statements = nodes::pointers::<pg_sys::RawStmt>(raw);
+        let statement = statements.next();
+        assert!(statements.next().is_none(), "policy text is one statement");
+        let statement = statement.unwrap_or_else(|| unreachable!("policy text is not empty"));
+        pg_sys::parse_analyze_fixedparams(
+            statement,
+            sql.as_ptr(),
+            std::ptr::null(),
+            0,
+            std::ptr::null_mut(),
+        )
+    }
+}
+
+fn build(relid: Oid, masks: &BTreeMap<i16, String>, filters: &[Filter]) -> Template {
+    // SAFETY: a fresh context is made current while the trees are copied into it. Should an ERROR
+    // come in between, it hangs below CacheMemoryContext, small and unreferenced.
+    unsafe {
+        let context = pg_sys::AllocSetContextCreateExtended(
+            pg_sys::CacheMemoryContext,
+            c"agent_policy template".as_ptr(),
+            pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
+            pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        );
+        let _owner = users::become_owner();
+        let (masked, quals) = under_own_settings(|| {
+            let masked = if masks.is_empty() {
+                std::ptr::null_mut()
+            } else {
+                masked_query(relid, masks)
+            };
+            let mut quals = std::ptr::null_mut();
+            for filter in filters {
+                quals = pg_sys::lappend(quals, filter_expression(relid, filter).cast());
+            }
+            (masked, quals)
+        });
+        let caller = pg_sys::MemoryContextSwitchTo(context);
+        let masked = nodes::copy(masked);
+        let filters: *mut List = nodes::copy(quals);
+        pg_sys::MemoryContextSwitchTo(caller);
+        let mut functions = Vec::new();
+        collect_functions(masked.cast(), &mut functions);
+        for filter in nodes::pointers::<pg_sys::Node>(filters) {
+            collect_functions(filter, &mut functions);
+        }
+        Template {
+            context,
+            masked,
+            filters,
+            functions,
+        }
+    }
+}
+
+unsafe fn collect_functions(node: *mut pg_sys::Node, into: &mut Vec<Oid>) {
+    if node.is_null() {
+        return;
+    }
+    let mut expressions = Vec::new();
+    // SAFETY: the tree is one of ours; the walk only notes pointers.
+    unsafe {
+        nodes::walk(node, |node, _| {
+            if !matches!((*node).type_, NodeTag::T_Query | NodeTag::T_RangeTblEntry) {
+                expressions.push(node);
+            }
+            false
+        });
+        for node in expressions {
+            super::touched::functions_of(node, into);
+        }
+    }
+}
+
+unsafe fn masked_query(relid: Oid, masks: &BTreeMap<i16, String>) -> *mut Query {
+    // SAFETY: the relation is locked by the statement that touches it; its descriptor is read
+    // while it is open.
+    unsafe {
+        let relation = pg_sys::relation_open(relid, pg_sys::AccessShareLock as i32);
+        let desc = (*relation).rd_att;
+        let mut list = Vec::new();
+        for i in 0..(*desc).natts as usize {
+            let att = compat::attribute(desc, i);
+            if (*att).attisdropped {
+                list.push("NULL::pg_catalog.int4".to_owned());
+                continue;
+            }
+            let name = text::from_ptr((*att).attname.data.as_ptr()).unwrap_or_default();
+            let column = names::quote(&name);
+            list.push(match masks.get(&(*att).attnum) {
+                Some(mask) => format!("({mask}) AS {column}"),
+                None => column,
+            });
+        }
+        let query = analyze(&format!(
+            "SELECT {} FROM ONLY {}",
+            list.join(", "),
+            names::relation(relid)
+        ));
+        for (i, entry) in nodes::pointers::<pg_sys::TargetEntry>((*query).targetList).enumerate() {
+            let att = compat::attribute(desc, i);
+            if !(*att).attisdropped && masks.contains_key(&(*att).attnum) {
+                (*entry).expr = fitted((*entry).expr, att);
+            }
+        }
+        pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
+        query
+    }
+}
+
+/// The expression with exactly the column's type, typmod and collation.
+unsafe fn fitted(
+    expr: *mut pg_sys::Expr,
+    att: *const pg_sys::FormData_pg_attribute,
+) -> *mut pg_sys::Expr {
+    // SAFETY: an analyzed expression and an attribute of an open relation.
+    unsafe {
+        let (typid, typmod, collation) = ((*att).atttypid, (*att).atttypmod, (*att).attcollation);
+        if nodes::is_a(expr.cast(), NodeTag::T_Const) && (*expr.cast::<pg_sys::Const>()).constisnull
+        {
+            return pg_sys::makeNullConst(typid, typmod, collation).cast();
+        }
+        let mut expr = expr.cast::<pg_sys::Node>();
+        let have = pg_sys::exprType(expr);
+        if have != typid {
+            expr = pg_sys::coerce_to_target_type(
+                std::ptr::null_mut(),
+                expr,
+                have,
+                typid,
+                typmod,
+                pg_sys::CoercionContext::COERCION_ASSIGNMENT,
+                pg_sys::CoercionForm::COERCE_IMPLICIT_CAST,
+                -1,
+            );
+            if expr.is_null() {
+                pgrx::error!("a mask does not have its column's type");
+            }
+        }
+        if pg_sys::exprTypmod(expr) != typmod || pg_sys::exprCollation(expr) != collation {
+            expr = pg_sys::makeRelabelType(
+                expr.cast(),
+                typid,
+                typmod,
+                collation,
+                pg_sys::CoercionForm::COERCE_IMPLICIT_CAST,
+            )
+            .cast();
+        }
+        expr.cast()
+    }
+}
+
+unsafe fn filter_expression(relid: Oid, filter: &Filter) -> *mut pg_sys::Node {
+    // SAFETY: an analyzed query of ours is handed to the rewriter, which may scribble on it.
+    unsafe {
+        let query = analyze(&format!(
+            "SELECT 1 FROM ONLY {} WHERE ({})",
+            names::relation(relid),
+            filter.expression
+        ));
+        // Sub-queries read with the privileges of whoever set the filter.
+        raw::guarded::set_rule_check_as_user(query.cast(), filter.definer);
+        let rewritten = pg_sys::QueryRewrite(query);
+        let query = nodes::pointers::<Query>(rewritten)
+            .next()
+            .unwrap_or_else(|| unreachable!("a SELECT is rewritten to a SELECT"));
+        let quals = (*(*query).jointree).quals;
+        mark_scans(quals);
+        if quals.is_null() {
+            pg_sys::makeBoolConst(true, false)
+        } else {
+            quals
+        }
+    }
+}
+
+/// Marks the relations that a filter's sub-queries read: they stand as the policy wants them.
+unsafe fn mark_scans(node: *mut pg_sys::Node) {
+    if node.is_null() {
+        return;
+    }
+    let mut entries = Vec::new();
+    // SAFETY: the tree is one of ours.
+    unsafe {
+        nodes::walk(node, |node, _| {
+            if nodes::is_a(node, NodeTag::T_RangeTblEntry) {
+                entries.push(node.cast::<pg_sys::RangeTblEntry>());
+            }
+            false
+        });
+        for rte in entries {
+            // Views too: their entry carries the permission to read them.
+            if (*rte).relid != Oid::INVALID {
+                super::rewrite::mark_filter(rte);
+            }
+        }
+    }
+}
+
+impl Template {
+    /// Builds what stands in for `relid`. Raises when a stored text does not parse any more.
+    pub fn build(relid: Oid, masks: &BTreeMap<i16, String>, filters: &[Filter]) -> Self {
+        build(relid, masks, filters)
+    }
+
+    pub fn has_masks(&self) -> bool {
+        !self.masked.is_null()
+    }
+
+    /// A copy of the masked query, in the current memory context.
+    pub fn masked(&self) -> *mut Query {
+        // SAFETY: the template lives while it is copied.
+        unsafe { nodes::copy(self.masked) }
+    }
+
+    /// Copies of the filters over range table index `rti`, ready for a query that is about to be
+    /// planned; the relations of their sub-queries are locked.
+    pub fn filters(&self, rti: i32) -> *mut List {
+        // SAFETY: the template lives while it is copied; the copies are this query's own.
+        unsafe {
+            let copied: *mut List = nodes::copy(self.filters);
+            if rti != 1 {
+                pg_sys::ChangeVarNodes(copied.cast(), 1, rti, 0);
+            }
+            for filter in nodes::pointers::<pg_sys::Node>(copied) {
+                lock_sub_queries(filter);
+            }
+            copied
+        }
+    }
+
+    pub fn filters_have_sub_queries(&self) -> bool {
+        // SAFETY: reads the template's own trees.
+        unsafe {
+            nodes::pointers::<pg_sys::Node>(self.filters).any(|f| pg_sys::checkExprHasSubLink(f))
+        }
+    }
+}
+
+unsafe fn lock_sub_queries(node: *mut pg_sys::Node) {
+    let mut queries = Vec::new();
+    // SAFETY: the tree is this query's own; only the outermost sub-queries are noted.
+    unsafe {
+        nodes::walk(node, |node, level| {
+            if level == 0 && nodes::is_a(node, NodeTag::T_Query) {
+                queries.push(node.cast::<Query>());
+            }
+            false
+        });
+        for query in queries {
+            pg_sys::AcquireRewriteLocks(query, true, false);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What a query tree touches, as plain data.
+
+use core::ffi::c_void;
+
+use pgrx::pg_sys::{self, CmdType, NodeTag, Oid, Query, RTEKind};
+
+use super::{compat, nodes, raw};
+
+/// What a statement does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Command {
+    #[default]
+    Select,
+    Insert,
+    Update,
+    Delete,
+    Merge,
+    Utility,
+    Other,
+}
+
+impl Command {
+    pub fn from_cmd(cmd: CmdType::Type) -> Self {
+        match cmd {
+            CmdType::CMD_SELECT => Self::Select,
+            CmdType::CMD_INSERT => Self::Insert,
+            CmdType::CMD_UPDATE => Self::Update,
+            CmdType::CMD_DELETE => Self::Delete,
+            CmdType::CMD_MERGE => Self::Merge,
+            CmdType::CMD_UTILITY => Self::Utility,
+            _ => Self::Other,
+        }
+    }
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Select => "SELECT",
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Merge => "MERGE",
+            Self::Utility | Self::Other => "statement",
+        }
+    }
+    pub fn writes(self) -> bool {
+        self != Self::Select
+    }
+}
+
+/// One relation of a query, with what the query asks of it.
+#[derive(Debug, Clone)]
+pub struct Use {
+    pub relid: Oid,
+    /// Named by the text itself, not reached through a view.
+    pub named: bool,
+    pub select: bool,
+    pub insert: bool,
+    pub update: bool,
+    pub delete: bool,
+    /// Column numbers; 0 is the whole row, negative ones are system columns.
+    pub selected: Vec<i16>,
+    pub inserted: Vec<i16>,
+    pub updated: Vec<i16>,
+    /// The relation that INSERT, UPDATE, DELETE or MERGE changes.
+    pub target: bool,
+}
+
+impl Use {
+    pub fn writes(&self) -> bool {
+        self.insert || self.update || self.delete
+    }
+
+    /// From the permissions that the executor is about to check.
+    pub fn from_permissions(p: compat::Permissions) -> Self {
+        let asks = |bit: u32| p.required & pg_sys::AclMode::from(bit) != 0;
+        // SAFETY: the sets belong to a query or plan that is alive while this runs.
+        unsafe {
+            Self {
+                relid: p.relid,
+                named: p.check_as == Oid::INVALID,
+                select: asks(pg_sys::ACL_SELECT),
+                insert: asks(pg_sys::ACL_INSERT),
+                update: asks(pg_sys::ACL_UPDATE),
+                delete: asks(pg_sys::ACL_DELETE) || asks(pg_sys::ACL_TRUNCATE),
+                selected: nodes::attributes(p.selected),
+                inserted: nodes::attributes(p.inserted),
+                updated: nodes::attributes(p.updated),
+                target: false,
+            }
+        }
+    }
+}
+
+/// Everything a query tree names, at every level of it.
+#[derive(Debug, Default)]
+pub struct Touched {
+    pub command: Command,
+    /// The command of a data-modifying CTE or of an inner query.
+    pub inner_write: Option<Command>,
+    pub row_marks: bool,
+    pub relations: Vec<Use>,
+    pub functions: Vec<Oid>,
+    /// Tables whose row type is used, or that a constant of type regclass names.
+    pub mentioned: Vec<Oid>,
+}
+
+unsafe extern "C-unwind" fn note_function(function: Oid, context: *mut c_void) -> bool {
+    // SAFETY: `context` is the vector that `functions_of` passes. Growing it cannot raise.
+    unsafe { (*context.cast::<Vec<Oid>>()).push(function) };
+    false
+}
+
+/// The functions that a node itself calls: a function, an operator, an aggregate …
+///
+/// # Safety
+/// `node` is an expression node.
+pub unsafe fn functions_of(node: *mut pg_sys::Node, into: &mut Vec<Oid>) {
+    // SAFETY: by the caller's promise; the callback only pushes.
+    unsafe {
+        pg_sys::check_functions_in_node(node, Some(note_function), (&raw mut *into).cast());
+    }
+}
+
+/// What a query that is about to be planned calls, at every level of it.
+#[derive(Debug)]
+pub struct Calls {
+    pub functions: Vec<Oid>,
+    /// Some relation is read or written.
+    pub any_relation: bool,
+}
+
+/// Collects what `query` calls.
+///
+/// # Safety
+/// `query` is a rewritten query tree.
+pub unsafe fn calls(query: *mut Query) -> Calls {
+    let mut nodes: Vec<*mut pg_sys::Node> = Vec::with_capacity(16);
+    let mut calls = Calls {
+        functions: Vec::with_capacity(16),
+        any_relation: false,
+    };
+    // SAFETY: the tree is the caller's and outlives this function; the walk only notes pointers.
+    // The guard turns an ERROR into a panic; between it and the calls no frame owns anything.
+    unsafe {
+        nodes::walk(query.cast(), |node, _| {
+            match (*node).type_ {
+                NodeTag::T_RangeTblEntry => {
+                    let rte = node.cast::<pg_sys::RangeTblEntry>();
+                    calls.any_relation |= (*rte).rtekind == RTEKind::RTE_RELATION;
+                }
+                NodeTag::T_TableSampleClause => {
+                    let handler = (*node.cast::<pg_sys::TableSampleClause>()).tsmhandler;
+                    calls.functions.push(handler);
+                }
+                NodeTag::T_FuncExpr
+                | NodeTag::T_OpExpr
+                | NodeTag::T_DistinctExpr
+                | NodeTag::T_NullIfExpr
+                | NodeTag::T_ScalarArrayOpExpr
+                | NodeTag::T_RowCompareExpr
+                | NodeTag::T_Aggref
+                | NodeTag::T_WindowFunc => nodes.push(node),
+                _ => {}
+            }
+            false
+        });
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            for node in &nodes {
+                let into = (&raw mut calls.functions).cast();
+                raw::check_functions_in_node(*node, Some(note_function), into);
+            }
+        });
+    }
+    calls.functions.sort_unstable_by_key(|f| f.to_u32());
+    calls.functions.dedup();
+    calls
+}
+
+/// Collects what `query` touches.
+///
+/// # Safety
+/// `query` is an analyzed query tree.
+pub unsafe fn collect(query: *mut Query) -> Touched {
+    let mut queries: Vec<*mut Query> = Vec::with_capacity(4);
+    let mut expressions: Vec<*mut pg_sys::Node> = Vec::with_capacity(16);
+    let mut entries: Vec<(*mut Query, *mut pg_sys::RangeTblEntry)> = Vec::with_capacity(4);
+    let mut types: Vec<Oid> = Vec::with_capacity(16);
+    // SAFETY: the tree is the caller's and outlives this function; the walk only notes pointers.
+    unsafe {
+        nodes::walk(query.cast(), |node, _| {
+            match (*node).type_ {
+                NodeTag::T_Query => queries.push(node.cast()),
+                NodeTag::T_FuncExpr
+                | NodeTag::T_OpExpr
+                | NodeTag::T_DistinctExpr
+                | NodeTag::T_NullIfExpr
+                | NodeTag::T_ScalarArrayOpExpr
+                | NodeTag::T_RowCompareExpr
+                | NodeTag::T_Aggref
+                | NodeTag::T_WindowFunc
+                | NodeTag::T_Const
+                | NodeTag::T_Param
+                | NodeTag::T_TableSampleClause
+                | NodeTag::T_CoerceToDomain
+                | NodeTag::T_CoerceViaIO
+                | NodeTag::T_RowExpr
+                | NodeTag::T_FieldStore
+                | NodeTag::T_ConvertRowtypeExpr => expressions.push(node),
+                _ => {}
+            }
+            false
+        });
+        for query in &queries {
+            for rte in nodes::pointers::<pg_sys::RangeTblEntry>((**query).rtable) {
+                entries.push((*query, rte));
+            }
+        }
+    }
+    let mut touched = Touched::default();
+    // SAFETY: the pointers noted above are nodes of the kinds matched there.
+    unsafe {
+        for (level, q) in queries.iter().enumerate() {
+            let q = *q;
+            let command = Command::from_cmd((*q).commandType);
+            if level == 0 {
+                touched.command = command;
+            } else if command.writes() {
+                touched.inner_write = Some(command);
+            }
+            touched.row_marks |= !(*q).rowMarks.is_null();
+        }
+        for (owner, rte) in entries {
+            if (*rte).rtekind != RTEKind::RTE_RELATION {
+                continue;
+            }
+            // In a rule's OLD and NEW entries nothing is asked for.
+            let Some(permissions) = compat::permissions(owner, rte) else {
+                continue;
+            };
+            let mut used = Use::from_permissions(permissions);
+            let result = (*owner).resultRelation;
+            let merge = compat::merge_target(owner);
+            used.target = (result > 0 && nodes::rte((*owner).rtable, result as u32) == rte)
+                || (merge > 0 && nodes::rte((*owner).rtable, merge as u32) == rte);
+            touched.relations.push(used);
+        }
+        // The guard turns an ERROR into a panic; between it and the calls no frame owns anything.
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            for node in &expressions {
+                let node = *node;
+                match (*node).type_ {
+                    NodeTag::T_Const => {
+                        let constant = node.cast::<pg_sys::Const>();
+                        if (*constant).consttype == pg_sys::REGCLASSOID && !(*constant).constisnull
+                        {
+                            let relid = Oid::from_u32((*constant).constvalue.value() as u32);
+                            touched.mentioned.push(relid);
+                        }
+                        types.push((*constant).consttype);
+                    }
+                    NodeTag::T_TableSampleClause => {
+                        touched
+                            .functions
+                            .push((*node.cast::<pg_sys::TableSampleClause>()).tsmhandler);
+                    }
+                    NodeTag::T_Param
+                    | NodeTag::T_CoerceToDomain
+                    | NodeTag::T_CoerceViaIO
+                    | NodeTag::T_RowExpr
+                    | NodeTag::T_FieldStore
+                    | NodeTag::T_ConvertRowtypeExpr => types.push(raw::exprType(node)),
+                    _ => {
+                        let into = (&raw mut touched.functions).cast();
+                        raw::check_functions_in_node(node, Some(note_function), into);
+                        types.push(raw::exprType(node));
+                    }
+                }
+            }
+        });
+    }
+    for typid in types {
+        note_row_type(typid, &mut touched.mentioned);
+    }
+    touched.functions.sort_unstable_by_key(|f| f.to_u32());
+    touched.functions.dedup();
+    touched
+}
+
+fn note_row_type(typid: Oid, into: &mut Vec<Oid>) {
+    if typid.to_u32() >= super::FIRST_NORMAL_OID
+        && let Some(relid) = super::names::table_of_type(typid)
+    {
+        into.push(relid);
+    }
+}

@@ -1,0 +1,435 @@
+//! Utility commands: what they ask for, and what becomes of them.
+
+use core::ffi::c_char;
+use std::cell::Cell;
+
+use pgrx::pg_sys::{self, NodeTag, Oid, Query};
+
+use super::boundary::{self, Thrown};
+use super::{definition, depth, hooks, internal, names, nodes, raw, session, source, text};
+use crate::catalog::Policy;
+use crate::pg::touched::Use;
+use crate::statement::{self, Particulars};
+use crate::utility::{self, Pass, Utility};
+use crate::{enforce, identity, plan};
+
+/// The arguments of `ProcessUtility_hook`.
+#[derive(Clone, Copy)]
+pub struct Call {
+    pub statement: *mut pg_sys::PlannedStmt,
+    pub query_string: *const c_char,
+    pub read_only_tree: bool,
+    pub context: pg_sys::ProcessUtilityContext::Type,
+    pub params: pg_sys::ParamListInfo,
+    pub environment: *mut pg_sys::QueryEnvironment,
+    pub dest: *mut pg_sys::DestReceiver,
+    pub completion: *mut pg_sys::QueryCompletion,
+}
+
+/// Hands the command on.
+///
+/// # Safety
+/// The arguments are the server's own.
+pub unsafe fn next(call: &Call) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let run = hooks::PREV_UTILITY.unwrap_or(raw::standard_ProcessUtility);
+        run(
+            call.statement,
+            call.query_string,
+            call.read_only_tree,
+            call.context,
+            call.params,
+            call.environment,
+            call.dest,
+            call.completion,
+        );
+    }
+}
+
+thread_local! {
+    /// Does the utility command under way send rows of a query inside it to the client?
+    static CARRIES_ROWS: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Is what is being planned bound for the client (and not for a new table)?
+pub fn sends_rows() -> bool {
+    CARRIES_ROWS.get()
+}
+
+struct Carries(bool);
+impl Drop for Carries {
+    fn drop(&mut self) {
+        CARRIES_ROWS.set(self.0);
+    }
+}
+
+/// The analyzed query inside DECLARE CURSOR, CREATE TABLE AS or EXPLAIN. On 15 to 17 the first
+/// two reach parse analysis only this way.
+///
+/// # Safety
+/// `node` is a utility statement or null.
+pub unsafe fn carried_query(node: *mut pg_sys::Node) -> Option<*mut Query> {
+    if node.is_null() {
+        return None;
+    }
+    // SAFETY: by the caller's promise, and each cast follows the node's tag.
+    unsafe {
+        let inner = match (*node).type_ {
+            NodeTag::T_DeclareCursorStmt => (*node.cast::<pg_sys::DeclareCursorStmt>()).query,
+            NodeTag::T_CreateTableAsStmt => (*node.cast::<pg_sys::CreateTableAsStmt>()).query,
+            NodeTag::T_ExplainStmt => (*node.cast::<pg_sys::ExplainStmt>()).query,
+            _ => return None,
+        };
+        if !nodes::is_a(inner, NodeTag::T_Query) {
+            return None;
+        }
+        let query = inner.cast::<Query>();
+        if (*query).commandType == pg_sys::CmdType::CMD_UTILITY {
+            carried_query((*query).utilityStmt)
+        } else {
+            Some(query)
+        }
+    }
+}
+
+/// What a raw statement asks for, if it is a utility command.
+///
+/// # Safety
+/// `node` is a raw statement's tree.
+pub unsafe fn classify_raw(node: *mut pg_sys::Node) -> Option<Utility> {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let plannable = matches!(
+            (*node).type_,
+            NodeTag::T_SelectStmt
+                | NodeTag::T_InsertStmt
+                | NodeTag::T_UpdateStmt
+                | NodeTag::T_DeleteStmt
+                | NodeTag::T_MergeStmt
+        );
+        (!plannable).then(|| classify(node))
+    }
+}
+
+/// The raw statement inside EXPLAIN, COPY (…), PREPARE, DECLARE CURSOR or CREATE TABLE AS.
+///
+/// # Safety
+/// `node` is a raw statement's tree.
+pub unsafe fn carried_raw(node: *mut pg_sys::Node) -> Option<*mut pg_sys::Node> {
+    // SAFETY: by the caller's promise, and each cast follows the node's tag.
+    let inner = unsafe {
+        match (*node).type_ {
+            NodeTag::T_DeclareCursorStmt => (*node.cast::<pg_sys::DeclareCursorStmt>()).query,
+            NodeTag::T_CreateTableAsStmt => (*node.cast::<pg_sys::CreateTableAsStmt>()).query,
+            NodeTag::T_ExplainStmt => (*node.cast::<pg_sys::ExplainStmt>()).query,
+            NodeTag::T_PrepareStmt => (*node.cast::<pg_sys::PrepareStmt>()).query,
+            NodeTag::T_CopyStmt => (*node.cast::<pg_sys::CopyStmt>()).query,
+            _ => std::ptr::null_mut(),
+        }
+    };
+    (!inner.is_null()).then_some(inner)
+}
+
+/// # Safety
+/// `ptr` is null or a NUL-terminated string.
+pub unsafe fn string(ptr: *const c_char) -> String {
+    // SAFETY: a string of a parse tree.
+    unsafe { text::from_ptr(ptr) }.unwrap_or_default()
+}
+
+/// What a utility statement asks for.
+unsafe fn classify(node: *mut pg_sys::Node) -> Utility {
+    use pg_sys::{TransactionStmtKind as Tx, VariableSetKind as Set};
+    // SAFETY: each cast follows the node's tag.
+    unsafe {
+        match (*node).type_ {
+            NodeTag::T_TransactionStmt => match (*node.cast::<pg_sys::TransactionStmt>()).kind {
+                Tx::TRANS_STMT_PREPARE
+                | Tx::TRANS_STMT_COMMIT_PREPARED
+                | Tx::TRANS_STMT_ROLLBACK_PREPARED => Utility::TwoPhase,
+                _ => Utility::Transaction,
+            },
+            NodeTag::T_VariableShowStmt => Utility::Show,
+            NodeTag::T_VariableSetStmt => {
+                let set = node.cast::<pg_sys::VariableSetStmt>();
+                match (*set).kind {
+                    Set::VAR_RESET_ALL => Utility::ResetAll,
+                    Set::VAR_SET_MULTI => {
+                        if string((*set).name) == "TRANSACTION SNAPSHOT" {
+                            Utility::SetSnapshot
+                        } else {
+                            Utility::SetTransaction
+                        }
+                    }
+                    Set::VAR_SET_VALUE => Utility::Set {
+                        name: string((*set).name),
+                        value: Some(string(pg_sys::ExtractSetVariableArgs(set))),
+                    },
+                    _ => Utility::Set {
+                        name: string((*set).name),
+                        value: None,
+                    },
+                }
+            }
+            NodeTag::T_PrepareStmt => Utility::Prepare,
+            NodeTag::T_ExecuteStmt => Utility::Execute,
+            NodeTag::T_DeallocateStmt => Utility::Deallocate,
+            NodeTag::T_DeclareCursorStmt => Utility::DeclareCursor {
+                hold: (*node.cast::<pg_sys::DeclareCursorStmt>()).options
+                    & pg_sys::CURSOR_OPT_HOLD as i32
+                    != 0,
+            },
+            NodeTag::T_FetchStmt => Utility::Fetch,
+            NodeTag::T_ClosePortalStmt => Utility::ClosePortal,
+            NodeTag::T_ExplainStmt => Utility::Explain,
+            NodeTag::T_CopyStmt => {
+                let copy = node.cast::<pg_sys::CopyStmt>();
+                let client = (*copy).filename.is_null() && !(*copy).is_program;
+                if (*copy).is_from {
+                    Utility::CopyFrom { client }
+                } else {
+                    Utility::CopyTo { client }
+                }
+            }
+            NodeTag::T_DiscardStmt => Utility::Discard,
+            NodeTag::T_UnlistenStmt => Utility::Unlisten,
+            NodeTag::T_ConstraintsSetStmt => Utility::Constraints,
+            NodeTag::T_CreateStmt => Utility::Definition("CREATE TABLE"),
+            NodeTag::T_CreateTableAsStmt => Utility::Definition("CREATE TABLE AS"),
+            NodeTag::T_AlterTableStmt => Utility::Definition("ALTER TABLE"),
+            NodeTag::T_TruncateStmt => Utility::Definition("TRUNCATE TABLE"),
+            NodeTag::T_IndexStmt => Utility::Definition("CREATE INDEX"),
+            NodeTag::T_ViewStmt => Utility::Definition("CREATE VIEW"),
+            NodeTag::T_CreateSeqStmt => Utility::Definition("CREATE SEQUENCE"),
+            NodeTag::T_AlterSeqStmt => Utility::Definition("ALTER SEQUENCE"),
+            NodeTag::T_DropStmt if drops_relations(node) => Utility::Definition("DROP"),
+            NodeTag::T_RenameStmt if renames_relation(node) => {
+                Utility::Definition("ALTER … RENAME")
+            }
+            _ => Utility::Other(string(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(
+                node,
+            )))),
+        }
+    }
+}
+
+fn is_relation_type(kind: pg_sys::ObjectType::Type) -> bool {
+    use pg_sys::ObjectType as T;
+    matches!(
+        kind,
+        T::OBJECT_TABLE | T::OBJECT_VIEW | T::OBJECT_INDEX | T::OBJECT_SEQUENCE | T::OBJECT_MATVIEW
+    )
+}
+
+unsafe fn drops_relations(node: *const pg_sys::Node) -> bool {
+    // SAFETY: the caller has looked at the tag.
+    unsafe { is_relation_type((*node.cast::<pg_sys::DropStmt>()).removeType) }
+}
+
+unsafe fn renames_relation(node: *const pg_sys::Node) -> bool {
+    // SAFETY: the caller has looked at the tag.
+    unsafe {
+        let rename = node.cast::<pg_sys::RenameStmt>();
+        is_relation_type((*rename).renameType)
+            || ((*rename).renameType == pg_sys::ObjectType::OBJECT_COLUMN
+                && is_relation_type((*rename).relationType))
+    }
+}
+
+/// A utility command of a confined session.
+///
+/// # Safety
+/// The arguments are the server's own.
+pub unsafe fn confined(call: &Call) {
+    // SAFETY: guarded, so that what unwinds inside becomes an ERROR again at this boundary.
+    unsafe {
+        if pg_sys::panic::pgrx_extern_c_guard(|| run(call).is_err()) {
+            boundary::rethrow();
+        }
+    }
+}
+
+unsafe fn run(call: &Call) -> Result<(), Thrown> {
+    // SAFETY: the arguments are the server's own.
+    unsafe {
+        let node = (*call.statement).utilityStmt;
+        // In an aborted transaction only its end is accepted, and no catalog can be read.
+        if !raw::IsTransactionState() || internal::active() || depth::trusted() {
+            return boundary::call(|| next(call));
+        }
+        let Some(policy) = hooks::begin() else {
+            return boundary::call(|| next(call));
+        };
+        let _source = source::enter(
+            call.query_string,
+            (*call.statement).stmt_location,
+            (*call.statement).stmt_len,
+        );
+        let outermost =
+            depth::UTILITY.load(std::sync::atomic::Ordering::Relaxed) == 0 && depth::nesting() == 0;
+        let _level = depth::enter(&depth::UTILITY);
+        let what = classify(node);
+        if outermost {
+            let particulars = Particulars {
+                command_tag: Some(
+                    string(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(node))).into(),
+                ),
+                ..Particulars::default()
+            };
+            statement::begin(0, &particulars, policy.effective_limits());
+            enforce(&policy, statement::check_audit());
+        }
+        match enforce(&policy, utility::judge(&policy, &what)) {
+            Some(Pass::Ignore) => {
+                finish_quietly(call, node);
+                return Ok(());
+            }
+            Some(Pass::Run) | None => {}
+        }
+        // The record of what changes something comes before the change.
+        if matches!(
+            what,
+            Utility::Definition(_) | Utility::CopyFrom { .. } | Utility::Other(_)
+        ) && let Err(denial) = statement::write_start()
+        {
+            denial.raise();
+        }
+        if matches!(what, Utility::Definition(_)) {
+            definition::judge_definition(&policy, node);
+            definition::judge_calls(&policy, node);
+        }
+        let before = Carries(CARRIES_ROWS.get());
+        // A cursor may be moved to its end without sending anything: its plan is not limited.
+        CARRIES_ROWS.set(!matches!(
+            what,
+            Utility::Definition(_) | Utility::DeclareCursor { .. }
+        ));
+        let mut call = *call;
+        let mut replaced = std::ptr::null_mut();
+        if matches!(what, Utility::CopyTo { .. }) {
+            replaced = copy_as_query(&policy, call.statement);
+        }
+        if !replaced.is_null() {
+            call.statement = replaced;
+            call.read_only_tree = false;
+        }
+        if matches!(
+            what,
+            Utility::CopyTo { .. } | Utility::CopyFrom { .. } | Utility::Explain
+        ) {
+            enforce(&policy, identity::judge(&policy));
+        }
+        let explaining = matches!(what, Utility::Explain);
+        let ended = if explaining {
+            super::explain::run(|| hooks::timed(|| next(&call)))
+        } else {
+            hooks::timed(|| next(&call))
+        };
+        drop(before);
+        ended?;
+        if matches!(
+            what,
+            Utility::Discard | Utility::ResetAll | Utility::Transaction
+        ) {
+            session::unpin_settings();
+            session::pin_settings();
+        }
+    }
+    Ok(())
+}
+
+/// A command that is accepted without effect: the client gets its tag.
+unsafe fn finish_quietly(call: &Call, node: *mut pg_sys::Node) {
+    // SAFETY: the completion is the server's own, or null.
+    unsafe {
+        if !call.completion.is_null() {
+            (*call.completion).commandTag = pg_sys::CreateCommandTag(node);
+            (*call.completion).nprocessed = 0;
+        }
+    }
+}
+
+/// `COPY table TO` reads the table without planner and executor: it becomes `COPY (SELECT …) TO`.
+unsafe fn copy_as_query(
+    policy: &Policy,
+    statement: *mut pg_sys::PlannedStmt,
+) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: the tree is copied before it is changed.
+    unsafe {
+        let copy = (*statement).utilityStmt.cast::<pg_sys::CopyStmt>();
+        if (*copy).relation.is_null() {
+            return std::ptr::null_mut();
+        }
+        let relid = pg_sys::RangeVarGetRelidExtended(
+            (*copy).relation,
+            pg_sys::AccessShareLock as i32,
+            0,
+            None,
+            std::ptr::null_mut(),
+        );
+        let used = Use {
+            relid,
+            named: true,
+            select: true,
+            insert: false,
+            update: false,
+            delete: false,
+            selected: Vec::new(),
+            inserted: Vec::new(),
+            updated: Vec::new(),
+            target: false,
+        };
+        enforce(policy, plan::judge_use(policy, &used));
+        // The server refuses the others by itself, before it reads anything.
+        if !matches!(names::relation_kind(relid).0, b'r' | b'm' | b'f') {
+            return std::ptr::null_mut();
+        }
+        let statement = nodes::copy(statement);
+        let copy = (*statement).utilityStmt.cast::<pg_sys::CopyStmt>();
+        let mut columns: Vec<String> = nodes::pointers::<pg_sys::Node>((*copy).attlist)
+            .map(|column| string(compat_string(column)))
+            .collect();
+        if columns.is_empty() {
+            columns = copied_columns(relid);
+        }
+        let mut targets: *mut pg_sys::List = std::ptr::null_mut();
+        for column in &columns {
+            let name = pg_sys::pstrdup(text::to_c(column).as_ptr());
+            let reference = nodes::make::<pg_sys::ColumnRef>(NodeTag::T_ColumnRef);
+            (*reference).fields =
+                pg_sys::lappend(std::ptr::null_mut(), pg_sys::makeString(name).cast());
+            (*reference).location = -1;
+            let target = nodes::make::<pg_sys::ResTarget>(NodeTag::T_ResTarget);
+            (*target).val = reference.cast();
+            (*target).location = -1;
+            targets = pg_sys::lappend(targets, target.cast());
+        }
+        let from: *mut pg_sys::RangeVar = nodes::copy((*copy).relation);
+        (*from).inh = false;
+        (*from).schemaname = pg_sys::get_namespace_name(names::relation_schema(relid));
+        let select = nodes::make::<pg_sys::SelectStmt>(NodeTag::T_SelectStmt);
+        (*select).targetList = targets;
+        (*select).fromClause = pg_sys::lappend(std::ptr::null_mut(), from.cast());
+        (*copy).query = select.cast();
+        (*copy).relation = std::ptr::null_mut();
+        (*copy).attlist = std::ptr::null_mut();
+        statement
+    }
+}
+
+/// # Safety
+/// `node` is an element of a list of names.
+pub unsafe fn compat_string(node: *const pg_sys::Node) -> *const c_char {
+    // SAFETY: an element of a list of names.
+    unsafe { (*node.cast::<pg_sys::String>()).sval }
+}
+
+/// The columns that COPY takes when none are named: generated ones are left out.
+fn copied_columns(relid: Oid) -> Vec<String> {
+    names::columns(relid)
+        .into_iter()
+        .filter(|(attno, _)| !names::is_generated(relid, *attno))
+        .map(|(_, name)| name)
+        .collect()
+}

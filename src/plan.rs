@@ -1,0 +1,296 @@
+//! What a statement touches, judged: relations, columns, functions, reading and writing.
+
+use pgrx::pg_sys::Oid;
+use policy::model::{Access, Capability};
+use policy::rule::Rule;
+
+use crate::catalog::Policy;
+use crate::denial::Denial;
+use crate::pg::{
+    self, names,
+    touched::{Command, Touched, Use},
+};
+use crate::trial;
+
+/// Judges a statement as its text names things, before views are expanded.
+pub fn judge(policy: &Policy, touched: &Touched) -> Result<(), Denial> {
+    found(judge_writing(policy, touched.command))?;
+    if let Some(inner) = touched.inner_write {
+        found(judge_writing(policy, inner))?;
+    }
+    if touched.row_marks {
+        found(judge_row_marks(policy))?;
+    }
+    for used in &touched.relations {
+        found(judge_use(policy, used))?;
+    }
+    for relid in &touched.mentioned {
+        found(judge_mention(policy, *relid))?;
+    }
+    for function in &touched.functions {
+        // Exchanged for a variant that judges the setting when it runs.
+        if !pg::rewrite::is_substituted(*function) {
+            found(judge_function(policy, *function, true))?;
+        }
+    }
+    Ok(())
+}
+
+/// The first finding ends a statement; while a policy is only tried on, all of them are wanted.
+fn found(judged: Result<(), Denial>) -> Result<(), Denial> {
+    match judged {
+        Err(denial) if trial::running() => {
+            trial::note(denial);
+            Ok(())
+        }
+        judged => judged,
+    }
+}
+
+/// May a role of this capability run such a command at all?
+pub fn judge_writing(policy: &Policy, command: Command) -> Result<(), Denial> {
+    match command {
+        Command::Select | Command::Utility => Ok(()),
+        Command::Other => Err(Denial::new(
+            Rule::StatementNotAllowed,
+            "unknown command",
+            "this kind of statement is not allowed",
+        )
+        .hint("Use SELECT.")),
+        command if policy.capability == Capability::ReadOnly => Err(read_only(command.word())),
+        _ => Ok(()),
+    }
+}
+
+/// The denial of every attempt to change something by a role that may only read.
+pub fn read_only(what: &str) -> Denial {
+    Denial::new(
+        Rule::ReadOnly,
+        what,
+        format!("{what} is not allowed: this role may only read"),
+    )
+    .hint("Use SELECT to read; this role cannot change data.")
+}
+
+/// FOR UPDATE and its kind lock rows, which is a write.
+pub fn judge_row_marks(policy: &Policy) -> Result<(), Denial> {
+    if policy.capability > Capability::ReadOnly {
+        return Ok(());
+    }
+    Err(read_only("SELECT FOR UPDATE/SHARE").hint("Leave the FOR UPDATE/SHARE clause out."))
+}
+
+/// One relation of a query, as the text names it or as the executor is about to open it.
+pub fn judge_use(policy: &Policy, used: &Use) -> Result<(), Denial> {
+    let access = if used.named {
+        policy.access(used.relid)
+    } else {
+        policy.access_behind_view(used.relid)
+    };
+    if access == Access::Deny || (used.named && !policy.kind(used.relid).is_readable()) {
+        return Err(relation_denied(policy, used.relid));
+    }
+    if used.writes() {
+        if policy.capability == Capability::ReadOnly {
+            return Err(read_only("changing data"));
+        }
+        if access < Access::Write {
+            let name = names::relation(used.relid);
+            return Err(Denial::new(
+                Rule::RelationNotAllowed,
+                name.as_str(),
+                format!("{name} may be read but not changed"),
+            )
+            .hint(format!("Read it with SELECT … FROM {name}.")));
+        }
+    }
+    judge_columns(policy, used)
+}
+
+fn judge_columns(policy: &Policy, used: &Use) -> Result<(), Denial> {
+    let relation = policy.relation(used.relid);
+    if let Some(why) = &relation.broken {
+        let name = names::relation(used.relid);
+        return Err(Denial::new(
+            Rule::PolicyUnavailable,
+            name.as_str(),
+            format!("{name} cannot be read: {why}"),
+        )
+        .hint(other_relations(policy, used.relid)));
+    }
+    if !relation.denied.is_empty() {
+        let hits = |columns: &[i16]| {
+            columns
+                .iter()
+                .find(|c| **c == 0 || relation.denied.contains(c))
+                .copied()
+        };
+        if let Some(attno) = hits(&used.selected)
+            .or_else(|| hits(&used.inserted))
+            .or_else(|| hits(&used.updated))
+        {
+            return Err(column_denied(used.relid, attno, &relation.denied));
+        }
+    }
+    if used.writes() && !relation.masks.is_empty() {
+        let touches = |columns: &[i16]| {
+            columns
+                .iter()
+                .find(|c| **c == 0 || relation.masks.contains_key(c))
+                .copied()
+        };
+        if let Some(attno) = touches(&used.selected)
+            .or_else(|| touches(&used.inserted))
+            .or_else(|| touches(&used.updated))
+        {
+            return Err(masked_write(
+                used.relid,
+                attno,
+                relation.masks.keys().copied(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A relation that is mentioned without being read: its row type, or a regclass constant.
+fn judge_mention(policy: &Policy, relid: Oid) -> Result<(), Denial> {
+    if names::relation_parts(relid).is_none() {
+        return Ok(());
+    }
+    let kind = names::relation_kind(relid);
+    // Indexes, sequences and the like hold no rows of their own; their table's schema decides.
+    let access = policy.access(relid);
+    if access == Access::Deny
+        && (kind.is_readable() || !names::is_system_schema(names::relation_schema(relid)))
+    {
+        return Err(relation_denied(policy, relid));
+    }
+    Ok(())
+}
+
+/// A function that the text names (`direct`) or that the server is about to run.
+pub fn judge_function(policy: &Policy, function: Oid, direct: bool) -> Result<(), Denial> {
+    if policy.function_allowed(function, direct) {
+        return Ok(());
+    }
+    let name = names::signature(function);
+    Err(Denial::new(
+        Rule::FunctionNotAllowed,
+        name.as_str(),
+        format!("function {name} is not allowed"),
+    )
+    .hint(function_hint(&name)))
+}
+
+fn function_hint(name: &str) -> String {
+    let what = match name.split('(').next().unwrap_or_default() {
+        "pg_catalog.pg_sleep" | "pg_catalog.pg_sleep_for" | "pg_catalog.pg_sleep_until" => {
+            "Leave the pause out."
+        }
+        "pg_catalog.nextval" | "pg_catalog.setval" => "Sequences cannot be advanced by this role.",
+        _ => "",
+    };
+    format!(
+        "{what}{}Use ordinary SQL functions (text, math, date, json, aggregate and window \
+         functions are allowed), or ask the database administrator to call \
+         agent_policy.allow_function for it.",
+        if what.is_empty() { "" } else { " " }
+    )
+}
+
+/// The denial of a relation, with the relations that could be asked instead.
+pub fn relation_denied(policy: &Policy, relid: Oid) -> Denial {
+    let name = names::relation(relid);
+    Denial::new(
+        Rule::RelationNotAllowed,
+        name.as_str(),
+        format!("relation {name} is not allowed"),
+    )
+    .hint(other_relations(policy, relid))
+}
+
+fn other_relations(policy: &Policy, relid: Oid) -> String {
+    const SHOWN: usize = 12;
+    let mut readable = policy.readable(SHOWN + 2);
+    let own = names::relation(relid);
+    readable.retain(|name| *name != own);
+    // A namesake in an allowed schema is most likely what was meant.
+    let last = own.rsplit('.').next().unwrap_or_default().to_owned();
+    if let Some(i) = readable
+        .iter()
+        .position(|name| name.rsplit('.').next() == Some(&last))
+    {
+        readable.swap(0, i);
+    }
+    if readable.is_empty() {
+        return "No relation is allowed to this role yet; ask the database administrator to call \
+                agent_policy.allow_schema or agent_policy.allow_relation."
+            .into();
+    }
+    let more = if readable.len() > SHOWN { ", …" } else { "" };
+    readable.truncate(SHOWN);
+    format!("Relations that may be read: {}{more}.", readable.join(", "))
+}
+
+fn column_denied(relid: Oid, attno: i16, denied: &[i16]) -> Denial {
+    let table = names::relation(relid);
+    let allowed: Vec<String> = names::columns(relid)
+        .into_iter()
+        .filter(|(attno, _)| !denied.contains(attno))
+        .map(|(_, name)| names::quote(&name))
+        .collect();
+    let (object, message) = match names::attribute_name(relid, attno).filter(|_| attno != 0) {
+        Some(column) => {
+            let object = format!("{table}.{}", names::quote(&column));
+            let message = format!("column {object} is not allowed");
+            (object, message)
+        }
+        None => {
+            let message =
+                format!("the whole row of {table} is not allowed: some of its columns are denied");
+            (table.clone(), message)
+        }
+    };
+    Denial::new(Rule::ColumnDenied, object, message)
+        .hint(format!("SELECT {} FROM {table}", allowed.join(", ")))
+}
+
+fn masked_write(relid: Oid, attno: i16, masked: impl Iterator<Item = i16>) -> Denial {
+    let table = names::relation(relid);
+    let masked: Vec<i16> = masked.collect();
+    let column = names::attribute_name(relid, attno)
+        .filter(|_| attno != 0)
+        .map_or_else(
+            || table.clone(),
+            |c| format!("{table}.{}", names::quote(&c)),
+        );
+    let free: Vec<String> = names::columns(relid)
+        .into_iter()
+        .filter(|(attno, _)| !masked.contains(attno))
+        .map(|(_, name)| names::quote(&name))
+        .collect();
+    Denial::new(
+        Rule::MaskedColumnWrite,
+        column.as_str(),
+        format!("{column} is masked and can be neither read nor written by a statement that changes {table}"),
+    )
+    .hint(format!(
+        "Name only columns without a mask: {}. Read masked columns in a statement of their own.",
+        free.join(", ")
+    ))
+}
+
+/// The server's own privileges do not reach: a policy takes away, it does not grant.
+pub fn lacks_privilege(relid: Oid, role: &str) -> Denial {
+    let name = names::relation(relid);
+    Denial::new(
+        Rule::RelationNotAllowed,
+        name.as_str(),
+        format!("role {role} has no SELECT privilege on {name}"),
+    )
+    .hint(format!(
+        "GRANT SELECT ON {name} TO {}; USAGE on its schema is needed too.",
+        names::quote(role)
+    ))
+}

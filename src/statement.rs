@@ -1,0 +1,711 @@
+//! The statement at hand, from the audit's point of view: opened when it starts, written down
+//! before anything of it leaves, closed when the client has been told how it ended.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use pgrx::pg_sys::Oid;
+use policy::redact;
+use policy::rule::Rule;
+use sha2::{Digest, Sha256};
+
+use crate::api::identity as forwarded;
+use crate::audit::{self, End, Objects, Origin, Outcome, SharedOrigin, Start, Verdict};
+use crate::denial::Denial;
+use crate::pg::{deadline, depth, facts, names, session as ids, source, users};
+use crate::{identity, limits};
+
+/// One statement between its first record and its last.
+struct Open {
+    start: Start,
+    began: Instant,
+    /// The first record has been written.
+    written: bool,
+    /// Things learned after that, which the last record has to carry.
+    amended: bool,
+    rows_processed: u64,
+    /// The query it belongs to; 0 for a utility command.
+    query: usize,
+    /// It has begun to run: not so a portal that was bound and waits.
+    running: bool,
+}
+
+#[derive(Default)]
+struct State {
+    session: Option<Rc<facts::Session>>,
+    role: Option<(Oid, Rc<str>)>,
+    /// The outermost statement, then those nested in it.
+    open: Vec<Open>,
+    sequence: u64,
+    /// A denial was written; the error that follows is its own.
+    denied: Option<Denied>,
+    texts: Recent<Vec<u8>, Text>,
+    objects: Recent<Named, Objects>,
+    /// What the names above were looked up under.
+    names: u32,
+    origin: Option<KnownOrigin>,
+    /// What monitor mode found before the statement was opened.
+    pending: Option<(Verdict, String, String)>,
+}
+
+/// The last few results of something that is dear to work out.
+struct Recent<K, V> {
+    known: Vec<(K, Rc<V>)>,
+    next: usize,
+}
+
+impl<K, V> Default for Recent<K, V> {
+    fn default() -> Self {
+        Self {
+            known: Vec::new(),
+            next: 0,
+        }
+    }
+}
+
+impl<K, V> Recent<K, V> {
+    const MOST: usize = 16;
+
+    fn get(&self, is: impl Fn(&K) -> bool) -> Option<Rc<V>> {
+        self.known
+            .iter()
+            .find(|(key, _)| is(key))
+            .map(|(_, value)| Rc::clone(value))
+    }
+
+    fn put(&mut self, key: K, value: Rc<V>) {
+        if self.known.len() < Self::MOST {
+            self.known.push((key, value));
+        } else {
+            self.next = (self.next + 1) % Self::MOST;
+            self.known[self.next] = (key, value);
+        }
+    }
+}
+
+/// The origin of the session's last record, and what it was made from.
+struct KnownOrigin {
+    role: Oid,
+    user: Option<forwarded::Identity>,
+    application: Vec<u8>,
+    origin: SharedOrigin,
+}
+
+struct Denied {
+    sqlstate: [u8; 5],
+    rule: Rule,
+    object: String,
+}
+
+struct Text {
+    redacted: Option<Rc<str>>,
+    sha256: [u8; 32],
+    kind: Option<&'static str>,
+}
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::new(State::default());
+}
+
+/// What a plan says of a statement.
+#[derive(Debug, Default)]
+pub struct Particulars {
+    pub command_tag: Option<Cow<'static, str>>,
+    pub query_id: i64,
+    pub objects: Named,
+}
+
+/// What a statement touches.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Named {
+    pub relations: Vec<Oid>,
+    pub masked_columns: Vec<(Oid, i16)>,
+    pub functions: Vec<Oid>,
+}
+
+/// Longer texts are worked out each time.
+const LONGEST_KEPT: usize = 16 << 10;
+
+fn text() -> Rc<Text> {
+    source::current(|bytes| {
+        if let Some(known) = STATE.with_borrow(|s| s.texts.get(|key| key == bytes)) {
+            return known;
+        }
+        // Nobody reads more of a statement; its hash is over all of it.
+        let lossy = crate::pg::text::from_server(beginning(bytes));
+        let text = Rc::new(Text {
+            redacted: redact::redact(&lossy).text.map(Rc::from),
+            sha256: Sha256::digest(bytes).into(),
+            kind: redact::command_kind(&lossy),
+        });
+        if bytes.len() <= LONGEST_KEPT {
+            STATE.with_borrow_mut(|s| s.texts.put(bytes.to_vec(), Rc::clone(&text)));
+        }
+        text
+    })
+}
+
+/// As much of a statement as is kept, cut where no character is.
+fn beginning(bytes: &[u8]) -> &[u8] {
+    const KEPT: usize = 64 * 1024;
+    if bytes.len() <= KEPT {
+        return bytes;
+    }
+    let end = (0..KEPT).rev().find(|i| bytes[*i].is_ascii()).unwrap_or(0);
+    &bytes[..end]
+}
+
+fn session() -> Rc<facts::Session> {
+    if let Some(known) = STATE.with_borrow(|s| s.session.clone()) {
+        return known;
+    }
+    let session = Rc::new(facts::session());
+    STATE.with_borrow_mut(|s| s.session = Some(Rc::clone(&session)));
+    session
+}
+
+fn role_name() -> Rc<str> {
+    let role = facts::role();
+    if let Some((known, name)) = STATE.with_borrow(|s| s.role.clone())
+        && known == role
+    {
+        return name;
+    }
+    if !facts::in_transaction() {
+        return Rc::from("");
+    }
+    let name: Rc<str> = users::name(role).into();
+    STATE.with_borrow_mut(|s| s.role = Some((role, Rc::clone(&name))));
+    name
+}
+
+fn origin() -> SharedOrigin {
+    let role = facts::role();
+    let user = forwarded::current();
+    let known = STATE.with_borrow(|s| {
+        s.origin
+            .as_ref()
+            .filter(|known| {
+                known.role == role
+                    && known.user == user
+                    && facts::application_name(|name| known.application == name)
+            })
+            .map(|known| known.origin.clone())
+    });
+    if let Some(known) = known {
+        return known;
+    }
+    // Outside a transaction (a syntax error in an aborted one) only what is known serves.
+    let can_look = facts::in_transaction();
+    let session = if can_look || STATE.with_borrow(|s| s.session.is_some()) {
+        session()
+    } else {
+        Rc::new(facts::Session {
+            database: String::new(),
+            client: None,
+            pid: std::process::id().cast_signed(),
+            id: String::new(),
+            session_user: String::new(),
+        })
+    };
+    let application = facts::application_name(<[u8]>::to_vec);
+    let origin = SharedOrigin::from(Origin {
+        assurance: user.as_ref().map_or("none", |w| w.assurance.word()).into(),
+        user_email: user.as_ref().map(|w| w.email.to_string()),
+        role_name: role_name().to_string(),
+        session_user_name: session.session_user.clone(),
+        database_name: session.database.clone(),
+        application_name: crate::pg::text::from_server(&application),
+        client_addr: session.client,
+        backend_pid: session.pid,
+        session_id: session.id.clone(),
+    });
+    if can_look {
+        let known = KnownOrigin {
+            role,
+            user,
+            application,
+            origin: origin.clone(),
+        };
+        STATE.with_borrow_mut(|s| s.origin = Some(known));
+    }
+    origin
+}
+
+fn new_start(nesting_level: u32) -> Start {
+    let text = text();
+    let origin = origin();
+    let sequence = STATE.with_borrow_mut(|s| {
+        s.sequence += 1;
+        s.sequence
+    });
+    Start {
+        event_id: uuid::Uuid::now_v7().into_bytes(),
+        backend_seq: sequence,
+        origin,
+        transaction_id: facts::transaction_id(),
+        started_at: facts::now(),
+        nesting_level,
+        command_tag: text.kind.map(Cow::Borrowed),
+        query_id: 0,
+        statement: text.redacted.clone(),
+        statement_sha256: text.sha256,
+        objects: no_objects(),
+        verdict: Verdict::Allowed,
+        rule: None,
+        object: None,
+        agent: None,
+        conversation: None,
+        trace_id: None,
+        policy_version: identity::known_version(),
+    }
+}
+
+fn no_objects() -> Rc<Objects> {
+    thread_local! {
+        static NONE: Rc<Objects> = Rc::default();
+    }
+    NONE.with(Rc::clone)
+}
+
+fn describe(start: &mut Start, of: &Particulars) {
+    if let Some(tag) = &of.command_tag {
+        start.command_tag = Some(tag.clone());
+    }
+    if of.query_id != 0 {
+        start.query_id = of.query_id;
+    }
+    join(start, &named(&of.objects));
+}
+
+fn join(start: &mut Start, found: &Rc<Objects>) {
+    if *start.objects == Objects::default() {
+        start.objects = Rc::clone(found);
+        return;
+    }
+    let all = Rc::make_mut(&mut start.objects);
+    add(&mut all.relations, found.relations.iter());
+    add(&mut all.masked_columns, found.masked_columns.iter());
+    add(&mut all.functions, found.functions.iter());
+}
+
+fn add<'a>(list: &mut Vec<String>, names: impl Iterator<Item = &'a String>) {
+    for name in names {
+        if !list.contains(name) {
+            list.push(name.clone());
+        }
+    }
+}
+
+/// The names of what a statement touches.
+fn named(of: &Named) -> Rc<Objects> {
+    let generation = ids::names_generation();
+    let known = STATE.with_borrow_mut(|s| {
+        if s.names != generation {
+            s.objects = Recent::default();
+            s.names = generation;
+        }
+        s.objects.get(|key| key == of)
+    });
+    if let Some(known) = known {
+        return known;
+    }
+    let mut found = Objects::default();
+    for relid in &of.relations {
+        add(&mut found.relations, [names::relation(*relid)].iter());
+    }
+    for (relid, attno) in &of.masked_columns {
+        if let Some(column) = names::attribute_name(*relid, *attno) {
+            let name = format!("{}.{}", names::relation(*relid), names::quote(&column));
+            add(&mut found.masked_columns, [name].iter());
+        }
+    }
+    for function in &of.functions {
+        if function.to_u32() >= crate::pg::FIRST_NORMAL_OID {
+            add(&mut found.functions, [names::signature(*function)].iter());
+        }
+    }
+    let found = Rc::new(found);
+    // What changed while it was looked up is looked up again.
+    STATE.with_borrow_mut(|s| {
+        if s.names == ids::names_generation() {
+            s.objects.put(of.clone(), Rc::clone(&found));
+        }
+    });
+    found
+}
+
+/// Is a statement under way?
+pub fn is_open() -> bool {
+    STATE.with_borrow(|s| !s.open.is_empty())
+}
+
+/// Can the audit take what is about to happen? Asked before anything runs.
+pub fn check_audit() -> Result<(), Denial> {
+    audit::available().map_err(|e| unavailable(&e))
+}
+
+fn unavailable(why: &audit::AuditError) -> Denial {
+    Denial::new(
+        Rule::AuditUnavailable,
+        "agent_policy.audit_log",
+        format!("the audit cannot be written: {why}"),
+    )
+    .hint(
+        "Nothing is wrong with the statement. Try again later, or tell the database administrator.",
+    )
+}
+
+/// The denial of data that has no durable record.
+pub fn audit_unavailable() -> Denial {
+    unavailable(&audit::AuditError::Timeout)
+}
+
+/// Is the outermost statement this query, or a utility command that carries it?
+pub fn is_open_for(query: usize) -> bool {
+    STATE.with_borrow(|s| {
+        s.open
+            .first()
+            .is_some_and(|open| open.query == query || open.query == 0)
+    })
+}
+
+/// The outermost statement begins: a query, or a utility command (0). One that is still open has
+/// ended without a word to the client.
+pub fn begin(query: usize, of: &Particulars, limits: policy::model::Limits) {
+    if is_open() {
+        completed();
+    }
+    limits::begin(limits);
+    let mut start = new_start(0);
+    describe(&mut start, of);
+    STATE.with_borrow_mut(|s| {
+        s.denied = None;
+        if let Some((verdict, rule, object)) = s.pending.take() {
+            start.verdict = verdict;
+            start.rule = Some(rule);
+            start.object = Some(object);
+        }
+        s.open.push(Open {
+            start,
+            began: Instant::now(),
+            written: false,
+            amended: false,
+            rows_processed: 0,
+            query,
+            running: query == 0,
+        });
+    });
+}
+
+/// The outermost statement begins to run, or goes on.
+pub fn runs() {
+    STATE.with_borrow_mut(|s| {
+        if let Some(open) = s.open.first_mut() {
+            open.running = true;
+        }
+    });
+}
+
+/// More is known of the outermost statement: the plan that a utility statement carries.
+pub fn learn(of: &Particulars) {
+    // Names are looked up before the statement is taken hold of: a look-up may raise.
+    let found = named(&of.objects);
+    STATE.with_borrow_mut(|s| {
+        if let Some(open) = s.open.first_mut() {
+            if of.query_id != 0 {
+                open.start.query_id = of.query_id;
+            }
+            join(&mut open.start, &found);
+            open.amended |= open.written;
+        }
+    });
+}
+
+/// Writes the first record of the outermost statement, unless that has been done.
+pub fn write_start() -> Result<(), Denial> {
+    STATE.with_borrow_mut(|s| {
+        let Some(open) = s.open.first_mut().filter(|open| !open.written) else {
+            return Ok(());
+        };
+        audit::start(&open.start).map_err(|e| unavailable(&e))?;
+        open.written = true;
+        Ok(())
+    })
+}
+
+/// A query inside the statement begins.
+pub fn begin_nested(query: usize, of: &Particulars, level: u32) -> Result<(), Denial> {
+    let mut start = new_start(level);
+    describe(&mut start, of);
+    audit::start(&start).map_err(|e| unavailable(&e))?;
+    STATE.with_borrow_mut(|s| {
+        s.open.push(Open {
+            start,
+            began: Instant::now(),
+            written: true,
+            amended: false,
+            rows_processed: 0,
+            query,
+            running: true,
+        });
+    });
+    Ok(())
+}
+
+/// A query has ended; `rows` were produced.
+pub fn query_ended(query: usize, rows: u64) {
+    let nested = STATE.with_borrow_mut(|s| {
+        match s
+            .open
+            .iter()
+            .rposition(|open| open.query == query && query != 0)
+        {
+            Some(i) if i > 0 => {
+                let mut open = s.open.remove(i);
+                open.rows_processed = rows;
+                Some(open)
+            }
+            _ => {
+                if let Some(open) = s.open.first_mut() {
+                    open.rows_processed += rows;
+                }
+                None
+            }
+        }
+    });
+    if let Some(open) = nested {
+        let end = End {
+            rows_processed: open.rows_processed,
+            outcome: Outcome::Ok,
+            ..end_of(&open)
+        };
+        let _ = audit::end(&end);
+    }
+}
+
+fn end_of(open: &Open) -> End {
+    let mut end = End {
+        event_id: open.start.event_id,
+        duration: u64::try_from(open.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        rows_processed: open.rows_processed,
+        ..End::default()
+    };
+    if open.amended {
+        let objects = (*open.start.objects).clone();
+        end.relations = Some(objects.relations);
+        end.masked_columns = Some(objects.masked_columns);
+        end.functions = Some(objects.functions);
+        end.verdict = Some(open.start.verdict);
+        end.rule.clone_from(&open.start.rule);
+        end.object.clone_from(&open.start.object);
+    }
+    end
+}
+
+fn close(outcome: Outcome, sqlstate: Option<[u8; 5]>) {
+    let sent = limits::sent();
+    while let Some((open, outer)) =
+        STATE.with_borrow_mut(|s| s.open.pop().map(|open| (open, s.open.len())))
+    {
+        let mut end = end_of(&open);
+        if outer == 0 {
+            end.rows_returned = sent.rows;
+            end.bytes_returned = sent.bytes;
+            end.truncated = sent.truncated;
+            end.outcome = outcome;
+            end.sqlstate = sqlstate;
+        } else {
+            // Nested, and never reached its end: an error that something caught.
+            end.outcome = Outcome::Error;
+        }
+        let written = if open.written {
+            audit::end(&end)
+        } else {
+            audit::whole(&open.start, &end)
+        };
+        if let Err(e) = written {
+            pgrx::debug1!("agent_policy: {e}");
+        }
+    }
+}
+
+/// The client has been told that the statement is done.
+pub fn completed() {
+    close(Outcome::Ok, None);
+}
+
+/// An error is on its way to the client: it is written down, durably, before it leaves.
+pub fn failed(sqlstate: [u8; 5]) {
+    let denied = STATE
+        .with_borrow_mut(|s| s.denied.take())
+        .filter(|d| d.sqlstate == sqlstate);
+    let written = denied.is_some();
+    // A cancellation by our clock that no hook was around to tell as what it was.
+    let timed_out = &sqlstate == b"57014" && deadline::hit().is_some();
+    let denied = denied.or_else(|| {
+        timed_out.then(|| Denied {
+            sqlstate,
+            rule: Rule::StatementTimeout,
+            object: Rule::StatementTimeout.word().to_owned(),
+        })
+    });
+    let outcome = if &sqlstate == b"57014" {
+        Outcome::Cancelled
+    } else {
+        Outcome::Error
+    };
+    let mark = |start: &mut Start| {
+        if let Some(denied) = &denied {
+            start.verdict = Verdict::Denied;
+            start.rule = Some(denied.rule.word().to_owned());
+            start.object = Some(denied.object.clone());
+        }
+    };
+    if is_open() {
+        // A denial inside the statement that nothing caught is the statement's own.
+        STATE.with_borrow_mut(|s| {
+            if let Some(open) = s.open.first_mut() {
+                mark(&mut open.start);
+                open.amended |= open.written && denied.is_some();
+            }
+        });
+        close(outcome, Some(sqlstate));
+    } else if !written && identity::was_confined() {
+        let mut start = new_start(0);
+        mark(&mut start);
+        let end = End {
+            event_id: start.event_id,
+            outcome,
+            sqlstate: Some(sqlstate),
+            ..End::default()
+        };
+        let _ = audit::whole(&start, &end);
+    }
+    let _ = audit::wait_durable();
+}
+
+/// An error of a text that no hook has seen.
+pub struct Unseen {
+    text: Rc<Text>,
+    sqlstate: [u8; 5],
+    at: i64,
+}
+
+/// Notes the text at hand and its error, without touching a catalog.
+pub fn unseen(sqlstate: [u8; 5]) -> Unseen {
+    Unseen {
+        text: text(),
+        sqlstate,
+        at: facts::now(),
+    }
+}
+
+/// Writes such an error down, durably.
+pub fn record_unseen(unseen: &Unseen) {
+    let mut start = new_start(0);
+    start.started_at = unseen.at;
+    start.command_tag = unseen.text.kind.map(Cow::Borrowed);
+    start.statement.clone_from(&unseen.text.redacted);
+    start.statement_sha256 = unseen.text.sha256;
+    let end = End {
+        event_id: start.event_id,
+        outcome: Outcome::Error,
+        sqlstate: Some(unseen.sqlstate),
+        ..End::default()
+    };
+    let _ = audit::whole(&start, &end);
+    let _ = audit::wait_durable();
+    let _ = audit::flush();
+}
+
+fn sqlstate(denial: &Denial) -> [u8; 5] {
+    denial
+        .rule
+        .sqlstate()
+        .as_bytes()
+        .try_into()
+        .unwrap_or(*b"42501")
+}
+
+/// Writes a denial down; its error follows.
+pub fn denied(denial: &Denial) {
+    let state = sqlstate(denial);
+    let of_whole = matches!(
+        denial.rule,
+        Rule::StatementTimeout | Rule::MaxRows | Rule::MaxBytes | Rule::AuditUnavailable
+    );
+    if is_open() && (of_whole || depth::nesting() == 0) {
+        note(denial, Verdict::Denied);
+        let outcome = if denial.rule == Rule::StatementTimeout {
+            Outcome::Cancelled
+        } else {
+            Outcome::Error
+        };
+        close(outcome, Some(state));
+    } else if is_open() && !depth::in_nested() {
+        // The outermost statement runs, and its own text is what was refused. Something may catch
+        // the error: the record stays open.
+        note(denial, Verdict::Denied);
+    } else {
+        let mut start = new_start(depth::nesting());
+        start.verdict = Verdict::Denied;
+        start.rule = Some(denial.rule.word().to_owned());
+        start.object = Some(denial.object.clone());
+        let end = End {
+            event_id: start.event_id,
+            outcome: Outcome::Error,
+            sqlstate: Some(state),
+            ..End::default()
+        };
+        let _ = audit::whole(&start, &end);
+    }
+    let _ = audit::wait_durable();
+    STATE.with_borrow_mut(|s| {
+        s.denied = Some(Denied {
+            sqlstate: state,
+            rule: denial.rule,
+            object: denial.object.clone(),
+        });
+    });
+}
+
+fn note(denial: &Denial, verdict: Verdict) {
+    STATE.with_borrow_mut(|s| {
+        if let Some(open) = s.open.first_mut() {
+            open.start.verdict = verdict;
+            open.start.rule = Some(denial.rule.word().to_owned());
+            open.start.object = Some(denial.object.clone());
+            open.amended |= open.written;
+        } else {
+            s.pending = Some((
+                verdict,
+                denial.rule.word().to_owned(),
+                denial.object.clone(),
+            ));
+        }
+    });
+}
+
+/// Monitor mode: the statement goes on, and its record says what would have happened.
+pub fn would_deny(denial: &Denial) {
+    note(denial, Verdict::WouldDeny);
+}
+
+/// May a row go to the client? Only when the statement's record is durable.
+pub fn data_may_leave() -> bool {
+    write_start().is_ok() && audit::wait_durable().is_ok()
+}
+
+/// The server is ready for the next message: what is still held is written.
+pub fn message_ends() {
+    // A portal that was bound and not run yet keeps its record open for the next message.
+    if STATE.with_borrow(|s| s.open.first().is_some_and(|open| open.running)) {
+        completed();
+    }
+    if let Err(e) = audit::flush() {
+        pgrx::debug1!("agent_policy: {e}");
+    }
+}

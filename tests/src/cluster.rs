@@ -1,0 +1,402 @@
+//! PostgreSQL servers of one's own: made from a template, on a Unix socket only, gone with the process.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use crate::wire::{SqlError, Wire};
+
+const PORT: u16 = 5432;
+/// The user that servers run as when the harness is root.
+const SERVER_USER: &str = "postgres";
+
+/// AGENT_POLICY_PLAIN=1: clusters without the extension, for control runs and for work on the harness itself.
+pub fn plain() -> bool {
+    std::env::var("AGENT_POLICY_PLAIN").is_ok_and(|v| v == "1")
+}
+
+/// The major versions to test: AGENT_POLICY_PG, or all of 15–18 that can be found.
+pub fn versions() -> Vec<u32> {
+    match std::env::var("AGENT_POLICY_PG") {
+        Ok(list) if !list.trim().is_empty() => list
+            .split([' ', ','])
+            .filter(|v| !v.is_empty())
+            .map(|v| {
+                v.parse()
+                    .unwrap_or_else(|_| panic!("AGENT_POLICY_PG: '{v}' is no version"))
+            })
+            .collect(),
+        // A version that is missing in CI is a failure: it is listed, and its cluster will not start.
+        _ if std::env::var("CI").is_ok_and(|v| v == "true") => vec![15, 16, 17, 18],
+        _ => (15..=18).filter(|v| pg_config(*v).is_some()).collect(),
+    }
+}
+
+/// PG_CONFIG_nn, else what scripts/pg_config.sh finds.
+pub fn pg_config(version: u32) -> Option<PathBuf> {
+    static FOUND: Mutex<Vec<(u32, Option<PathBuf>)>> = Mutex::new(Vec::new());
+    let mut found = FOUND.lock().expect("no panic while held");
+    if let Some((_, path)) = found.iter().find(|(v, _)| *v == version) {
+        return path.clone();
+    }
+    let path = std::env::var_os(format!("PG_CONFIG_{version}"))
+        .map(PathBuf::from)
+        .or_else(|| {
+            let script = project_root().join("scripts/pg_config.sh");
+            let output = Command::new(script)
+                .arg(version.to_string())
+                .stderr(Stdio::null())
+                .output()
+                .ok()?;
+            let path = String::from_utf8(output.stdout).ok()?;
+            output.status.success().then(|| PathBuf::from(path.trim()))
+        })
+        .or_else(|| {
+            Some(PathBuf::from(format!(
+                "/usr/lib/postgresql/{version}/bin/pg_config"
+            )))
+        })
+        .filter(|p| p.exists());
+    found.push((version, path.clone()));
+    path
+}
+
+pub fn project_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ has a parent")
+}
+
+fn bindir(version: u32) -> PathBuf {
+    let config = pg_config(version)
+        .unwrap_or_else(|| panic!("PostgreSQL {version} not found; set PG_CONFIG_{version}"));
+    let output = Command::new(&config)
+        .arg("--bindir")
+        .output()
+        .expect("pg_config runs");
+    PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim())
+}
+
+fn root() -> bool {
+    static ROOT: OnceLock<bool> = OnceLock::new();
+    *ROOT.get_or_init(|| {
+        Command::new("id")
+            .arg("-u")
+            .output()
+            .is_ok_and(|o| o.stdout == b"0\n")
+    })
+}
+
+/// A command as the server's user: PostgreSQL refuses to run as root.
+fn as_server(program: impl AsRef<OsStr>) -> Command {
+    let mut command = if root() {
+        let mut c = Command::new("setpriv");
+        c.args([
+            "--reuid",
+            SERVER_USER,
+            "--regid",
+            SERVER_USER,
+            "--init-groups",
+            "--",
+        ])
+        .arg(program);
+        c
+    } else {
+        Command::new(program)
+    };
+    command
+        .current_dir("/")
+        .env_remove("PGPORT")
+        .env_remove("PGDATA")
+        .env("LC_ALL", "C");
+    command
+}
+
+fn must(command: &mut Command) {
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// This process's directory below the temporary one, made once, owned by the server's user.
+fn work_dir() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let dir = std::env::temp_dir().join(format!("agent_policy_tests.{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("a temporary directory");
+        if root() {
+            must(Command::new("chown").arg(SERVER_USER).arg(&dir));
+        }
+        dir
+    })
+}
+
+/// An initialised data directory, once for a version and process.
+fn template(version: u32) -> PathBuf {
+    static MADE: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = MADE.lock().unwrap_or_else(|e| e.into_inner());
+    let dir = work_dir().join(format!("template{version}"));
+    if !dir.exists() {
+        let initdb = bindir(version).join("initdb");
+        must(
+            as_server(initdb)
+                .args([
+                    "--no-sync",
+                    "--auth=trust",
+                    "--username=postgres",
+                    "--encoding=UTF8",
+                    "--locale=C",
+                    "-D",
+                ])
+                .arg(&dir),
+        );
+    }
+    dir
+}
+
+/// Set when a test fails: directories are then kept, logs and all.
+pub static KEEP: AtomicBool = AtomicBool::new(false);
+
+/// A running server. Dropping it stops the server at once and removes its directory.
+///
+/// The server also stops when this process dies: a shell of ours waits on a pipe that only we hold open.
+pub struct Cluster {
+    pub version: u32,
+    dir: PathBuf,
+    server: Mutex<Option<(Child, ChildStdin)>>,
+}
+
+impl Cluster {
+    /// A new cluster; `conf` is appended to postgresql.conf. Panics if it does not start.
+    pub fn start(version: u32, conf: &str) -> Self {
+        let preload = if plain() { "" } else { "agent_policy" };
+        Self::start_with(
+            version,
+            &format!("shared_preload_libraries = '{preload}'\n{conf}"),
+        )
+    }
+
+    /// Nothing preloaded.
+    pub fn start_bare(version: u32) -> Self {
+        Self::start_with(version, "")
+    }
+
+    fn start_with(version: u32, conf: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let dir = work_dir().join(format!(
+            "{version}.{}",
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        ));
+        let data = dir.join("data");
+        must(as_server("mkdir").arg(&dir));
+        must(
+            as_server("cp")
+                .args(["--reflink=auto", "-a"])
+                .arg(template(version))
+                .arg(&data),
+        );
+        let text = format!(
+            "listen_addresses = ''\nunix_socket_directories = '{dir}'\nport = {PORT}\n\
+             fsync = off\nshared_buffers = 32MB\nmax_connections = 120\nmax_worker_processes = 64\n\
+             max_prepared_transactions = 4\nlog_line_prefix = '%m [%p] %u@%d '\nlogging_collector = off\n\
+             wal_level = logical\nautovacuum_naptime = 1h\n{conf}\n",
+            dir = dir.display()
+        );
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(data.join("postgresql.conf"))
+            .expect("postgresql.conf");
+        file.write_all(text.as_bytes())
+            .expect("postgresql.conf can be written");
+        let cluster = Self {
+            version,
+            dir,
+            server: Mutex::new(None),
+        };
+        cluster.launch();
+        cluster
+    }
+
+    fn launch(&self) {
+        // $1 postgres, $2 directory. The pipe on stdin ends with us.
+        const KEEPER: &str = r#"
+            "$1" -D "$2/data" >>"$2/log" 2>&1 </dev/null &
+            pid=$!
+            while read -r line; do :; done
+            kill -QUIT $pid 2>/dev/null
+            wait $pid"#;
+        let mut child = as_server("sh")
+            .args(["-c", KEEPER, "keeper"])
+            .arg(bindir(self.version).join("postgres"))
+            .arg(&self.dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a shell starts");
+        let stdin = child.stdin.take().expect("a pipe was asked for");
+        *self.server.lock().unwrap_or_else(|e| e.into_inner()) = Some((child, stdin));
+        self.wait_until_ready();
+    }
+
+    /// Waits for the server to take connections.
+    pub fn wait_until_ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            match self.connect("postgres", "postgres", &[]) {
+                Ok(_) => return,
+                Err(e) if Instant::now() > deadline => {
+                    KEEP.store(true, Ordering::Relaxed);
+                    panic!(
+                        "PostgreSQL {} does not start: {e}\n{}",
+                        self.version,
+                        tail(&self.log(), 30)
+                    )
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join(format!(".s.PGSQL.{PORT}"))
+    }
+
+    pub fn socket_dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn port(&self) -> u16 {
+        PORT
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    pub fn connect(
+        &self,
+        user: &str,
+        database: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<Wire, SqlError> {
+        // A server that another test brought down is that test's failure: wait for it to come back.
+        for _ in 0..150 {
+            match Wire::connect(&self.socket(), user, database, parameters) {
+                Err(error) if error.code == "57P03" => {
+                    std::thread::sleep(Duration::from_millis(200))
+                }
+                other => return other,
+            }
+        }
+        Wire::connect(&self.socket(), user, database, parameters)
+    }
+
+    /// How often a server process of this cluster has died by itself so far.
+    pub fn crashes(&self) -> usize {
+        let log = self.log();
+        log.matches("was terminated by signal 6").count()
+            + log.matches("was terminated by signal 11").count()
+    }
+
+    /// The server's log so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.join("log")).unwrap_or_default()).into_owned()
+    }
+
+    pub fn postmaster_pid(&self) -> String {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).expect("postmaster.pid");
+        file.lines().next().expect("a pid").to_owned()
+    }
+
+    /// A signal to a process of this cluster.
+    pub fn signal(&self, signal: &str, pid: &str) {
+        must(Command::new("kill").args([&format!("-{signal}"), pid]));
+    }
+
+    /// psql of this version: for scripts with backslash commands.
+    pub fn psql(&self, database: &str, file: &Path) {
+        must(
+            Command::new(bindir(self.version).join("psql"))
+                .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h"])
+                .arg(&self.dir)
+                .args(["-p", &PORT.to_string(), "-d", database, "-f"])
+                .arg(file),
+        );
+    }
+
+    /// Stops at once, as a power cut would for its clients.
+    pub fn stop(&self) {
+        if let Some((mut child, stdin)) =
+            self.server.lock().unwrap_or_else(|e| e.into_inner()).take()
+        {
+            drop(stdin);
+            let _ = child.wait();
+        }
+    }
+
+    /// Stops at once and starts again: crash recovery.
+    pub fn restart(&self) {
+        self.stop();
+        self.launch();
+    }
+
+    /// SIGKILL to the postmaster, then a start as soon as the directory is free.
+    pub fn kill_postmaster(&self) {
+        let pid = self.postmaster_pid();
+        self.signal("KILL", &pid);
+        self.stop();
+        // Orphaned backends notice within a second; a start before that is refused.
+        std::thread::sleep(Duration::from_millis(1500));
+        let _ = fs::remove_file(self.data().join("postmaster.pid"));
+        self.launch();
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop();
+        if !KEEP.load(Ordering::Relaxed) && !std::thread::panicking() {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// To be called last: removes what is left, or says where it was kept.
+pub fn clean_up(failed: bool) {
+    let dir = work_dir();
+    for version in 15..=18 {
+        let _ = fs::remove_dir_all(dir.join(format!("template{version}")));
+    }
+    if failed {
+        let mut left = false;
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            left = true;
+            // The log and the spool are worth keeping, the relations are not.
+            let _ = fs::remove_dir_all(entry.path().join("data/base"));
+            let _ = fs::remove_dir_all(entry.path().join("data/pg_wal"));
+        }
+        if left {
+            eprintln!("server logs kept in {}", dir.display());
+        }
+    } else {
+        let _ = fs::remove_dir_all(dir);
+    }
+}
+
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}

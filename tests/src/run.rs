@@ -1,0 +1,125 @@
+//! Cases into libtest lines, one for each version.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::bench::Bench;
+use crate::cluster::{self, Cluster, KEEP};
+
+/// A test of one contract point.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// module path and function
+    pub name: &'static str,
+    pub body: fn(&Bench),
+}
+
+/// `cases![a, b]`: a chapter's list.
+#[macro_export]
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        &[$($crate::run::Case { name: concat!(module_path!(), "::", stringify!($name)), body: $name }),*]
+    };
+}
+
+/// One cluster a version and test binary, started by the first test that needs it.
+pub fn shared(version: u32) -> Arc<Cluster> {
+    type Slot = Arc<OnceLock<Arc<Cluster>>>;
+    static SLOTS: LazyLock<Mutex<HashMap<u32, Slot>>> = LazyLock::new(Mutex::default);
+    let slot = Arc::clone(
+        SLOTS
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .entry(version)
+            .or_default(),
+    );
+    let cluster = slot.get_or_init(|| {
+        let cluster = Arc::new(Cluster::start(version, ""));
+        SHARED
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .push(Arc::clone(&cluster));
+        cluster
+    });
+    Arc::clone(cluster)
+}
+
+static SHARED: Mutex<Vec<Arc<Cluster>>> = Mutex::new(Vec::new());
+
+/// The message of a caught panic.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
+        .unwrap_or_else(|| "panicked".into())
+}
+
+/// Every case on every version.
+pub fn trials(chapters: &[&[Case]]) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for version in cluster::versions() {
+        for case in chapters.iter().copied().flatten() {
+            let body = case.body;
+            let name = case
+                .name
+                .split_once("::")
+                .map_or(case.name, |(_, rest)| rest);
+            let trial = Trial::test(format!("{name}::pg{version}"), move || {
+                guarded(|| {
+                    let cluster = shared(version);
+                    let before = cluster.crashes();
+                    let bench = Bench::new(Arc::clone(&cluster));
+                    body(&bench);
+                    drop(bench);
+                    let crashes = cluster.crashes() - before;
+                    assert_eq!(
+                        crashes, 0,
+                        "the server crashed in this test or one beside it"
+                    );
+                })
+            });
+            // Without the extension there is no contract to test.
+            trials.push(trial.with_ignored_flag(cluster::plain()));
+        }
+    }
+    trials
+}
+
+/// A panic as a failure; the place of the panic has been printed by then.
+pub fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, Failed> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
+        KEEP.store(true, Ordering::Relaxed);
+        eprintln!(
+            "  {}",
+            panic_text(panic.as_ref())
+                .lines()
+                .take(3)
+                .collect::<Vec<_>>()
+                .join("\n  ")
+        );
+        Failed::from(panic_text(panic.as_ref()))
+    })
+}
+
+/// Runs, cleans up, reports.
+pub fn main(trials: Vec<Trial>) -> ExitCode {
+    // The text of a failure is in its libtest report; where it happened is worth a line.
+    std::panic::set_hook(Box::new(|info| {
+        if let Some(at) = info.location() {
+            eprintln!("  failure at {}:{}", at.file(), at.line());
+        }
+    }));
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    let failed = conclusion.has_failed();
+    for cluster in SHARED.lock().unwrap_or_else(|e| e.into_inner()).drain(..) {
+        cluster.stop();
+    }
+    cluster::clean_up(failed);
+    conclusion.exit_code()
+}

@@ -1,0 +1,307 @@
+//! Row filters, with the forwarded user in them.
+
+use cluster_tests::{Bench, Case, cases};
+
+pub const CASES: &[Case] = cases![
+    rows_beyond_the_filter_do_not_exist,
+    the_users_email_decides,
+    two_users_on_one_prepared_statement,
+    filters_are_anded,
+    a_filter_of_one_role_leaves_the_other,
+    subqueries_in_a_predicate,
+    a_predicate_may_read_what_the_agent_may_not,
+    through_views_functions_partitions_copy,
+    leaky_functions_see_filtered_rows_only,
+    division_does_not_tell,
+    foreign_keys_still_work,
+    writes_are_filtered,
+    a_broken_filter_denies_its_table,
+    filter_and_mask_on_one_column,
+    explain_does_not_tell,
+    remove_row_filter,
+];
+
+/// Alice sees north, Bob sees south.
+fn regions(b: &Bench) {
+    b.allow();
+    b.setup(
+        "CREATE TABLE vault.regions (email text, region text);
+         INSERT INTO vault.regions VALUES ('alice@example.com', 'north'), ('bob@example.com', 'south');
+         SELECT agent_policy.filter_rows('shop.customers', $$region = (SELECT r.region FROM vault.regions r WHERE r.email = agent_policy.user_email())$$)",
+    );
+}
+
+fn distinct(b: &Bench, email: &str) -> Vec<String> {
+    b.agent_for(email)
+        .query("SELECT DISTINCT region FROM shop.customers ORDER BY 1")
+        .column()
+}
+
+fn rows_beyond_the_filter_do_not_exist(b: &Bench) {
+    b.allow();
+    b.setup("SELECT agent_policy.filter_rows('shop.customers', $$region = 'north'$$)");
+    assert_eq!(
+        b.unconfined()
+            .query("SELECT count(*) FROM shop.customers")
+            .one(),
+        "401",
+        "control run"
+    );
+    assert_eq!(b.allows("SELECT count(*) FROM shop.customers").one(), "101");
+    for sql in [
+        "SELECT * FROM shop.customers WHERE region <> 'north'",
+        "SELECT * FROM shop.customers WHERE region = 'south' OR true AND region = 'east'",
+        "SELECT * FROM shop.customers WHERE id = 1",
+        "SELECT o.id FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id WHERE c.region = 'west'",
+        "SELECT 1 FROM shop.customers c WHERE c::text LIKE '%south%'",
+        "SELECT 1 FROM shop.customers TABLESAMPLE BERNOULLI (100) WHERE region = 'south'",
+        "SELECT 1 FROM ONLY shop.customers WHERE region = 'south'",
+    ] {
+        assert!(b.allows(sql).rows.is_empty(), "{sql}");
+    }
+}
+
+fn the_users_email_decides(b: &Bench) {
+    regions(b);
+    assert_eq!(distinct(b, "alice@example.com"), ["north"]);
+    assert_eq!(distinct(b, "bob@example.com"), ["south"]);
+    assert!(distinct(b, "nobody@example.com").is_empty());
+}
+
+fn two_users_on_one_prepared_statement(b: &Bench) {
+    regions(b);
+    b.setup("SELECT agent_policy.require_identity('@agent@', 'asserted')");
+    for mode in ["auto", "force_generic_plan", "force_custom_plan"] {
+        b.setup(&format!("ALTER ROLE @agent@ SET plan_cache_mode = {mode}"));
+        let mut pooled = b.agent_with(&[]).expect("connects");
+        let mut prepared = false;
+        let mut region = |email: &str| {
+            pooled.query("BEGIN");
+            pooled.query(&format!("SELECT agent_policy.assert_user('{email}')"));
+            if !prepared {
+                pooled
+                    .parse("p", "SELECT DISTINCT region FROM shop.customers")
+                    .sync()
+                    .ok();
+                prepared = true;
+            }
+            let rows = pooled.run("p", &[]).ok().column();
+            pooled.query("COMMIT");
+            rows
+        };
+        for _ in 0..7 {
+            assert_eq!(region("alice@example.com"), ["north"], "{mode}");
+            assert_eq!(region("bob@example.com"), ["south"], "{mode}");
+        }
+    }
+}
+
+fn filters_are_anded(b: &Bench) {
+    b.allow();
+    b.setup("SELECT agent_policy.filter_rows('shop.orders', 'id <= 100'); SELECT agent_policy.filter_rows('shop.orders', 'id > 90', name => 'second')");
+    assert_eq!(b.allows("SELECT count(*) FROM shop.orders").one(), "10");
+    b.setup("SELECT agent_policy.filter_rows('shop.orders', 'id > 95', '@agent@')");
+    assert_eq!(b.allows("SELECT count(*) FROM shop.orders").one(), "5");
+    // Same name: replaced.
+    b.setup("SELECT agent_policy.filter_rows('shop.orders', 'id > 99', name => 'second')");
+    assert_eq!(b.allows("SELECT count(*) FROM shop.orders").one(), "1");
+}
+
+fn a_filter_of_one_role_leaves_the_other(b: &Bench) {
+    b.allow();
+    b.setup("CREATE ROLE @agent@_b LOGIN; GRANT USAGE ON SCHEMA shop TO @agent@_b; GRANT SELECT ON ALL TABLES IN SCHEMA shop TO @agent@_b;
+             SELECT agent_policy.protect_role('@agent@_b'); SELECT agent_policy.allow_schema('@agent@_b', 'shop');
+             SELECT agent_policy.filter_rows('shop.orders', 'false', '@agent@_b')");
+    assert_eq!(b.allows("SELECT count(*) FROM shop.orders").one(), "3000");
+    let mut other = b
+        .cluster
+        .connect(
+            &format!("{}_b", b.agent),
+            &b.db,
+            &[("options", "-c agent_policy.user_email=a@b.c")],
+        )
+        .expect("connects");
+    assert_eq!(other.query("SELECT count(*) FROM shop.orders").one(), "0");
+}
+
+fn subqueries_in_a_predicate(b: &Bench) {
+    b.allow();
+    b.setup("SELECT agent_policy.filter_rows('shop.orders', $$EXISTS (SELECT 1 FROM shop.customers c WHERE c.id = orders.customer_id AND c.region = 'north')$$)");
+    assert_eq!(
+        b.allows("SELECT count(*) FROM shop.orders").one(),
+        b.value("SELECT count(*) FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id AND c.region = 'north'")
+    );
+}
+
+fn a_predicate_may_read_what_the_agent_may_not(b: &Bench) {
+    regions(b);
+    b.setup("SELECT agent_policy.filter_rows('vault.regions', 'false')");
+    // Subqueries of a predicate run as its definer, unfiltered.
+    assert_eq!(distinct(b, "alice@example.com"), ["north"]);
+    b.denies(
+        "SELECT * FROM vault.regions",
+        "42501",
+        "relation_not_allowed",
+    );
+}
+
+fn through_views_functions_partitions_copy(b: &Bench) {
+    regions(b);
+    b.setup("SELECT agent_policy.filter_rows('shop.events', $$at >= '2025-06-01'$$);
+             SELECT agent_policy.allow_function('@agent@', f::regprocedure) FROM unnest(ARRAY['shop.all_customers()', 'shop.all_customers_atomic()', 'shop.get_email(int)', 'shop.secdef_email(int)']) f");
+    for sql in [
+        "SELECT region FROM shop.customer_list",
+        "SELECT region FROM shop.all_customers()",
+        "SELECT region FROM shop.all_customers_atomic()",
+        "COPY shop.customers TO STDOUT",
+        "COPY (SELECT region FROM shop.customers) TO STDOUT",
+        "SELECT c FROM shop.customers c",
+    ] {
+        let control = b.unconfined().query(sql);
+        assert!(
+            control.shows("south") && control.shows("east"),
+            "control run: {sql}"
+        );
+        let answer = b.allows(sql);
+        assert!(
+            answer.shows("north") && !answer.shows("south") && !answer.shows("east"),
+            "{sql}"
+        );
+    }
+    assert_eq!(b.allows("SELECT shop.get_email(1)").one(), "∅");
+    assert_eq!(b.allows("SELECT shop.secdef_email(1)").one(), "∅");
+    assert_eq!(
+        b.allows("SELECT count(*) FROM shop.events_2024").one(),
+        "0",
+        "the parent's filter covers the partition"
+    );
+    assert_eq!(b.allows("SELECT count(*) FROM shop.vips").one(), "1");
+    assert_eq!(
+        b.agent_for("bob@example.com")
+            .query("SELECT count(*) FROM shop.vips")
+            .one(),
+        "0"
+    );
+}
+
+fn leaky_functions_see_filtered_rows_only(b: &Bench) {
+    regions(b);
+    b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.loud(text)')");
+    for sql in [
+        "SELECT 1 FROM shop.customers WHERE shop.loud(region)",
+        "SELECT 1 FROM shop.customer_list WHERE shop.loud(region)",
+        "SELECT 1 FROM shop.customers c JOIN shop.orders o ON shop.loud(c.region) AND o.id = 1",
+    ] {
+        assert!(
+            b.unconfined().query(sql).shows("loud: south"),
+            "control run"
+        );
+        assert!(!b.allows(sql).shows("loud: south"), "{sql}");
+    }
+}
+
+fn division_does_not_tell(b: &Bench) {
+    regions(b);
+    let sql = "SELECT count(*) FROM shop.customers WHERE 1 / (CASE WHEN region = 'south' THEN 0 ELSE 1 END) = 1";
+    assert_eq!(b.unconfined().error(sql).code, "22012", "control run");
+    b.allows(sql);
+    let sql = "SELECT region::int FROM shop.customers WHERE region = 'south'";
+    assert!(
+        b.unconfined().error(sql).message.contains("south"),
+        "control run"
+    );
+    b.allows(sql);
+}
+
+fn writable(b: &Bench) {
+    b.setup("SELECT agent_policy.protect_role('@agent@', 'read_write'); SELECT agent_policy.allow_schema('@agent@', 'shop', 'write')");
+}
+
+fn foreign_keys_still_work(b: &Bench) {
+    regions(b);
+    writable(b);
+    // Customer 1 is south: hidden from Alice, yet there for the constraint.
+    b.agent()
+        .query("INSERT INTO shop.orders VALUES (90001, 1, 1, 'new', now())");
+    assert_eq!(
+        b.agent()
+            .error("INSERT INTO shop.orders VALUES (90002, 77777, 1, 'new', now())")
+            .code,
+        "23503"
+    );
+}
+
+fn writes_are_filtered(b: &Bench) {
+    regions(b);
+    writable(b);
+    assert_eq!(
+        b.agent()
+            .query("UPDATE shop.customers SET name = 'changed'")
+            .tags,
+        ["UPDATE 101"]
+    );
+    assert_eq!(
+        b.value("SELECT count(*) FROM shop.customers WHERE name = 'changed' AND region <> 'north'"),
+        "0"
+    );
+    assert_eq!(
+        b.agent()
+            .query("DELETE FROM shop.customers WHERE id = 9001 OR id = 1")
+            .tags,
+        ["DELETE 1"]
+    );
+}
+
+fn a_broken_filter_denies_its_table(b: &Bench) {
+    regions(b);
+    b.setup("DROP TABLE vault.regions CASCADE");
+    let error = b.agent().error("SELECT * FROM shop.customers");
+    assert_eq!(error.code, "42501", "{error}");
+    b.allows("SELECT count(*) FROM shop.orders");
+    b.allow();
+    b.setup("SELECT agent_policy.filter_rows('shop.orders', 'amount > 50'); ALTER TABLE shop.orders DROP COLUMN amount CASCADE");
+    let error = b.agent().error("SELECT id FROM shop.orders");
+    assert_eq!(error.code, "42501", "{error}");
+}
+
+fn filter_and_mask_on_one_column(b: &Bench) {
+    regions(b);
+    b.setup("SELECT agent_policy.mask_column('shop.customers', 'region')");
+    // The filter sees the raw value, the agent the mask.
+    assert_eq!(
+        b.allows("SELECT region, count(*) FROM shop.customers GROUP BY 1")
+            .texts(),
+        vec![vec!["***".to_owned(), "101".into()]]
+    );
+    assert!(
+        b.allows("SELECT 1 FROM shop.customers WHERE region = 'north'")
+            .rows
+            .is_empty()
+    );
+}
+
+fn explain_does_not_tell(b: &Bench) {
+    regions(b);
+    let answer = b
+        .agent()
+        .simple("EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM shop.customers");
+    for secret in ["vault", "regions", "Rows Removed", "alice", "user_email"] {
+        assert!(
+            !answer.shows(secret),
+            "EXPLAIN shows {secret}: {:?}",
+            answer.column()
+        );
+    }
+    let answer = b.allows("EXPLAIN SELECT * FROM shop.customers");
+    assert!(
+        !answer.shows("vault") && !answer.shows("user_email"),
+        "{:?}",
+        answer.column()
+    );
+}
+
+fn remove_row_filter(b: &Bench) {
+    regions(b);
+    b.setup("SELECT agent_policy.remove_row_filter('shop.customers')");
+    assert_eq!(b.allows("SELECT count(*) FROM shop.customers").one(), "401");
+}

@@ -1,0 +1,710 @@
+//! The audit: one durable row a statement, whatever becomes of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster_tests::{Bench, Case, Cluster, cases};
+
+pub const CASES: &[Case] = cases![
+    one_row_a_statement,
+    keyed_by_the_forwarded_user,
+    literals_are_replaced_and_comments_gone,
+    rolled_back,
+    runtime_errors,
+    denials,
+    a_denial_swallowed_in_plpgsql,
+    read_only_transactions,
+    syntax_errors,
+    unknown_tables,
+    native_permission_denied,
+    aborted_transactions,
+    row_counts,
+    copy_counts,
+    cursors_and_portals,
+    execute_logs_its_own_statement,
+    parsing_ahead_is_not_a_statement,
+    nested_statements,
+    security_definer_bodies,
+    masked_columns_and_relations,
+    truncation,
+    timeouts_and_cancels,
+    several_statements_in_one_query,
+    explain_analyze_and_exists,
+    text_that_does_not_lex,
+    forged_looking_notices,
+    monitor_mode_says_would_deny,
+    unconfined_roles_are_not_audited,
+    kill_9_mid_statement_is_unknown,
+    a_crashed_server_loses_nothing,
+    a_killed_postmaster_loses_nothing,
+    durable_before_the_first_row,
+    health_is_told,
+    the_agent_cannot_touch_it,
+    a_locked_audit_table_hangs_nobody,
+    drop_database_does_not_hang,
+    connection_details,
+    parallel_plans_count_once,
+];
+
+fn one_row_a_statement(b: &Bench) {
+    b.allow();
+    b.agent().query("SELECT count(*) FROM shop.orders");
+    let rows = b.audit("true");
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    let row = &rows[0];
+    assert_eq!(row["user_email"], "alice@example.com");
+    assert_eq!(row["assurance"], "connection");
+    assert_eq!(row["role_name"], b.agent);
+    assert_eq!(row["session_user_name"], b.agent);
+    assert_eq!(row["database_name"], b.db);
+    assert_eq!(
+        row["command_tag"].as_str().map(|t| t.starts_with("SELECT")),
+        Some(true),
+        "{row}"
+    );
+    assert_eq!(row["verdict"], "allowed");
+    assert_eq!(row["outcome"], "ok");
+    assert_eq!(row["rows_returned"], 1);
+    assert_eq!(row["nesting_level"].as_i64(), Some(0), "top level: {row}");
+    assert!(
+        row["relations"].to_string().contains("shop.orders"),
+        "{row}"
+    );
+    assert!(row["duration_ms"].as_f64().is_some(), "{row}");
+    assert!(
+        row["bytes_returned"].as_i64().is_some_and(|n| n > 0),
+        "{row}"
+    );
+    assert!(row["statement_sha256"].as_str().is_some(), "{row}");
+    for column in [
+        "event_id",
+        "seq",
+        "application_name",
+        "client_addr",
+        "backend_pid",
+        "session_id",
+        "transaction_id",
+        "started_at",
+        "query_id",
+        "masked_columns",
+        "functions",
+        "rows_processed",
+        "truncated",
+        "rule",
+        "object",
+        "sqlstate",
+        "agent",
+        "conversation",
+        "trace_id",
+        "policy_version",
+    ] {
+        assert!(row.get(column).is_some(), "no column {column}");
+    }
+    b.agent()
+        .extended("SELECT id FROM shop.orders WHERE id < $1", &[Some("4")])
+        .ok();
+    let rows = b.audit("true");
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert_eq!(rows[1]["rows_returned"], 3);
+}
+
+fn keyed_by_the_forwarded_user(b: &Bench) {
+    b.allow();
+    b.agent_for("alice@example.com").query("SELECT 1");
+    b.agent_for("bob@example.com").query("SELECT 2");
+    assert_eq!(b.audit("user_email = 'alice@example.com'").len(), 1);
+    assert_eq!(b.audit("user_email = 'bob@example.com'").len(), 1);
+}
+
+fn literals_are_replaced_and_comments_gone(b: &Bench) {
+    b.allow();
+    b.agent().query("SELECT id /* SECRET_A */ FROM shop.customers -- SECRET_B\n WHERE name = 'SECRET_C' OR name = $q$SECRET_D$q$ OR id = 123454321 OR name = E'SECRET\\_E'");
+    b.agent()
+        .extended(
+            "SELECT id FROM shop.customers WHERE name = $1",
+            &[Some("SECRET_F")],
+        )
+        .ok();
+    b.agent().simple("SELECT 'SECRET_G'::int");
+    b.agent().simple("SELEKT 'SECRET_H'");
+    b.agent()
+        .simple("SELECT * FROM vault.secrets WHERE token = 'SECRET_I'");
+    b.agent()
+        .simple("SELECT U&'SECRET_J', B'101', X'1FF', N'SECRET_K'");
+    let rows = b.audit("true");
+    assert_eq!(rows.len(), 6);
+    let text = format!("{rows:?}");
+    assert!(!text.contains("SECRET"), "{text}");
+    assert!(!text.contains("123454321"), "{text}");
+    assert!(
+        rows[0]["statement"].as_str().is_some_and(
+            |s| s.contains("shop.customers") && s.to_lowercase().contains("where name")
+        ),
+        "{}",
+        rows[0]
+    );
+}
+
+fn rolled_back(b: &Bench) {
+    b.allow();
+    let mut agent = b.agent();
+    agent.query("BEGIN");
+    agent.query("SELECT id FROM shop.orders LIMIT 7");
+    agent.query("ROLLBACK");
+    assert_eq!(b.audit("rows_returned = 7 AND outcome = 'ok'").len(), 1);
+}
+
+fn runtime_errors(b: &Bench) {
+    b.allow();
+    b.agent().simple("SELECT 1 / (id - 500) FROM shop.orders");
+    let rows = b.audit("outcome = 'error'");
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!(rows[0]["sqlstate"], "22012");
+    assert_eq!(rows[0]["verdict"], "allowed");
+    assert!(rows[0]["relations"].to_string().contains("shop.orders"));
+}
+
+fn denials(b: &Bench) {
+    b.allow();
+    b.agent().simple("SELECT * FROM vault.secrets");
+    b.agent().simple("DELETE FROM shop.scratch");
+    b.agent().simple("SELECT pg_sleep(0)");
+    b.agent().simple("CREATE TABLE shop.x (a int)");
+    let rows = b.audit("verdict = 'denied'");
+    let rules: Vec<_> = rows
+        .iter()
+        .map(|r| r["rule"].as_str().unwrap_or("").to_owned())
+        .collect();
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    assert_eq!(
+        rules[..3],
+        ["relation_not_allowed", "read_only", "function_not_allowed"],
+        "{rules:?}"
+    );
+    assert!(
+        rows[0]["object"]
+            .as_str()
+            .is_some_and(|o| o.contains("vault.secrets")),
+        "{}",
+        rows[0]
+    );
+    assert_eq!(
+        (rows[0]["outcome"].as_str(), rows[0]["sqlstate"].as_str()),
+        (Some("error"), Some("42501"))
+    );
+}
+
+fn a_denial_swallowed_in_plpgsql(b: &Bench) {
+    b.allow();
+    b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.swallow(text)')");
+    b.agent()
+        .simple("SELECT shop.swallow('SELECT * FROM vault.secrets')");
+    let rows = b.audit("verdict = 'denied'");
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!(rows[0]["rule"], "relation_not_allowed");
+    assert!(
+        rows[0]["nesting_level"].as_i64().is_some_and(|n| n > 0),
+        "{}",
+        rows[0]
+    );
+}
+
+fn read_only_transactions(b: &Bench) {
+    b.allow();
+    let mut agent = b.agent();
+    agent.query("BEGIN READ ONLY");
+    agent.query("SELECT id FROM shop.orders LIMIT 3");
+    agent.query("COMMIT");
+    agent.query("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE");
+    agent.query("SELECT id FROM shop.orders LIMIT 4");
+    agent.query("COMMIT");
+    assert_eq!(b.audit("rows_returned IN (3, 4)").len(), 2);
+}
+
+fn syntax_errors(b: &Bench) {
+    b.allow();
+    b.agent().simple("SELEKT 1 FROM shop.orders");
+    b.agent().extended("SELECT FROM WHERE", &[]);
+    let rows = b.audit("sqlstate = '42601'");
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert_eq!(rows[0]["outcome"], "error");
+}
+
+fn unknown_tables(b: &Bench) {
+    b.allow();
+    b.agent().simple("SELECT * FROM shop.no_such_table");
+    b.agent().simple("SELECT no_such_column FROM shop.orders");
+    assert_eq!(
+        b.audit("sqlstate IN ('42P01', '42703') AND outcome = 'error'")
+            .len(),
+        2
+    );
+}
+
+fn native_permission_denied(b: &Bench) {
+    b.allow();
+    b.setup("REVOKE ALL ON shop.orders FROM @agent@");
+    b.agent().simple("SELECT * FROM shop.orders");
+    assert_eq!(b.audit("sqlstate = '42501' AND outcome = 'error'").len(), 1);
+}
+
+fn aborted_transactions(b: &Bench) {
+    b.allow();
+    let mut agent = b.agent();
+    agent.query("BEGIN");
+    agent.simple("SELECT 1/0");
+    agent.simple("SELECT 'after the error' FROM shop.orders");
+    agent.simple("ROLLBACK");
+    assert_eq!(b.audit("sqlstate = '25P02'").len(), 1);
+}
+
+fn row_counts(b: &Bench) {
+    b.allow();
+    b.setup("SELECT agent_policy.protect_role('@agent@', 'read_write'); SELECT agent_policy.allow_relation('@agent@', 'shop.scratch', 'write')");
+    let mut agent = b.agent();
+    agent.query("SELECT id FROM shop.orders LIMIT 11");
+    agent.query("UPDATE shop.scratch SET v = 'z'");
+    agent.query("DELETE FROM shop.scratch RETURNING id");
+    let rows = b.audit("true");
+    assert_eq!(rows[0]["rows_returned"], 11, "{}", rows[0]);
+    assert_eq!(
+        (
+            rows[1]["rows_processed"].as_i64(),
+            rows[1]["rows_returned"].as_i64()
+        ),
+        (Some(2), Some(0)),
+        "{}",
+        rows[1]
+    );
+    assert_eq!(
+        (
+            rows[2]["rows_processed"].as_i64(),
+            rows[2]["rows_returned"].as_i64()
+        ),
+        (Some(2), Some(2)),
+        "{}",
+        rows[2]
+    );
+}
+
+fn copy_counts(b: &Bench) {
+    b.allow();
+    b.agent()
+        .query("COPY (SELECT id FROM shop.orders LIMIT 13) TO STDOUT");
+    b.agent().query("COPY shop.scratch TO STDOUT");
+    let rows = b.audit("nesting_level = 0");
+    assert_eq!(
+        (
+            rows[0]["rows_returned"].as_i64(),
+            rows[1]["rows_returned"].as_i64()
+        ),
+        (Some(13), Some(2)),
+        "{rows:?}"
+    );
+    assert!(
+        rows.iter()
+            .all(|r| r["bytes_returned"].as_i64().is_some_and(|n| n > 0)),
+        "{rows:?}"
+    );
+    assert!(
+        rows[1]["relations"].to_string().contains("shop.scratch"),
+        "{}",
+        rows[1]
+    );
+}
+
+fn cursors_and_portals(b: &Bench) {
+    b.allow();
+    let mut agent = b.agent();
+    agent.query("BEGIN");
+    agent.query("DECLARE c CURSOR FOR SELECT id FROM shop.orders");
+    agent.query("FETCH 17 FROM c");
+    agent.query("CLOSE c");
+    agent.query("COMMIT");
+    agent.query("BEGIN");
+    agent
+        .parse("", "SELECT id FROM shop.customers")
+        .bind("p", "", &[], false)
+        .execute("p", 19)
+        .execute("p", 5)
+        .sync()
+        .ok();
+    agent.query("COMMIT");
+    let rows = b.audit("true");
+    let returned: i64 = rows
+        .iter()
+        .filter(|r| r["relations"].to_string().contains("shop.orders"))
+        .filter_map(|r| r["rows_returned"].as_i64())
+        .sum();
+    assert_eq!(returned, 17, "rows that left through FETCH: {rows:?}");
+    let returned: i64 = rows
+        .iter()
+        .filter(|r| r["relations"].to_string().contains("shop.customers"))
+        .filter_map(|r| r["rows_returned"].as_i64())
+        .sum();
+    assert_eq!(
+        returned, 24,
+        "rows that left through Execute limits: {rows:?}"
+    );
+}
+
+fn execute_logs_its_own_statement(b: &Bench) {
+    b.allow();
+    let mut agent = b.agent();
+    agent.query("PREPARE p AS SELECT id FROM shop.orders LIMIT 5");
+    agent.query("EXECUTE p");
+    agent.query("EXECUTE p");
+    let returned: i64 = b
+        .audit("true")
+        .iter()
+        .filter_map(|r| r["rows_returned"].as_i64())
+        .sum();
+    assert_eq!(returned, 10, "an execution counts once");
+}
+
+fn parsing_ahead_is_not_a_statement(b: &Bench) {
+    // Drivers parse once and execute often: one row an execution, none for the Parse alone.
+    b.allow();
+    let mut agent = b.agent();
+    agent
+        .parse("p", "SELECT id FROM shop.orders LIMIT 3")
+        .describe(b'S', "p")
+        .sync()
+        .ok();
+    for _ in 0..3 {
+        agent.run("p", &[]).ok();
+    }
+    let rows = b.audit("relations::text LIKE '%shop.orders%'");
+    assert_eq!(rows.len(), 3, "{rows:?}");
+}
+
+fn nested_statements(b: &Bench) {
+    b.allow();
+    b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.run(text)')");
+    b.agent()
+        .query("SELECT shop.run('SELECT name FROM shop.customers WHERE id = 1')");
+    let rows = b.audit("true");
+    assert!(
+        rows.iter()
+            .any(|r| r["nesting_level"] == 0 && r["functions"].to_string().contains("shop.run")),
+        "{rows:?}"
+    );
+    assert!(
+        rows.iter().any(|r| r["nesting_level"].as_i64() > Some(0)
+            && r["relations"].to_string().contains("shop.customers")),
+        "{rows:?}"
+    );
+}
+
+fn security_definer_bodies(b: &Bench) {
+    b.allow();
+    b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.secdef_email(int)')");
+    b.agent().query("SELECT shop.secdef_email(1)");
+    b.flush_audit();
+    let rows = b.setup(
+        "SELECT to_jsonb(a)::text FROM agent_policy.audit_log a WHERE session_user_name::text = '@agent@' AND relations::text LIKE '%shop.customers%'",
+    );
+    assert!(
+        !rows.rows.is_empty(),
+        "the body of a SECURITY DEFINER function has no row"
+    );
+}
+
+fn masked_columns_and_relations(b: &Bench) {
+    b.mask();
+    b.agent().query("SELECT c.email, o.id FROM shop.customers c JOIN shop.orders o ON o.customer_id = c.id LIMIT 1");
+    let rows = b.audit("true");
+    assert!(
+        rows[0]["masked_columns"].to_string().contains("email"),
+        "{}",
+        rows[0]
+    );
+    assert!(
+        rows[0]["relations"].to_string().contains("shop.customers")
+            && rows[0]["relations"].to_string().contains("shop.orders")
+    );
+}
+
+fn truncation(b: &Bench) {
+    b.allow();
+    b.setup("SELECT agent_policy.set_limits('@agent@', max_rows => 5)");
+    b.agent().query("SELECT id FROM shop.orders");
+    let rows = b.audit("truncated");
+    assert_eq!(
+        (rows.len(), rows[0]["rows_returned"].as_i64()),
+        (1, Some(5)),
+        "{rows:?}"
+    );
+}
+
+fn timeouts_and_cancels(b: &Bench) {
+    b.allow();
+    b.setup("SELECT agent_policy.set_limits('@agent@', statement_timeout => '400 ms')");
+    b.agent()
+        .simple("SELECT count(*) FROM generate_series(1, 2000000000)");
+    b.setup("SELECT agent_policy.set_limits('@agent@', statement_timeout => '60 s')");
+    let mut agent = b.agent();
+    agent.send("SELECT count(*) FROM generate_series(1, 2000000000)");
+    std::thread::sleep(Duration::from_millis(400));
+    agent.cancel();
+    assert_eq!(agent.collect().err().code, "57014");
+    let rows = b.audit("sqlstate = '57014'");
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert!(rows.iter().all(|r| r["outcome"] == "cancelled"), "{rows:?}");
+}
+
+fn several_statements_in_one_query(b: &Bench) {
+    b.allow();
+    b.agent()
+        .query("SELECT id FROM shop.orders LIMIT 2; SELECT id FROM shop.customers LIMIT 3");
+    let rows = b.audit("true");
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert_eq!(
+        (
+            rows[0]["rows_returned"].as_i64(),
+            rows[1]["rows_returned"].as_i64()
+        ),
+        (Some(2), Some(3))
+    );
+    assert!(
+        !rows[0]["statement"]
+            .as_str()
+            .unwrap_or("")
+            .contains("customers"),
+        "a row holds its own statement: {}",
+        rows[0]
+    );
+}
+
+fn explain_analyze_and_exists(b: &Bench) {
+    b.allow();
+    b.agent().query("SELECT EXISTS (SELECT 1 FROM shop.orders)");
+    assert_eq!(b.audit("true")[0]["rows_returned"], 1);
+    b.agent().query("EXPLAIN SELECT * FROM shop.orders");
+    assert!(b.audit("command_tag LIKE 'EXPLAIN%'").len() == 1);
+}
+
+fn text_that_does_not_lex(b: &Bench) {
+    b.allow();
+    b.agent()
+        .simple("SELECT 'SECRET unterminated FROM shop.orders");
+    let rows = b.audit("true");
+    assert_eq!(rows.len(), 1);
+    assert!(!rows[0].to_string().contains("SECRET"), "{}", rows[0]);
+}
+
+fn forged_looking_notices(b: &Bench) {
+    b.allow();
+    b.setup("CREATE FUNCTION shop.forge() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'AUDIT: SESSION,1,1,READ,SELECT,,,x'; RETURN 1; END $$; SELECT agent_policy.allow_function('@agent@', 'shop.forge()')");
+    b.agent().query("SELECT shop.forge()");
+    assert!(
+        b.audit("true")
+            .iter()
+            .all(|r| !r["statement"].as_str().unwrap_or("").contains("AUDIT:"))
+    );
+}
+
+fn monitor_mode_says_would_deny(b: &Bench) {
+    b.mask();
+    b.setup("SELECT agent_policy.protect_role('@agent@', 'read_only', 'monitor')");
+    let mut agent = b.agent();
+    assert_eq!(
+        agent.query("SELECT token FROM vault.secrets").one(),
+        "QUAGGA vault"
+    );
+    agent.query("INSERT INTO shop.scratch VALUES (70, 'x')");
+    let rows = b.audit("verdict = 'would_deny'");
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert_eq!(
+        (rows[0]["rule"].as_str(), rows[1]["rule"].as_str()),
+        (Some("relation_not_allowed"), Some("read_only"))
+    );
+    assert!(rows.iter().all(|r| r["outcome"] == "ok"), "{rows:?}");
+}
+
+fn unconfined_roles_are_not_audited(b: &Bench) {
+    b.allow();
+    b.unconfined().query("SELECT count(*) FROM shop.orders");
+    b.flush_audit();
+    assert_eq!(
+        b.value(
+            "SELECT count(*) FROM agent_policy.audit_log WHERE session_user_name::text = '@plain@'"
+        ),
+        "0"
+    );
+}
+
+/// A server of its own, with fsync as it should be.
+fn own(b: &Bench) -> Bench {
+    Bench::new(Arc::new(Cluster::start(b.version, "fsync = on")))
+}
+
+fn kill_9_mid_statement_is_unknown(b: &Bench) {
+    let own = own(b);
+    own.allow();
+    let mut agent = own.agent();
+    agent.query("SELECT 1 AS before");
+    let pid = agent.pid.to_string();
+    agent.send("SELECT o.id, repeat('x', 1000) FROM shop.orders o, generate_series(1, 100000) g");
+    std::thread::sleep(Duration::from_millis(700));
+    own.cluster.signal("KILL", &pid);
+    let _ = agent.collect();
+    std::thread::sleep(Duration::from_millis(500));
+    own.cluster.wait_until_ready();
+    let rows = own.audit("true");
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert_eq!(rows[1]["outcome"], "unknown", "{}", rows[1]);
+    assert!(
+        rows[1]["relations"].to_string().contains("shop.orders"),
+        "{}",
+        rows[1]
+    );
+}
+
+fn numbered(b: &Bench, count: usize) {
+    let mut agent = b.agent();
+    for i in 0..count {
+        agent.query(&format!("SELECT id FROM shop.orders LIMIT {}", i + 1));
+    }
+}
+
+fn all_numbered(b: &Bench, count: usize) {
+    let rows = b.audit("relations::text LIKE '%shop.orders%'");
+    assert_eq!(rows.len(), count, "statements answered: {count}");
+}
+
+fn a_crashed_server_loses_nothing(b: &Bench) {
+    let own = own(b);
+    own.allow();
+    numbered(&own, 25);
+    own.cluster.restart();
+    all_numbered(&own, 25);
+    numbered(&own, 5);
+    own.cluster.restart();
+    all_numbered(&own, 30);
+}
+
+fn a_killed_postmaster_loses_nothing(b: &Bench) {
+    let own = own(b);
+    own.allow();
+    numbered(&own, 10);
+    own.cluster.kill_postmaster();
+    all_numbered(&own, 10);
+}
+
+fn durable_before_the_first_row(b: &Bench) {
+    let own = own(b);
+    own.allow();
+    let mut agent = own.agent();
+    agent.query("BEGIN");
+    agent
+        .parse("", "SELECT id FROM shop.orders")
+        .bind("p", "", &[], false)
+        .sync()
+        .ok();
+    let answer = agent.execute("p", 1).sync().ok();
+    assert_eq!(answer.rows.len(), 1);
+    // The row is here, so its record has to outlive the power.
+    own.cluster.restart();
+    let rows = own.audit("relations::text LIKE '%shop.orders%' AND rows_returned = 1");
+    assert_eq!(rows.len(), 1, "{rows:?}");
+}
+
+fn health_is_told(b: &Bench) {
+    b.allow();
+    b.agent().query("SELECT 1");
+    b.flush_audit();
+    let health = b
+        .setup("SELECT to_jsonb(h)::text FROM agent_policy.health h")
+        .column()
+        .join("\n");
+    assert!(
+        health.contains("spool") && health.contains("lag") && health.contains("writer"),
+        "{health}"
+    );
+}
+
+fn the_agent_cannot_touch_it(b: &Bench) {
+    b.allow();
+    b.setup("GRANT ALL ON ALL TABLES IN SCHEMA agent_policy TO @agent@; GRANT USAGE ON SCHEMA agent_policy TO @agent@; SELECT agent_policy.protect_role('@agent@', 'ddl');");
+    b.setup_error("SELECT agent_policy.allow_schema('@agent@', 'agent_policy', 'write')");
+    for sql in [
+        "DELETE FROM agent_policy.audit_log",
+        "TRUNCATE agent_policy.audit_log",
+        "UPDATE agent_policy.audit_log SET user_email = 'x'",
+        "DROP TABLE agent_policy.audit_log",
+        "INSERT INTO agent_policy.audit_log SELECT * FROM agent_policy.audit_log",
+        "LOCK TABLE agent_policy.audit_log",
+    ] {
+        assert!(!b.agent().simple(sql).errors.is_empty(), "{sql}");
+    }
+}
+
+fn a_locked_audit_table_hangs_nobody(b: &Bench) {
+    b.allow();
+    let mut locker = b.cluster.connect("postgres", &b.db, &[]).expect("connects");
+    locker.query("BEGIN; LOCK TABLE agent_policy.audit_log IN ACCESS EXCLUSIVE MODE");
+    let mut agent = b.agent();
+    agent.set_patience(Duration::from_secs(15));
+    agent.query("SELECT count(*) FROM shop.orders");
+    locker.query("ROLLBACK");
+    assert_eq!(b.audit("relations::text LIKE '%orders%'").len(), 1);
+}
+
+fn drop_database_does_not_hang(b: &Bench) {
+    let other = Bench::new(Arc::clone(&b.cluster));
+    other.allow();
+    other.agent().query("SELECT 1 FROM shop.orders");
+    let mut su = b
+        .cluster
+        .connect("postgres", "postgres", &[])
+        .expect("connects");
+    su.set_patience(Duration::from_secs(30));
+    su.query(&format!("DROP DATABASE {} WITH (FORCE)", other.db));
+    std::mem::forget(other);
+    // The others are audited as before.
+    b.allow();
+    b.agent().query("SELECT 1");
+    assert_eq!(b.audit("true").len(), 1);
+}
+
+fn connection_details(b: &Bench) {
+    b.allow();
+    let mut agent = b
+        .agent_with(&[
+            ("options", "-c agent_policy.user_email=alice@example.com"),
+            ("application_name", "the app"),
+        ])
+        .expect("connects");
+    agent.query("BEGIN; SELECT 1; COMMIT");
+    let rows = b.audit("command_tag LIKE 'SELECT%'");
+    assert_eq!(rows[0]["application_name"], "the app", "{}", rows[0]);
+    assert_eq!(rows[0]["backend_pid"].as_i64(), Some(i64::from(agent.pid)));
+    let version = rows[0]["policy_version"].to_string();
+    b.setup("SELECT agent_policy.set_limits('@agent@', max_rows => 77)");
+    agent.query("SELECT 2");
+    let rows = b.audit("command_tag LIKE 'SELECT%'");
+    assert_ne!(
+        rows[1]["policy_version"].to_string(),
+        version,
+        "another policy, another version"
+    );
+    assert_eq!(rows[0]["session_id"], rows[1]["session_id"]);
+}
+
+fn parallel_plans_count_once(b: &Bench) {
+    b.allow();
+    let force = if b.version >= 16 {
+        "debug_parallel_query"
+    } else {
+        "force_parallel_mode"
+    };
+    b.setup(&format!("ALTER ROLE @agent@ SET {force} = on"));
+    b.agent().query("SELECT id FROM shop.orders LIMIT 9");
+    let rows = b.audit("relations::text LIKE '%orders%'");
+    assert_eq!(
+        (rows.len(), rows[0]["rows_returned"].as_i64()),
+        (1, Some(9)),
+        "{rows:?}"
+    );
+}

@@ -1,0 +1,404 @@
+//! Large, deep, odd: a clean error at most, and the server stays up.
+
+use std::sync::Arc;
+
+use cluster_tests::bench::leak;
+use cluster_tests::{Bench, Case, cases};
+
+pub const CASES: &[Case] = cases![
+    latin1_database,
+    sql_ascii_database,
+    client_encodings,
+    a_hundred_megabytes,
+    deep_nesting,
+    many_statements,
+    many_columns_and_joins,
+    nul_and_invalid_bytes,
+    protocol_out_of_order,
+    empty_statements,
+    long_identifiers_and_odd_names,
+    a_cancel_storm,
+    connections_come_and_go,
+    terminate_in_the_middle,
+    deallocate_and_discard,
+    savepoints_by_the_thousand,
+];
+
+fn alive(b: &Bench, before: &str) {
+    assert_eq!(
+        b.value("SELECT pg_postmaster_start_time()::text"),
+        before,
+        "the server went down"
+    );
+    b.allows("SELECT 1");
+}
+
+fn started(b: &Bench) -> String {
+    b.value("SELECT pg_postmaster_start_time()::text")
+}
+
+fn encoded(b: &Bench, encoding: &str, bytes: &[u8]) {
+    let own = Bench::with_database(
+        Arc::clone(&b.cluster),
+        &format!("TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"),
+    );
+    own.mask();
+    let start = started(&own);
+    let mut su = own
+        .cluster
+        .connect("postgres", &own.db, &[("client_encoding", encoding)])
+        .expect("connects");
+    for column in ["name", "note", "email"] {
+        let mut sql = format!("UPDATE shop.customers SET {column} = 'QUAGGA ").into_bytes();
+        sql.extend(bytes);
+        sql.extend(b"' WHERE id = 5");
+        su.simple_bytes(&sql).ok();
+    }
+    own.setup("SELECT agent_policy.mask_column('shop.customers', 'name', 'partial', '{\"keep_first\":1}')");
+    let mut agent = own
+        .agent_with(&[
+            ("client_encoding", encoding),
+            ("options", "-c agent_policy.user_email=alice@example.com"),
+        ])
+        .expect("connects");
+    let mut sql = b"SELECT name, note, email, '".to_vec();
+    sql.extend(bytes);
+    sql.extend(b"' AS own FROM shop.customers WHERE id = 5");
+    let answer = agent.simple_bytes(&sql).ok();
+    assert!(leak(&answer.bytes).is_none(), "{encoding}");
+    assert_eq!(
+        answer.rows[0][3].as_deref(),
+        Some(bytes),
+        "what the agent typed comes back as it was"
+    );
+    for kind in ["email", "partial", "hash", "redact"] {
+        own.setup(&format!(
+            "SELECT agent_policy.mask_column('shop.customers', 'name', '{kind}')"
+        ));
+        let answer = agent.simple_bytes(b"SELECT name FROM shop.customers WHERE id = 5");
+        assert!(
+            answer.errors.is_empty(),
+            "{encoding} {kind}: {}",
+            answer.errors[0]
+        );
+        assert!(leak(&answer.bytes).is_none(), "{encoding} {kind}");
+    }
+    // Denials, syntax errors and the audit take such bytes too.
+    for prefix in [
+        &b"SELECT * FROM vault.secrets WHERE token = '"[..],
+        b"SELEKT '",
+        b"SELECT \"",
+        b"SELECT /* ",
+    ] {
+        let mut sql = prefix.to_vec();
+        sql.extend(bytes);
+        sql.extend(b"' \" */");
+        assert!(!agent.simple_bytes(&sql).closed, "{encoding}");
+    }
+    assert!(own.audit("true").len() >= 9);
+    alive(&own, &start);
+}
+
+fn latin1_database(b: &Bench) {
+    encoded(b, "LATIN1", b"\xe9\xe8 M\xfcller \xff");
+}
+
+fn sql_ascii_database(b: &Bench) {
+    encoded(b, "SQL_ASCII", b"\xe9\xff\xfe\x80 \xc3\x28");
+}
+
+fn client_encodings(b: &Bench) {
+    b.mask();
+    b.setup("UPDATE shop.customers SET name = 'Müller é' WHERE id = 5");
+    for encoding in ["LATIN1", "WIN1252", "UTF8", "SQL_ASCII", "LATIN9"] {
+        let mut agent = b
+            .agent_with(&[
+                ("client_encoding", encoding),
+                ("options", "-c agent_policy.user_email=alice@example.com"),
+            ])
+            .expect("connects");
+        let answer = agent.query("SELECT name, email FROM shop.customers WHERE id = 5");
+        assert!(leak(&answer.bytes).is_none());
+        let answer =
+            agent.query("COPY (SELECT name, email FROM shop.customers WHERE id = 5) TO STDOUT");
+        assert!(leak(&answer.bytes).is_none());
+    }
+    for encoding in ["SJIS", "BIG5", "EUC_JP", "GB18030"] {
+        let mut agent = b.agent();
+        agent.simple(&format!("SET client_encoding = {encoding}"));
+        assert!(
+            !agent
+                .simple("SELECT email FROM shop.customers WHERE id = 5")
+                .closed
+        );
+    }
+}
+
+fn a_hundred_megabytes(b: &Bench) {
+    b.allow();
+    let start = started(b);
+    for sql in [
+        format!("SELECT '{}'", "x".repeat(100_000_000)),
+        format!("SELECT 1 /* {} */", "x".repeat(100_000_000)),
+        format!("SELEKT {}", "x ".repeat(20_000_000)),
+        format!("SELECT length('{}')", "''".repeat(10_000_000)),
+    ] {
+        let answer = b.agent().simple(&sql);
+        assert!(
+            !answer.closed || !answer.errors.is_empty(),
+            "the connection broke without an error"
+        );
+        if let Some(error) = answer.errors.first() {
+            assert_ne!(error.code, "SILENT", "no answer in time");
+            assert_ne!(error.code, "XX000", "{error}");
+        }
+    }
+    alive(b, &start);
+}
+
+fn deep_nesting(b: &Bench) {
+    b.mask();
+    let start = started(b);
+    for depth in [50, 500, 5_000, 50_000] {
+        for sql in [
+            format!("SELECT {}1{}", "(".repeat(depth), ")".repeat(depth)),
+            format!("SELECT {}1{}", "(SELECT ".repeat(depth), ")".repeat(depth)),
+            format!("SELECT 1{}", "+1".repeat(depth)),
+            format!("SELECT {}true", "NOT ".repeat(depth)),
+            format!("SELECT {}1{}", "/*".repeat(depth), "*/".repeat(depth)),
+            format!("SELECT {}'x'{}", "lower(".repeat(depth), ")".repeat(depth)),
+            format!(
+                "SELECT 1 WHERE true{}",
+                " AND (true OR false)".repeat(depth)
+            ),
+            format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(depth.min(5_000))),
+            format!("SELECT ARRAY{}1{}", "[".repeat(depth), "]".repeat(depth)),
+        ] {
+            let answer = b.agent().simple(&sql);
+            assert!(
+                !answer.closed,
+                "connection lost at depth {depth}: {}",
+                cluster_tests::wire::clip(&sql)
+            );
+            if let Some(error) = answer.errors.first() {
+                assert_ne!(error.code, "XX000", "depth {depth}: {error}");
+            }
+        }
+    }
+    let nested = (0..200).fold("SELECT email FROM shop.customers".to_owned(), |q, i| {
+        format!("SELECT * FROM ({q}) t{i}")
+    });
+    let answer = b.agent().simple(&nested);
+    assert_eq!((leak(&answer.bytes), answer.errors.len()), (None, 0));
+    alive(b, &start);
+}
+
+fn many_statements(b: &Bench) {
+    b.allow();
+    let start = started(b);
+    let answer = b.agent().query(&"SELECT 1;".repeat(300));
+    assert_eq!(answer.rows.len(), 300);
+    assert_eq!(b.audit("true").len(), 300);
+    let answer = b.agent().simple(&format!(
+        "{}DELETE FROM shop.scratch",
+        "SELECT 1;".repeat(100)
+    ));
+    assert_eq!(answer.err().code, "25006");
+    alive(b, &start);
+}
+
+fn many_columns_and_joins(b: &Bench) {
+    let columns = (0..900)
+        .map(|i| format!("c{i} text DEFAULT 'QUAGGA'"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    b.setup(&format!("CREATE TABLE shop.wide ({columns}); INSERT INTO shop.wide DEFAULT VALUES; GRANT SELECT ON shop.wide TO @agent@, @plain@"));
+    b.allow();
+    b.setup(
+        "SELECT agent_policy.mask_column('shop.wide', 'c' || i) FROM generate_series(0, 899) i",
+    );
+    b.masks("SELECT * FROM shop.wide");
+    b.mask();
+    let joins = (1..30)
+        .map(|i| format!(" JOIN shop.customers c{i} ON c{i}.id = c0.id"))
+        .collect::<String>();
+    b.masks(&format!(
+        "SELECT c0.email, c29.ssn FROM shop.customers c0{joins} WHERE c0.id = 1"
+    ));
+}
+
+fn nul_and_invalid_bytes(b: &Bench) {
+    b.allow();
+    let start = started(b);
+    for bytes in [
+        &b"SELECT '\xff\xfe'"[..],
+        b"SELECT '\xc3\x28'",
+        b"SELECT \x01\x02",
+        b"\xf0\x9f\x98\x80",
+        b"SELECT '\xed\xa0\x80'",
+        b"SELECT $\xff$a$\xff$",
+    ] {
+        assert!(!b.agent().simple_bytes(bytes).closed, "{bytes:?}");
+    }
+    let mut agent = b.agent();
+    agent.put(b'Q', b"SELECT 1\0; DELETE FROM shop.scratch\0");
+    agent.flush();
+    agent.collect();
+    alive(b, &start);
+    assert_eq!(b.value("SELECT count(*) FROM shop.scratch"), "2");
+}
+
+fn protocol_out_of_order(b: &Bench) {
+    b.mask();
+    let start = started(b);
+    let mut agent = b.agent();
+    agent.execute("nothing", 0).sync().err();
+    agent.describe(b'S', "nothing").sync().err();
+    agent.bind("", "nothing", &[], false).sync().err();
+    agent
+        .parse("a", "SELECT email FROM shop.customers")
+        .parse("a", "SELECT 1")
+        .sync()
+        .err();
+    agent.parse("b", "SELECT 1; SELECT 2").sync().err();
+    agent
+        .parse("c", "SELECT email FROM shop.customers WHERE id = $1")
+        .describe(b'S', "c")
+        .sync()
+        .ok();
+    agent
+        .bind("p", "c", &[Some("1")], true)
+        .describe(b'P', "p")
+        .execute("p", 1)
+        .execute("p", 1)
+        .sync()
+        .ok();
+    agent.put(b'C', b"Sc\0");
+    agent.sync();
+    agent.put(b'H', b"");
+    agent.sync();
+    assert_eq!(leak(&agent.received), None);
+    let mut agent = b.agent();
+    agent.put(b'd', b"stray copy data");
+    agent.put(b'c', b"");
+    agent.sync();
+    let mut agent = b.agent();
+    agent.put(b'!', b"what is this");
+    agent.flush();
+    agent.collect();
+    alive(b, &start);
+}
+
+fn empty_statements(b: &Bench) {
+    b.allow();
+    let mut agent = b.agent();
+    for sql in ["", ";", ";;", "  ", "-- nothing", "/* nothing */"] {
+        assert!(agent.simple(sql).errors.is_empty(), "{sql:?}");
+        assert!(agent.extended(sql, &[]).errors.is_empty(), "{sql:?}");
+    }
+}
+
+fn long_identifiers_and_odd_names(b: &Bench) {
+    b.setup(
+        "CREATE SCHEMA \"Odd \"\"schema\"\"\"; CREATE TABLE \"Odd \"\"schema\"\"\".\"select * from; --\" (\"a b\" text, \"É\" text, \"'\" text);
+         INSERT INTO \"Odd \"\"schema\"\"\".\"select * from; --\" VALUES ('QUAGGA', 'QUAGGA', 'QUAGGA');
+         GRANT USAGE ON SCHEMA \"Odd \"\"schema\"\"\" TO @agent@, @plain@; GRANT SELECT ON \"Odd \"\"schema\"\"\".\"select * from; --\" TO @agent@, @plain@",
+    );
+    b.protect();
+    let table = "\"Odd \"\"schema\"\"\".\"select * from; --\"";
+    b.denies(
+        &format!("SELECT * FROM {table}"),
+        "42501",
+        "relation_not_allowed",
+    );
+    b.setup("SELECT agent_policy.allow_schema('@agent@', 'Odd \"schema\"')");
+    for column in ["a b", "É", "''"] {
+        b.setup(&format!("SELECT agent_policy.mask_column('\"Odd \"\"schema\"\"\".\"select * from; --\"', '{column}')"));
+    }
+    b.masks(&format!("SELECT * FROM {table}"));
+    b.masks(&format!("COPY {table} TO STDOUT"));
+    b.masks(&format!("SELECT * FROM {table}"));
+}
+
+fn a_cancel_storm(b: &Bench) {
+    b.mask();
+    let start = started(b);
+    for wait in [0, 1, 2, 5, 10, 20, 50] {
+        let mut agent = b.agent();
+        agent.send("SELECT c.email FROM shop.customers c, generate_series(1, 2000) g");
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        agent.cancel();
+        let answer = agent.collect();
+        assert!(!answer.closed);
+        assert_eq!(leak(&answer.bytes), None);
+        assert_eq!(
+            agent.query("SELECT count(*) FROM shop.orders").one(),
+            "3000"
+        );
+    }
+    alive(b, &start);
+}
+
+fn connections_come_and_go(b: &Bench) {
+    b.allow();
+    let start = started(b);
+    for _ in 0..60 {
+        b.agent().query("SELECT count(*) FROM shop.orders");
+    }
+    assert_eq!(b.audit("true").len(), 60);
+    alive(b, &start);
+}
+
+fn terminate_in_the_middle(b: &Bench) {
+    b.allow();
+    let start = started(b);
+    let mut agent = b.agent();
+    agent.send("SELECT count(*) FROM generate_series(1, 2000000000)");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    b.setup(&format!("SELECT pg_terminate_backend({})", agent.pid));
+    let answer = agent.collect();
+    assert_eq!(answer.err().code, "57P01");
+    assert_eq!(b.audit("true").len(), 1);
+    alive(b, &start);
+}
+
+fn deallocate_and_discard(b: &Bench) {
+    b.mask();
+    let mut agent = b.agent();
+    for sql in [
+        "PREPARE p AS SELECT email FROM shop.customers",
+        "EXECUTE p",
+        "DEALLOCATE p",
+        "DISCARD PLANS",
+        "DISCARD SEQUENCES",
+        "DISCARD TEMP",
+        "DISCARD ALL",
+        "CLOSE ALL",
+        "UNLISTEN *",
+    ] {
+        agent.query(sql);
+    }
+    assert_eq!(leak(&agent.received), None);
+    agent.error("EXECUTE p");
+    agent.query("SELECT 1");
+}
+
+fn savepoints_by_the_thousand(b: &Bench) {
+    b.allow();
+    let start = started(b);
+    let mut agent = b.agent();
+    agent.query("BEGIN");
+    for i in 0..300 {
+        agent.query(&format!("SAVEPOINT s{i}"));
+        if i % 3 == 0 {
+            agent.simple("SELECT * FROM vault.secrets");
+            agent.query(&format!("ROLLBACK TO s{i}"));
+        }
+    }
+    assert_eq!(
+        agent.query("SELECT count(*) FROM shop.orders").one(),
+        "3000"
+    );
+    agent.query("COMMIT");
+    alive(b, &start);
+}

@@ -1,0 +1,337 @@
+//! What real clients send, and a default policy lets through.
+
+use cluster_tests::{Bench, Case, cases};
+
+pub const CASES: &[Case] = cases![
+    start_up_packets,
+    settings_of_drivers,
+    transactions_of_drivers,
+    cursors_of_drivers,
+    prepared_statements_of_drivers,
+    explain_in_every_form,
+    copy_out_in_every_format,
+    psql_describe_queries,
+    driver_introspection,
+    functions_of_tools,
+    analytics,
+];
+
+#[track_caller]
+fn pass(b: &Bench, statements: &[&str]) {
+    let mut agent = b.agent();
+    let mut failures = Vec::new();
+    for sql in statements {
+        if let Some(error) = agent.simple(sql).errors.first() {
+            failures.push(format!("{sql}: {error}"));
+            agent.simple("ROLLBACK");
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} refused:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
+fn start_up_packets(b: &Bench) {
+    b.allow();
+    for parameters in [
+        &[
+            ("client_encoding", "UTF8"),
+            ("application_name", "psql"),
+            ("DateStyle", "ISO"),
+            ("TimeZone", "UTC"),
+        ][..],
+        &[("extra_float_digits", "2"), ("search_path", "shop")],
+        &[
+            ("statement_timeout", "10000"),
+            ("lock_timeout", "1000"),
+            ("idle_in_transaction_session_timeout", "60000"),
+        ],
+        &[("default_transaction_read_only", "off")],
+        &[("default_transaction_read_only", "on")],
+    ] {
+        let mut all = parameters.to_vec();
+        all.push((
+            "options",
+            "-c agent_policy.user_email=alice@example.com -c geqo=on",
+        ));
+        let mut agent = b
+            .agent_with(&all)
+            .unwrap_or_else(|e| panic!("{parameters:?}: {e}"));
+        agent.query("SELECT count(*) FROM shop.orders");
+    }
+    for options in [
+        "-c role=@plain@",
+        "-c session_replication_role=replica",
+        "-c session_authorization=@plain@",
+    ] {
+        let options = format!(
+            "-c agent_policy.user_email=alice@example.com {}",
+            b.fill(options)
+        );
+        if let Ok(mut agent) = b.agent_with(&[("options", &options)]) {
+            assert!(
+                !agent
+                    .simple("SELECT * FROM vault.secrets")
+                    .errors
+                    .is_empty(),
+                "{options}"
+            );
+        }
+    }
+}
+
+fn settings_of_drivers(b: &Bench) {
+    b.allow();
+    pass(
+        b,
+        &[
+            "SET extra_float_digits = 3",
+            "SET DateStyle TO 'ISO'",
+            "SET datestyle = ISO, MDY",
+            "SET IntervalStyle = 'postgres'",
+            "SET TimeZone = 'Europe/Berlin'",
+            "SET TIME ZONE 'UTC'",
+            "SET application_name = 'PostgreSQL JDBC Driver'",
+            "SET client_encoding TO 'UTF8'",
+            "SET NAMES 'UTF8'",
+            "SET search_path TO shop, public",
+            "SET default_transaction_read_only = on",
+            "SET default_transaction_isolation TO 'read committed'",
+            "SET default_transaction_deferrable = off",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            "SELECT set_config('jit', 'off', false)",
+            "SELECT set_config('search_path', 'shop', false)",
+            "SELECT set_config(n, 'off', false) FROM (VALUES ('jit')) v(n)",
+            "SELECT pg_catalog.set_config('search_path', '', false)",
+            "RESET ALL",
+            "DISCARD ALL",
+            "CLOSE ALL",
+            "UNLISTEN *",
+            "SHOW transaction_isolation",
+            "SHOW TRANSACTION ISOLATION LEVEL",
+            "SHOW search_path",
+            "SHOW standard_conforming_strings",
+            "SELECT current_setting('server_version_num')",
+            "SELECT current_setting('nothing.here', true)",
+            "SET statement_timeout = 0",
+            "SET statement_timeout = '5min'",
+            "SET lock_timeout = '1s'",
+            "SET idle_in_transaction_session_timeout = 0",
+            "SELECT pg_advisory_unlock_all()",
+        ],
+    );
+}
+
+fn transactions_of_drivers(b: &Bench) {
+    b.allow();
+    pass(
+        b,
+        &[
+            "BEGIN",
+            "SELECT 1",
+            "COMMIT",
+            "BEGIN TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ WRITE, NOT DEFERRABLE",
+            "SELECT 1",
+            "COMMIT",
+            "START TRANSACTION READ ONLY",
+            "SELECT 1",
+            "ROLLBACK",
+            "BEGIN; SELECT 1; SELECT 2; COMMIT",
+            "BEGIN",
+            "SAVEPOINT \"a b\"",
+            "ROLLBACK TO SAVEPOINT \"a b\"",
+            "RELEASE SAVEPOINT \"a b\"",
+            "END",
+            "BEGIN",
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            "SET CONSTRAINTS ALL DEFERRED",
+            "COMMIT AND CHAIN",
+            "ROLLBACK",
+        ],
+    );
+}
+
+fn cursors_of_drivers(b: &Bench) {
+    b.allow();
+    pass(
+        b,
+        &[
+            "BEGIN",
+            "DECLARE \"c\" CURSOR FOR SELECT * FROM shop.orders",
+            "FETCH FORWARD 10 FROM \"c\"",
+            "MOVE 10 FROM c",
+            "FETCH NEXT FROM c",
+            "CLOSE c",
+            "DECLARE s SCROLL CURSOR WITHOUT HOLD FOR SELECT id FROM shop.orders ORDER BY id",
+            "FETCH LAST FROM s",
+            "FETCH ABSOLUTE 1 FROM s",
+            "FETCH PRIOR FROM s",
+            "CLOSE ALL",
+            "DECLARE n NO SCROLL BINARY CURSOR FOR SELECT id FROM shop.orders",
+            "FETCH 3 IN n",
+            "COMMIT",
+        ],
+    );
+}
+
+fn prepared_statements_of_drivers(b: &Bench) {
+    b.allow();
+    pass(
+        b,
+        &[
+            "PREPARE p (int) AS SELECT * FROM shop.orders WHERE id = $1",
+            "EXECUTE p(1)",
+            "EXPLAIN EXECUTE p(1)",
+            "DEALLOCATE p",
+            "DEALLOCATE ALL",
+        ],
+    );
+    let mut agent = b.agent();
+    agent
+        .parse(
+            "s",
+            "SELECT id, amount, ordered_at FROM shop.orders WHERE id = $1",
+        )
+        .describe(b'S', "s")
+        .sync()
+        .ok();
+    let answer = agent
+        .bind("", "s", &[Some("7")], true)
+        .describe(b'P', "")
+        .execute("", 0)
+        .sync()
+        .ok();
+    assert_eq!(
+        answer.rows[0][0].as_deref(),
+        Some(&[0_u8, 0, 0, 7][..]),
+        "binary results"
+    );
+}
+
+fn explain_in_every_form(b: &Bench) {
+    b.mask();
+    pass(
+        b,
+        &[
+            "EXPLAIN SELECT * FROM shop.orders",
+            "EXPLAIN (FORMAT json) SELECT * FROM shop.orders",
+            "EXPLAIN (FORMAT yaml) SELECT email FROM shop.customers",
+            "EXPLAIN (COSTS off) SELECT 1",
+            "EXPLAIN (VERBOSE) SELECT * FROM shop.orders",
+            "EXPLAIN ANALYZE SELECT count(*) FROM shop.orders",
+            "EXPLAIN (ANALYZE, BUFFERS, TIMING off, SUMMARY off, FORMAT xml) SELECT count(*) FROM shop.customers",
+            "EXPLAIN (SETTINGS) SELECT 1",
+        ],
+    );
+}
+
+fn copy_out_in_every_format(b: &Bench) {
+    b.mask();
+    pass(
+        b,
+        &[
+            "COPY shop.orders TO STDOUT",
+            "COPY shop.orders (id, amount) TO STDOUT WITH (FORMAT csv, HEADER)",
+            "COPY (SELECT * FROM shop.orders) TO STDOUT (FORMAT binary)",
+            "COPY (SELECT email FROM shop.customers) TO STDOUT WITH CSV DELIMITER ';'",
+            "COPY shop.customers TO STDOUT BINARY",
+        ],
+    );
+}
+
+fn psql_describe_queries(b: &Bench) {
+    b.allow();
+    pass(
+        b,
+        &[
+            // \dt
+            "SELECT n.nspname, c.relname, CASE c.relkind WHEN 'r' THEN 'table' END, pg_catalog.pg_get_userbyid(c.relowner) FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r','p','') AND n.nspname !~ '^pg_toast' AND pg_catalog.pg_table_is_visible(c.oid) ORDER BY 1,2",
+            // \d t
+            "SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relname OPERATOR(pg_catalog.~) '^(orders)$' COLLATE pg_catalog.default",
+            "SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid, true) FROM pg_catalog.pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.atthasdef), a.attnotnull, a.attidentity FROM pg_catalog.pg_attribute a WHERE a.attrelid = 'shop.orders'::regclass AND a.attnum > 0 AND NOT a.attisdropped",
+            "SELECT c2.relname, i.indisprimary, pg_catalog.pg_get_indexdef(i.indexrelid, 0, true), pg_catalog.pg_get_constraintdef(con.oid, true) FROM pg_catalog.pg_class c, pg_catalog.pg_class c2, pg_catalog.pg_index i LEFT JOIN pg_catalog.pg_constraint con ON (conrelid = i.indrelid AND conindid = i.indexrelid) WHERE c.oid = 'shop.orders'::regclass AND c.oid = i.indrelid AND i.indexrelid = c2.oid",
+            // \dn \df \du \l \dT
+            "SELECT n.nspname, pg_catalog.pg_get_userbyid(n.nspowner) FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_'",
+            "SELECT n.nspname, p.proname, pg_catalog.pg_get_function_result(p.oid), pg_catalog.pg_get_function_arguments(p.oid) FROM pg_catalog.pg_proc p LEFT JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'shop'",
+            "SELECT rolname, rolsuper FROM pg_catalog.pg_roles",
+            "SELECT datname, pg_catalog.pg_encoding_to_char(encoding) FROM pg_catalog.pg_database",
+            "SELECT pg_catalog.obj_description(c.oid, 'pg_class'), pg_catalog.pg_size_pretty(pg_catalog.pg_table_size(c.oid)) FROM pg_class c WHERE relname = 'orders'",
+        ],
+    );
+}
+
+fn driver_introspection(b: &Bench) {
+    b.allow();
+    pass(
+        b,
+        &[
+            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'",
+            "SELECT column_name, data_type, is_nullable, column_default FROM information_schema.columns WHERE table_name = 'orders' ORDER BY ordinal_position",
+            "SELECT tc.constraint_name, kcu.column_name FROM information_schema.table_constraints tc JOIN information_schema.key_column_usage kcu ON kcu.constraint_name = tc.constraint_name",
+            "SELECT t.oid, t.typname, t.typelem, t.typtype FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace",
+            "SELECT enumlabel FROM pg_enum",
+            "SELECT oid, typbasetype FROM pg_type WHERE typtype = 'd'",
+            "SELECT rngsubtype FROM pg_range",
+            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint",
+            "SELECT viewname, definition FROM pg_views WHERE schemaname = 'shop'",
+            "SELECT relname, n_live_tup FROM pg_stat_user_tables",
+            "SELECT indexrelname, idx_scan FROM pg_stat_user_indexes",
+            "SELECT extname FROM pg_extension",
+            "SELECT pid, state FROM pg_stat_activity",
+            "SELECT to_regtype('hstore')",
+            "SELECT has_table_privilege('shop.orders', 'SELECT')",
+            "SELECT pg_get_viewdef('shop.customer_list'::regclass)",
+            "SELECT col_description('shop.orders'::regclass, 1)",
+            "SELECT pg_get_serial_sequence('shop.orders', 'id')",
+            "SELECT inhparent::regclass FROM pg_inherits",
+            "SELECT name, setting FROM pg_settings",
+        ],
+    );
+}
+
+fn functions_of_tools(b: &Bench) {
+    b.allow();
+    pass(
+        b,
+        &[
+            "SELECT version()",
+            "SELECT current_schema()",
+            "SELECT current_schemas(true)",
+            "SELECT pg_is_in_recovery()",
+            "SELECT current_database(), current_user, session_user",
+            "SELECT pg_backend_pid()",
+            "SELECT pg_database_size(current_database())",
+            "SELECT pg_total_relation_size('shop.orders')",
+            "SELECT pg_typeof(now())",
+        ],
+    );
+}
+
+fn analytics(b: &Bench) {
+    b.allow();
+    pass(
+        b,
+        &[
+            "SELECT date_trunc('month', ordered_at), sum(amount), count(DISTINCT customer_id) FROM shop.orders GROUP BY GROUPING SETS ((1), ())",
+            "SELECT percentile_cont(ARRAY[0.25, 0.5, 0.75]) WITHIN GROUP (ORDER BY amount) FROM shop.orders",
+            "SELECT corr(id, amount), regr_slope(id, amount) FROM shop.orders",
+            "SELECT id, ntile(4) OVER (ORDER BY amount), lag(amount) OVER w, sum(amount) OVER (w ROWS BETWEEN 3 PRECEDING AND CURRENT ROW) FROM shop.orders WINDOW w AS (PARTITION BY status ORDER BY id)",
+            "WITH RECURSIVE t(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM t WHERE n < 10) SELECT sum(n) FROM t",
+            "SELECT status, count(*) FILTER (WHERE amount > 50) FROM shop.orders GROUP BY ROLLUP (status)",
+            "SELECT * FROM shop.orders o CROSS JOIN LATERAL (SELECT name FROM shop.customers c WHERE c.id = o.customer_id) x LIMIT 5",
+            "SELECT d::date FROM generate_series(now() - interval '7 days', now(), '1 day') d",
+            "SELECT width_bucket(amount, 0, 100, 10), count(*) FROM shop.orders GROUP BY 1",
+            "SELECT to_tsvector('english', name) @@ to_tsquery('customer') FROM shop.customers LIMIT 1",
+            "SELECT jsonb_path_query('{\"a\":[1,2]}', '$.a[*]')",
+            "SELECT regexp_matches(name, '(\\d+)') FROM shop.customers LIMIT 2",
+            "SELECT string_to_table('a,b', ','), unnest(ARRAY[1, 2])",
+            "SELECT make_date(2024, 1, 1), justify_interval('40 days'), 'a' SIMILAR TO 'a%', overlay('abc' placing 'x' from 2)",
+            "SELECT * FROM shop.orders TABLESAMPLE SYSTEM (10)",
+            "SELECT * FROM json_to_recordset('[{\"a\":1}]') AS x(a int)",
+            "SELECT DISTINCT ON (status) * FROM shop.orders ORDER BY status, amount DESC",
+        ],
+    );
+}

@@ -1,0 +1,39 @@
+//! The contract (docs: the SQL interface), a chapter a file, every test on every version.
+
+#![forbid(unsafe_code)]
+
+mod c01_policy;
+mod c02_allowlist;
+mod c03_read_only;
+mod c04_masks;
+mod c05_row_filters;
+mod c06_limits;
+mod c07_audit;
+mod c08_identity;
+mod c09_change;
+mod c10_explain;
+mod c11_failing_closed;
+mod c12_hard_input;
+mod c13_bystander;
+mod c14_clients;
+mod c15_real_client;
+
+fn main() -> std::process::ExitCode {
+    cluster_tests::run::main(cluster_tests::run::trials(&[
+        c01_policy::CASES,
+        c02_allowlist::CASES,
+        c03_read_only::CASES,
+        c04_masks::CASES,
+        c05_row_filters::CASES,
+        c06_limits::CASES,
+        c07_audit::CASES,
+        c08_identity::CASES,
+        c09_change::CASES,
+        c10_explain::CASES,
+        c11_failing_closed::CASES,
+        c12_hard_input::CASES,
+        c13_bystander::CASES,
+        c14_clients::CASES,
+        c15_real_client::CASES,
+    ]))
+}
