@@ -1,0 +1,2 @@
+use cluster_tests::{Case, cases};
+pub const CASES: &[Case] = cases![];
