@@ -288,7 +288,8 @@ fn report(table: &BTreeMap<(usize, u32), Found>, versions: &[u32]) -> bool {
             others.len()
         );
         let expected = listed.get(layer).cloned().unwrap_or_default();
-        for id in leaks.difference(&expected) {
+        // What is not met with every layer in place has a list of its own.
+        for id in leaks.difference(&expected).filter(|id| !super::known(id)) {
             println!("  not listed: {id} gets raw data without {layer}");
             failed = true;
         }
