@@ -85,7 +85,8 @@ unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown
         }
         if layers::on(Layer::Start)
             && depth::nesting() == 0
-            && eflags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int == 0 {
+            && eflags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int == 0
+        {
             enforce(
                 &policy,
                 limits::judge_cost(&policy.limits, (*(*planned).planTree).total_cost),

@@ -35,7 +35,10 @@ unsafe extern "C-unwind" fn on_relation_stats(
 ) -> bool {
     // SAFETY: the server's own arguments.
     unsafe {
-        if session::confined() && layers::on(Layer::Statistics) && hides_statistics((*rte).relid, attno) {
+        if session::confined()
+            && layers::on(Layer::Statistics)
+            && hides_statistics((*rte).relid, attno)
+        {
             (*data).statsTuple = std::ptr::null_mut();
             return true;
         }

@@ -363,6 +363,8 @@ impl Raw {
                 true
             }
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
+            // It has not read all that we sent. What it said before is still to come.
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => false,
             Err(_) => {
                 self.hung_up = true;
                 false
@@ -404,7 +406,10 @@ impl Raw {
             } else if left.is_zero() {
                 End::Silent
             } else {
-                self.take(left.min(Duration::from_secs(1)).max(Duration::from_millis(1)));
+                self.take(
+                    left.min(Duration::from_secs(1))
+                        .max(Duration::from_millis(1)),
+                );
                 continue;
             };
             return Reply { messages, end };

@@ -159,13 +159,18 @@ fn foreign(
         if !attack.runs_on(cluster.version) || !tells_of_data(&attack) {
             continue;
         }
-        if attack.flag("contrib").is_some_and(|e| !extensions.iter().any(|x| x == e)) {
+        if attack
+            .flag("contrib")
+            .is_some_and(|e| !extensions.iter().any(|x| x == e))
+        {
             continue;
         }
         let options = format!("-c agent_policy.user_email={}@north.example", attack.id);
         let user = attack.flag("user").unwrap_or("agent_bot");
         let outcomes = try_out(&attack, &attack.sql, || {
-            cluster.connect(user, "corpus", &[("options", &options)]).ok()
+            cluster
+                .connect(user, "corpus", &[("options", &options)])
+                .ok()
         });
         found.run += 1;
         let leaks = outcomes
@@ -262,7 +267,11 @@ pub fn main(versions: &[u32]) -> ExitCode {
     let failed = report(&table, versions);
     super::stop_servers();
     run::main(Vec::new());
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// Prints the table; whether it differs from what is listed.

@@ -10,7 +10,10 @@ pub fn agent(b: &Bench) -> Raw {
 }
 
 pub fn agent_for(b: &Bench, email: &str) -> Raw {
-    agent_with(b, &[("options", &format!("-c agent_policy.user_email={email}"))])
+    agent_with(
+        b,
+        &[("options", &format!("-c agent_policy.user_email={email}"))],
+    )
 }
 
 pub fn agent_with(b: &Bench, parameters: &[(&str, &str)]) -> Raw {
@@ -71,7 +74,12 @@ pub fn usable(raw: &mut Raw) {
     let end = raw.ask(&msg::query("ROLLBACK"), 1).end;
     assert_eq!(end, End::Found, "the session is dead");
     let reply = raw.ask(&msg::query("SELECT 40 + 2"), 1);
-    assert_eq!(reply.rows().len(), 1, "the session is no longer usable: {}", reply.kinds());
+    assert_eq!(
+        reply.rows().len(),
+        1,
+        "the session is no longer usable: {}",
+        reply.kinds()
+    );
 }
 
 /// The server is up, and others are served.

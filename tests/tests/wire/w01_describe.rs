@@ -55,7 +55,11 @@ fn columns_of_a_hidden_relation(b: &Bench) {
         "WITH d AS (DELETE FROM shop.wallet RETURNING *) SELECT * FROM d",
         "SELECT * FROM unnest(ARRAY[]::vault.ledger[])",
     ] {
-        let statement = [msg::parse("s", sql, &[]), msg::describe(b'S', "s"), msg::sync()];
+        let statement = [
+            msg::parse("s", sql, &[]),
+            msg::describe(b'S', "s"),
+            msg::sync(),
+        ];
         let reply = hides(b, &statement);
         assert_eq!(reply.kinds(), "EZ", "{sql}");
         assert!(!reply.errors()[0].hint.is_empty(), "{sql}");
@@ -74,10 +78,19 @@ fn columns_by_utility_statements(b: &Bench) {
     ledger(b);
     // DECLARE, PREPARE and EXPLAIN carry a query; FETCH and EXECUTE can be described.
     for (first, then) in [
-        ("DECLARE c CURSOR FOR SELECT * FROM vault.ledger", "FETCH ALL FROM c"),
-        ("DECLARE c SCROLL CURSOR FOR TABLE shop.wallet", "FETCH LAST FROM c"),
+        (
+            "DECLARE c CURSOR FOR SELECT * FROM vault.ledger",
+            "FETCH ALL FROM c",
+        ),
+        (
+            "DECLARE c SCROLL CURSOR FOR TABLE shop.wallet",
+            "FETCH LAST FROM c",
+        ),
         ("PREPARE q AS SELECT * FROM vault.ledger", "EXECUTE q"),
-        ("PREPARE q AS DELETE FROM shop.wallet RETURNING *", "EXECUTE q"),
+        (
+            "PREPARE q AS DELETE FROM shop.wallet RETURNING *",
+            "EXECUTE q",
+        ),
         ("SELECT 1", "EXPLAIN (VERBOSE) SELECT * FROM vault.ledger"),
     ] {
         let messages = [
@@ -121,7 +134,11 @@ fn columns_in_hints(b: &Bench) {
         assert!(shows(&reply), "control: {:?}", reply.errors()[0]);
         let reply = agent(b).ask(&messages, 1);
         assert!(!shows(&reply), "{}", reply.errors()[0]);
-        assert!(!reply.errors()[0].hint.is_empty(), "a hint that helps: {}", reply.errors()[0]);
+        assert!(
+            !reply.errors()[0].hint.is_empty(),
+            "a hint that helps: {}",
+            reply.errors()[0]
+        );
     }
 }
 
@@ -132,9 +149,16 @@ fn parameters_say_nothing_of_hidden_types(b: &Bench) {
         "SELECT 1 FROM vault.ledger WHERE mood = $1",
         "INSERT INTO vault.ledger (mood) VALUES ($1)",
     ] {
-        let messages = [msg::parse("s", sql, &[]), msg::describe(b'S', "s"), msg::sync()];
+        let messages = [
+            msg::parse("s", sql, &[]),
+            msg::describe(b'S', "s"),
+            msg::sync(),
+        ];
         let reply = plain(b).ask(&messages.concat(), 1);
-        assert!(reply.kinds().starts_with("1t"), "control: the type's number shows");
+        assert!(
+            reply.kinds().starts_with("1t"),
+            "control: the type's number shows"
+        );
         assert_eq!(agent(b).ask(&messages.concat(), 1).kinds(), "EZ", "{sql}");
     }
 }
@@ -142,14 +166,21 @@ fn parameters_say_nothing_of_hidden_types(b: &Bench) {
 fn types_of_hidden_relations_as_parameters(b: &Bench) {
     ledger(b);
     let oid = |name: &str| -> u32 {
-        b.value(&format!("SELECT '{name}'::regtype::oid")).parse().expect("an oid")
+        b.value(&format!("SELECT '{name}'::regtype::oid"))
+            .parse()
+            .expect("an oid")
     };
     for (kind, value) in [
         (oid("vault.ledger"), "(1,2)"),
         (oid("vault.ledger[]"), "{\"(1,2)\"}"),
         (oid("shop.wallet"), "(1,2)"),
     ] {
-        for sql in ["SELECT $1", "SELECT ($1).*", "SELECT row_to_json($1)", "SELECT * FROM json_populate_record($1, '{}')"] {
+        for sql in [
+            "SELECT $1",
+            "SELECT ($1).*",
+            "SELECT row_to_json($1)",
+            "SELECT * FROM json_populate_record($1, '{}')",
+        ] {
             let messages = [
                 msg::parse("", sql, &[kind]),
                 msg::describe(b'S', ""),
@@ -166,14 +197,28 @@ fn types_of_hidden_relations_as_parameters(b: &Bench) {
             b,
             &[
                 msg::query("CREATE TEMP TABLE nothing ()"),
-                msg::parse("", "SELECT * FROM json_populate_record(NULL::vault.ledger, '{}')", &[]),
+                msg::parse(
+                    "",
+                    "SELECT * FROM json_populate_record(NULL::vault.ledger, '{}')",
+                    &[],
+                ),
                 msg::describe(b'S', ""),
                 msg::sync(),
             ],
         );
     }
     // Numbers that are no type at all, and types that no parameter can have.
-    for kind in [1, 4_294_967_295, 2_249, 2_276, 2_277, 2_278, 2_281, 705, 3_500] {
+    for kind in [
+        1,
+        4_294_967_295,
+        2_249,
+        2_276,
+        2_277,
+        2_278,
+        2_281,
+        705,
+        3_500,
+    ] {
         let messages = [
             msg::parse("", "SELECT $1", &[kind]),
             msg::describe(b'S', ""),
@@ -182,7 +227,11 @@ fn types_of_hidden_relations_as_parameters(b: &Bench) {
             msg::sync(),
         ];
         let code = plain(b).ask(&messages.concat(), 1).code();
-        assert_eq!(agent(b).ask(&messages.concat(), 1).code(), code, "type {kind}");
+        assert_eq!(
+            agent(b).ask(&messages.concat(), 1).code(),
+            code,
+            "type {kind}"
+        );
     }
 }
 
@@ -197,15 +246,26 @@ fn functions_run_at_bind(b: &Bench) {
         "SELECT * FROM shop.orders WHERE status = shop.imm(3)",
         "SELECT 1 LIMIT length(shop.imm(1))",
     ] {
-        let messages = [msg::parse("", sql, &[]), msg::bind("", "", &[]), msg::sync()];
+        let messages = [
+            msg::parse("", sql, &[]),
+            msg::bind("", "", &[]),
+            msg::sync(),
+        ];
         assert_eq!(hides(b, &messages).kinds(), "EZ", "{sql}");
     }
     // Allowed, it runs, and sees the mask.
     b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.imm(int)')");
-    let messages = [msg::parse("", "SELECT shop.imm(1)", &[]), msg::bind("", "", &[]), msg::sync()];
+    let messages = [
+        msg::parse("", "SELECT shop.imm(1)", &[]),
+        msg::bind("", "", &[]),
+        msg::sync(),
+    ];
     let reply = hides(b, &messages);
     assert_eq!(reply.count(b'N'), 1, "{}", reply.kinds());
-    assert!(!b.audit("nesting_level > 0").is_empty(), "what ran at Bind is recorded");
+    assert!(
+        !b.audit("nesting_level > 0").is_empty(),
+        "what ran at Bind is recorded"
+    );
 }
 
 fn one_without_execute_is_recorded(b: &Bench) {
@@ -224,7 +284,13 @@ fn one_without_execute_is_recorded(b: &Bench) {
         assert!(std::time::Instant::now() < deadline, "no record");
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    crate::common::asks(b, &[msg::parse("", "SELECT * FROM vault.secrets", &[]), msg::sync()]);
+    crate::common::asks(
+        b,
+        &[
+            msg::parse("", "SELECT * FROM vault.secrets", &[]),
+            msg::sync(),
+        ],
+    );
     assert_eq!(b.audit("verdict = 'denied'").len(), 1);
 }
 
@@ -248,6 +314,10 @@ fn names_of_denied_columns(b: &Bench) {
         let reply = agent(b).ask(&messages.concat(), 1);
         assert_eq!(reply.kinds(), "EZ", "{sql}");
         // The HINT names the columns that may be read.
-        assert!(!reply.errors()[0].hint.contains("QUAGGA"), "{}", reply.errors()[0]);
+        assert!(
+            !reply.errors()[0].hint.contains("QUAGGA"),
+            "{}",
+            reply.errors()[0]
+        );
     }
 }

@@ -30,13 +30,15 @@ fn limited(b: &Bench) {
 /// Executes the portal so many times, in the transaction at hand; rows that came.
 fn slices(raw: &mut Raw, portal: &str, limit: i32, times: usize) -> usize {
     let messages = [msg::execute(portal, limit), msg::sync()].concat();
-    (0..times)
-        .map(|_| raw.ask(&messages, 1).rows().len())
-        .sum()
+    (0..times).map(|_| raw.ask(&messages, 1).rows().len()).sum()
 }
 
 fn bound(raw: &mut Raw, portal: &str, sql: &str) {
-    let messages = [msg::parse("", sql, &[]), msg::bind(portal, "", &[]), msg::sync()];
+    let messages = [
+        msg::parse("", sql, &[]),
+        msg::bind(portal, "", &[]),
+        msg::sync(),
+    ];
     let reply = raw.ask(&messages.concat(), 1);
     assert!(reply.errors().is_empty(), "{}", reply.errors()[0]);
 }
@@ -104,7 +106,10 @@ fn interleaved_portals_are_counted_each(b: &Bench) {
 fn fetch_and_execute_of_the_same_portal(b: &Bench) {
     limited(b);
     for (mut raw, confined) in [(plain(b), false), (agent(b), true)] {
-        raw.ask(&msg::query("BEGIN; DECLARE c SCROLL CURSOR FOR SELECT id FROM shop.orders"), 1);
+        raw.ask(
+            &msg::query("BEGIN; DECLARE c SCROLL CURSOR FOR SELECT id FROM shop.orders"),
+            1,
+        );
         let mut rows = 0;
         for _ in 0..20 {
             rows += slices(&mut raw, "c", 9, 1);
@@ -183,11 +188,21 @@ fn a_portal_and_another_user(b: &Bench) {
     let mut raw = agent_with(b, &[]);
     raw.ask(&msg::query("BEGIN"), 1);
     // Sorted: all rows are read when the first one is asked for.
-    bound(&mut raw, "p", "SELECT region FROM shop.customers ORDER BY name");
-    raw.ask(&msg::query("SAVEPOINT s; SELECT agent_policy.assert_user('alice@example.com')"), 1);
+    bound(
+        &mut raw,
+        "p",
+        "SELECT region FROM shop.customers ORDER BY name",
+    );
+    raw.ask(
+        &msg::query("SAVEPOINT s; SELECT agent_policy.assert_user('alice@example.com')"),
+        1,
+    );
     assert_eq!(slices(&mut raw, "p", 2, 1), 2, "Alice has rows");
     raw.ask(&msg::query("ROLLBACK TO s"), 1);
-    let reply = raw.ask(&msg::query("SELECT agent_policy.assert_user('bob@example.com')"), 1);
+    let reply = raw.ask(
+        &msg::query("SELECT agent_policy.assert_user('bob@example.com')"),
+        1,
+    );
     assert!(reply.errors().is_empty(), "{}", reply.errors()[0]);
     raw.send(&[msg::execute("p", 5), msg::sync()].concat());
     let reply = raw.until(1);
@@ -203,7 +218,11 @@ fn a_portal_does_not_outlive_its_transaction(b: &Bench) {
     let mut raw = agent(b);
     bound(&mut raw, "p", "SELECT id FROM shop.orders");
     raw.ask(&msg::sync(), 1);
-    assert_eq!(raw.ask(&[msg::execute("p", 5), msg::sync()].concat(), 1).code(), "34000");
+    assert_eq!(
+        raw.ask(&[msg::execute("p", 5), msg::sync()].concat(), 1)
+            .code(),
+        "34000"
+    );
     // WITH HOLD, by which it would, is refused.
     let reply = raw.ask(
         &msg::extended("DECLARE h CURSOR WITH HOLD FOR SELECT email FROM shop.customers"),

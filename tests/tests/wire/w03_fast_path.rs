@@ -61,9 +61,16 @@ fn large_objects(b: &Bench) {
     b.allow();
     let lo_get = oid(b, "lo_get(oid)");
     let reply = works(b, lo_get, &[number.as_bytes()]);
-    assert!(String::from_utf8_lossy(&reply.bytes()).contains("515541474741"), "hex of QUAGGA");
+    assert!(
+        String::from_utf8_lossy(&reply.bytes()).contains("515541474741"),
+        "hex of QUAGGA"
+    );
     refused(b, lo_get, &[number.as_bytes()]);
-    refused(b, lo_get, &[&number.parse::<u32>().expect("an oid").to_be_bytes()]);
+    refused(
+        b,
+        lo_get,
+        &[&number.parse::<u32>().expect("an oid").to_be_bytes()],
+    );
     for (function, arguments) in [
         ("lo_open(oid,int)", &[number.as_bytes(), b"262144"][..]),
         ("lo_creat(int)", &[b"393216"]),
@@ -87,7 +94,10 @@ fn large_objects(b: &Bench) {
     ] {
         let function = oid(b, function);
         // The server's own privileges come first.
-        b.setup(&format!("GRANT EXECUTE ON FUNCTION {} TO @agent@", b.value(&format!("SELECT {function}::regprocedure"))));
+        b.setup(&format!(
+            "GRANT EXECUTE ON FUNCTION {} TO @agent@",
+            b.value(&format!("SELECT {function}::regprocedure"))
+        ));
         refused(b, function, arguments);
     }
 }
@@ -95,9 +105,18 @@ fn large_objects(b: &Bench) {
 fn functions_that_run_sql(b: &Bench) {
     b.mask();
     for (function, arguments) in [
-        ("table_to_xml(regclass,bool,bool,text)", &[&b"shop.customers"[..], b"true", b"true", b""][..]),
-        ("query_to_xml(text,bool,bool,text)", &[b"SELECT email FROM shop.customers", b"true", b"true", b""]),
-        ("shop.run(text)", &[b"SELECT string_agg(email, ',') FROM shop.customers"]),
+        (
+            "table_to_xml(regclass,bool,bool,text)",
+            &[&b"shop.customers"[..], b"true", b"true", b""][..],
+        ),
+        (
+            "query_to_xml(text,bool,bool,text)",
+            &[b"SELECT email FROM shop.customers", b"true", b"true", b""],
+        ),
+        (
+            "shop.run(text)",
+            &[b"SELECT string_agg(email, ',') FROM shop.customers"],
+        ),
         ("shop.get_email(int)", &[b"1"]),
         ("shop.secdef_email(int)", &[b"1"]),
         ("shop.loud(text)", &[b"QUAGGA"]),
@@ -107,7 +126,11 @@ fn functions_that_run_sql(b: &Bench) {
         let mut raw = plain(b);
         let values: Vec<_> = arguments.iter().map(|a| Some(*a)).collect();
         let reply = raw.ask(&msg::call(function, &[], &values, 0), 1);
-        assert!(leak(&raw.received).is_some() || reply.code() == "0A000", "{:?}", reply.errors());
+        assert!(
+            leak(&raw.received).is_some() || reply.code() == "0A000",
+            "{:?}",
+            reply.errors()
+        );
         refused(b, function, arguments);
     }
     let scratch = oid(b, "shop.write_scratch()");
@@ -120,8 +143,14 @@ fn functions_that_run_sql(b: &Bench) {
 fn functions_with_effects(b: &Bench) {
     b.allow();
     for (function, arguments) in [
-        ("set_config(text,text,bool)", &[&b"statement_timeout"[..], b"0", b"false"][..]),
-        ("set_config(text,text,bool)", &[b"agent_policy.user_email", b"bob@example.com", b"false"]),
+        (
+            "set_config(text,text,bool)",
+            &[&b"statement_timeout"[..], b"0", b"false"][..],
+        ),
+        (
+            "set_config(text,text,bool)",
+            &[b"agent_policy.user_email", b"bob@example.com", b"false"],
+        ),
         ("pg_sleep(float8)", &[b"0.01"]),
         ("pg_notify(text,text)", &[b"a", b"b"]),
         ("nextval(regclass)", &[b"shop.counter"]),
@@ -136,8 +165,15 @@ fn functions_with_effects(b: &Bench) {
     }
     let nextval = oid(b, "nextval(regclass)");
     works(b, nextval, &[b"shop.counter"]);
-    assert_eq!(b.value("SELECT last_value FROM shop.counter"), "1", "only the plain role's");
-    assert!(b.audit("verdict = 'denied'").len() >= 80, "each refusal is recorded");
+    assert_eq!(
+        b.value("SELECT last_value FROM shop.counter"),
+        "1",
+        "only the plain role's"
+    );
+    assert!(
+        b.audit("verdict = 'denied'").len() >= 80,
+        "each refusal is recorded"
+    );
 }
 
 fn functions_of_this_extension(b: &Bench) {
@@ -170,7 +206,9 @@ fn allowed_functions_too(b: &Bench) {
     b.mask();
     b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.get_email(int)')");
     refused(b, oid(b, "shop.get_email(int)"), &[b"1"]);
-    b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.get_email(int)', trusted => true)");
+    b.setup(
+        "SELECT agent_policy.allow_function('@agent@', 'shop.get_email(int)', trusted => true)",
+    );
     refused(b, oid(b, "shop.get_email(int)"), &[b"1"]);
 }
 
@@ -179,7 +217,10 @@ fn in_a_pipeline_and_in_a_failed_transaction(b: &Bench) {
     let call = msg::call(oid(b, "shop.get_email(int)"), &[], &[Some(b"1")], 0);
     let around = |before: Vec<u8>, after: Vec<u8>, turns: usize| {
         let mut raw = plain(b);
-        raw.ask(&[before.clone(), call.clone(), after.clone()].concat(), turns);
+        raw.ask(
+            &[before.clone(), call.clone(), after.clone()].concat(),
+            turns,
+        );
         let harm = leak(&raw.received).is_some();
         let mut raw = agent(b);
         let reply = raw.ask(&[before, call.clone(), after].concat(), turns);
@@ -190,12 +231,22 @@ fn in_a_pipeline_and_in_a_failed_transaction(b: &Bench) {
     };
     assert!(around(msg::query("BEGIN"), msg::query("COMMIT"), 3));
     assert!(around(
-        [msg::parse("", "SELECT 1", &[]), msg::bind("", "", &[]), msg::execute("", 0)].concat(),
+        [
+            msg::parse("", "SELECT 1", &[]),
+            msg::bind("", "", &[]),
+            msg::execute("", 0)
+        ]
+        .concat(),
         msg::sync(),
         2
     ));
     assert!(around(
-        [msg::parse("", "SELECT id FROM shop.orders", &[]), msg::bind("p", "", &[]), msg::execute("p", 1)].concat(),
+        [
+            msg::parse("", "SELECT id FROM shop.orders", &[]),
+            msg::bind("p", "", &[]),
+            msg::execute("p", 1)
+        ]
+        .concat(),
         [msg::execute("p", 1), msg::sync()].concat(),
         2
     ));

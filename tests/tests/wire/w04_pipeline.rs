@@ -46,7 +46,9 @@ fn each_statement_has_its_record(b: &Bench) {
     let rows: Vec<_> = log.iter().map(|r| r["rows_returned"].as_u64()).collect();
     assert_eq!(rows, (1..=40).map(Some).collect::<Vec<_>>());
     // The same in one simple Query.
-    let many: String = (1..=40).map(|i| format!("SELECT id FROM shop.customers LIMIT {i};")).collect();
+    let many: String = (1..=40)
+        .map(|i| format!("SELECT id FROM shop.customers LIMIT {i};"))
+        .collect();
     assert_eq!(raw.ask(&msg::query(many), 1).rows().len(), 820);
     let log = b.audit("'shop.customers' = ANY (relations)");
     let rows: Vec<_> = log.iter().map(|r| r["rows_returned"].as_u64()).collect();
@@ -56,14 +58,29 @@ fn each_statement_has_its_record(b: &Bench) {
 fn an_error_in_the_middle(b: &Bench) {
     b.mask();
     let email = "SELECT email FROM shop.customers LIMIT 3";
-    for bad in ["SELECT * FROM nowhere", "SELECT 1/0", "SELEKT", "SELECT * FROM vault.secrets"] {
-        let messages = [one(email), one(bad), one(email), one(email), msg::sync(), one(email), msg::sync()];
+    for bad in [
+        "SELECT * FROM nowhere",
+        "SELECT 1/0",
+        "SELEKT",
+        "SELECT * FROM vault.secrets",
+    ] {
+        let messages = [
+            one(email),
+            one(bad),
+            one(email),
+            one(email),
+            msg::sync(),
+            one(email),
+            msg::sync(),
+        ];
         let reply = hides(b, &messages);
         // What follows an error is skipped up to Sync.
         let got = (reply.errors().len(), reply.rows().len());
         assert_eq!(got, (1, 6), "{bad}: {}", reply.kinds());
     }
-    let recorded = b.audit("'shop.customers' = ANY (relations) AND outcome = 'ok'").len();
+    let recorded = b
+        .audit("'shop.customers' = ANY (relations) AND outcome = 'ok'")
+        .len();
     assert_eq!(recorded, 8, "two that ran, in each of four pipelines");
 }
 
@@ -97,7 +114,11 @@ fn out_of_a_read_only_wrapper(b: &Bench) {
         let mut raw = agent(b);
         let reply = raw.ask(&msg::query(wrapped), 1);
         assert_eq!(reply.code(), "25006", "{wrapped}: {}", reply.kinds());
-        assert_eq!(b.value("SELECT count(*) FROM shop.scratch"), "2", "{wrapped}");
+        assert_eq!(
+            b.value("SELECT count(*) FROM shop.scratch"),
+            "2",
+            "{wrapped}"
+        );
         usable(&mut raw);
         // One by one over the extended protocol, without a Sync in between.
         let mut messages: Vec<u8> = wrapped.split(';').flat_map(one).collect();
@@ -105,10 +126,17 @@ fn out_of_a_read_only_wrapper(b: &Bench) {
         let mut raw = agent(b);
         let reply = raw.ask(&messages, 1);
         assert_eq!(reply.code(), "25006", "{wrapped}: {}", reply.kinds());
-        assert_eq!(b.value("SELECT count(*) FROM shop.scratch"), "2", "{wrapped}");
+        assert_eq!(
+            b.value("SELECT count(*) FROM shop.scratch"),
+            "2",
+            "{wrapped}"
+        );
         usable(&mut raw);
     }
-    let reply = plain(b).ask(&msg::query("BEGIN READ ONLY; COMMIT; DELETE FROM shop.scratch; COMMIT"), 1);
+    let reply = plain(b).ask(
+        &msg::query("BEGIN READ ONLY; COMMIT; DELETE FROM shop.scratch; COMMIT"),
+        1,
+    );
     assert!(reply.errors().is_empty());
     assert_eq!(b.value("SELECT count(*) FROM shop.scratch"), "0", "control");
 }
@@ -129,7 +157,11 @@ fn another_user_within_a_pipeline(b: &Bench) {
     b.setup("SELECT agent_policy.require_identity('@agent@', 'asserted')");
     b.setup("SELECT agent_policy.filter_rows('shop.customers', $$region = CASE agent_policy.user_email() WHEN 'alice@example.com' THEN 'north' WHEN 'bob@example.com' THEN 'south' END$$)");
     let rows = "SELECT DISTINCT region FROM shop.customers";
-    let assert = |who: &str| one(&format!("SELECT agent_policy.assert_user('{who}@example.com')"));
+    let assert = |who: &str| {
+        one(&format!(
+            "SELECT agent_policy.assert_user('{who}@example.com')"
+        ))
+    };
     let mut raw = agent_with(b, &[]);
     let messages = [
         one("BEGIN"),
@@ -152,10 +184,20 @@ fn another_user_within_a_pipeline(b: &Bench) {
         .collect();
     assert_eq!(got, [b"north".to_vec(), b"south".to_vec()]);
     // A second one in the same transaction, and none.
-    let messages = [one("BEGIN"), assert("alice"), assert("bob"), one(rows), msg::sync(), msg::query("ROLLBACK")];
+    let messages = [
+        one("BEGIN"),
+        assert("alice"),
+        assert("bob"),
+        one(rows),
+        msg::sync(),
+        msg::query("ROLLBACK"),
+    ];
     let reply = raw.ask(&messages.concat(), 2);
     assert_eq!((reply.errors().len(), reply.code().as_str()), (1, "25001"));
-    assert_eq!(raw.ask(&[one(rows), msg::sync()].concat(), 1).code(), "28000");
+    assert_eq!(
+        raw.ask(&[one(rows), msg::sync()].concat(), 1).code(),
+        "28000"
+    );
     // A named statement, planned for one, executed for the other.
     let messages = [
         msg::parse("s", rows, &[]),
@@ -174,7 +216,12 @@ fn another_user_within_a_pipeline(b: &Bench) {
     for _ in 0..8 {
         raw.send(&msg::close(b'S', "s"));
         let reply = raw.ask(&messages.concat(), 1);
-        let got: Vec<_> = reply.rows().iter().filter_map(|r| r[0].clone()).filter(|v| !v.is_empty()).collect();
+        let got: Vec<_> = reply
+            .rows()
+            .iter()
+            .filter_map(|r| r[0].clone())
+            .filter(|v| !v.is_empty())
+            .collect();
         assert_eq!(got, [b"north".to_vec(), b"south".to_vec()]);
     }
     for (who, region) in [("alice", "north"), ("bob", "south")] {
@@ -197,7 +244,12 @@ fn one_clock_for_the_whole_message(b: &Bench) {
         let took = start.elapsed();
         assert_eq!(reply.code(), "57014", "{}", reply.kinds());
         assert!(took < Duration::from_secs(4), "took {took:?}");
-        assert_eq!(reply.errors()[0].rule(), "statement_timeout", "{}", reply.errors()[0]);
+        assert_eq!(
+            reply.errors()[0].rule(),
+            "statement_timeout",
+            "{}",
+            reply.errors()[0]
+        );
         usable(&mut raw);
     }
 }
@@ -205,7 +257,15 @@ fn one_clock_for_the_whole_message(b: &Bench) {
 fn session_resets_in_a_pipeline(b: &Bench) {
     b.mask();
     let email = "SELECT email FROM shop.customers LIMIT 1";
-    for reset in ["DISCARD ALL", "DEALLOCATE ALL", "DISCARD PLANS", "RESET ALL", "CLOSE ALL", "RESET ROLE", "ABORT"] {
+    for reset in [
+        "DISCARD ALL",
+        "DEALLOCATE ALL",
+        "DISCARD PLANS",
+        "RESET ALL",
+        "CLOSE ALL",
+        "RESET ROLE",
+        "ABORT",
+    ] {
         asks(
             b,
             &[
@@ -225,7 +285,9 @@ fn session_resets_in_a_pipeline(b: &Bench) {
 
 fn thousands_of_statements(b: &Bench) {
     b.allow();
-    let mut messages: Vec<u8> = (0..3000).flat_map(|_| one("SELECT repeat('x', 100)")).collect();
+    let mut messages: Vec<u8> = (0..3000)
+        .flat_map(|_| one("SELECT repeat('x', 100)"))
+        .collect();
     messages.extend(msg::sync());
     let mut raw = agent(b);
     let reply = raw.ask(&messages, 1);
@@ -237,8 +299,14 @@ fn thousands_of_statements(b: &Bench) {
 fn a_storm_of_syncs(b: &Bench) {
     b.allow();
     let mut raw = agent(b);
-    assert_eq!(raw.ask(&msg::sync().repeat(5000), 5000).kinds(), "Z".repeat(5000));
-    assert_eq!(raw.ask(&msg::query("").repeat(500), 500).kinds(), "IZ".repeat(500));
+    assert_eq!(
+        raw.ask(&msg::sync().repeat(5000), 5000).kinds(),
+        "Z".repeat(5000)
+    );
+    assert_eq!(
+        raw.ask(&msg::query("").repeat(500), 500).kinds(),
+        "IZ".repeat(500)
+    );
     usable(&mut raw);
 }
 
@@ -280,9 +348,20 @@ fn flush_and_no_sync(b: &Bench) {
     b.mask();
     let mut raw = agent(b);
     for _ in 0..20 {
-        raw.send(&[one("SELECT email FROM shop.customers LIMIT 5"), msg::flush()].concat());
+        raw.send(
+            &[
+                one("SELECT email FROM shop.customers LIMIT 5"),
+                msg::flush(),
+            ]
+            .concat(),
+        );
         let reply = raw.read(Duration::from_secs(20), |m| matches!(m.kind, b'C' | b'E'));
-        assert_eq!((reply.end, reply.rows().len()), (End::Found, 5), "{}", reply.kinds());
+        assert_eq!(
+            (reply.end, reply.rows().len()),
+            (End::Found, 5),
+            "{}",
+            reply.kinds()
+        );
     }
     // Its records are there before a Sync is.
     assert!(b.audit("'shop.customers' = ANY (relations)").len() >= 19);

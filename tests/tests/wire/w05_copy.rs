@@ -55,15 +55,36 @@ fn data_after_a_refusal(b: &Bench) {
             usable(&mut raw);
         }
     }
-    let reply = plain(b).ask(&[msg::query("COPY shop.scratch FROM STDIN"), rows()].concat(), 1);
-    assert_eq!((reply.kinds().as_str(), count().as_str()), ("GCZ", "5"), "control");
+    let reply = plain(b).ask(
+        &[msg::query("COPY shop.scratch FROM STDIN"), rows()].concat(),
+        1,
+    );
+    assert_eq!(
+        (reply.kinds().as_str(), count().as_str()),
+        ("GCZ", "5"),
+        "control"
+    );
 }
 
 fn data_without_copy(b: &Bench) {
     b.mask();
     let email = || msg::query("SELECT email FROM shop.customers LIMIT 1");
-    for stray in [msg::copy_data(b"x"), msg::copy_done(), msg::copy_fail("no"), rows()] {
-        hides(b, &[stray.clone(), email(), stray.clone(), email(), stray.clone()]);
+    for stray in [
+        msg::copy_data(b"x"),
+        msg::copy_done(),
+        msg::copy_fail("no"),
+        rows(),
+    ] {
+        hides(
+            b,
+            &[
+                stray.clone(),
+                email(),
+                stray.clone(),
+                email(),
+                stray.clone(),
+            ],
+        );
         let parsed = [
             msg::parse("", "SELECT email FROM shop.customers", &[]),
             stray.clone(),
@@ -81,7 +102,12 @@ fn data_without_copy(b: &Bench) {
 
 fn data_while_rows_come_out(b: &Bench) {
     b.mask();
-    for stray in [msg::copy_data(b"x"), msg::copy_done(), msg::copy_fail("no"), msg::flush()] {
+    for stray in [
+        msg::copy_data(b"x"),
+        msg::copy_done(),
+        msg::copy_fail("no"),
+        msg::flush(),
+    ] {
         let reply = hides(
             b,
             &[
@@ -169,11 +195,20 @@ fn into_a_table_and_interrupted(b: &Bench) {
     b.allow();
     b.setup("SELECT agent_policy.protect_role('@agent@', 'read_write')");
     b.setup("SELECT agent_policy.allow_relation('@agent@', 'shop.scratch', 'write')");
-    let begin = || [msg::query("COPY shop.scratch FROM STDIN"), msg::copy_data(b"80\tz\n")].concat();
+    let begin = || {
+        [
+            msg::query("COPY shop.scratch FROM STDIN"),
+            msg::copy_data(b"80\tz\n"),
+        ]
+        .concat()
+    };
     let count = || b.value("SELECT count(*) FROM shop.scratch");
     // Flush and Sync are nothing here; the rows arrive.
     let mut raw = agent(b);
-    let reply = raw.ask(&[begin(), msg::flush(), msg::sync(), msg::copy_done()].concat(), 1);
+    let reply = raw.ask(
+        &[begin(), msg::flush(), msg::sync(), msg::copy_done()].concat(),
+        1,
+    );
     assert_eq!((reply.kinds().as_str(), count().as_str()), ("GCZ", "3"));
     // Anything else ends it, with an error or with the session.
     for other in [
@@ -193,7 +228,11 @@ fn into_a_table_and_interrupted(b: &Bench) {
     others_served(b);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while b.audit("command_tag = 'COPY' AND outcome <> 'ok'").len() < 7 {
-        assert!(std::time::Instant::now() < deadline, "{:?}", b.audit("true"));
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{:?}",
+            b.audit("true")
+        );
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
 }
@@ -214,7 +253,11 @@ fn a_reader_that_goes_away(b: &Bench) {
     others_served(b);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while b.audit("'shop.orders' = ANY (relations)").len() < 6 {
-        assert!(std::time::Instant::now() < deadline, "{:?}", b.audit("true"));
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{:?}",
+            b.audit("true")
+        );
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
 }
@@ -231,7 +274,10 @@ fn several_copies_in_one_message(b: &Bench) {
     assert_eq!(b.audit("'shop.customers' = ANY (relations)").len(), 3);
     let reply = asks(
         b,
-        &[msg::query("COPY shop.customers TO STDOUT; COPY shop.scratch FROM STDIN; SELECT 1"), msg::copy_done()],
+        &[
+            msg::query("COPY shop.customers TO STDOUT; COPY shop.scratch FROM STDIN; SELECT 1"),
+            msg::copy_done(),
+        ],
     );
     assert_eq!(reply.code(), "25006");
 }

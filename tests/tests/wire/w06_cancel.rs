@@ -54,8 +54,17 @@ fn with_a_wrong_key(b: &Bench) {
     let start = Instant::now();
     let reply = raw.until(1);
     // Its own limit ends it, no earlier.
-    assert_eq!(reply.errors()[0].rule(), "statement_timeout", "{}", reply.errors()[0]);
-    assert!(start.elapsed() > Duration::from_millis(500), "{:?}", start.elapsed());
+    assert_eq!(
+        reply.errors()[0].rule(),
+        "statement_timeout",
+        "{}",
+        reply.errors()[0]
+    );
+    assert!(
+        start.elapsed() > Duration::from_millis(500),
+        "{:?}",
+        start.elapsed()
+    );
     usable(&mut raw);
 }
 
@@ -102,7 +111,10 @@ fn while_rows_wait_for_their_record(b: &Bench) {
         usable(&mut raw);
     }
     let log = own.audit("'shop.customers' = ANY (relations)");
-    assert_eq!(log.iter().filter(|r| r["outcome"] == "ok").count(), 10 - cancelled);
+    assert_eq!(
+        log.iter().filter(|r| r["outcome"] == "ok").count(),
+        10 - cancelled
+    );
     let shown: u64 = log.iter().filter_map(|r| r["rows_returned"].as_u64()).sum();
     assert!(shown >= 401 * (10 - cancelled as u64), "{shown}");
 }
@@ -115,9 +127,15 @@ fn in_every_state(b: &Bench) {
         vec![],
         vec![msg::parse("s", email, &[])],
         vec![msg::parse("s", email, &[]), msg::bind("p", "s", &[])],
-        vec![msg::parse("s", email, &[]), msg::bind("p", "s", &[]), msg::execute("p", 5)],
+        vec![
+            msg::parse("s", email, &[]),
+            msg::bind("p", "s", &[]),
+            msg::execute("p", 5),
+        ],
         vec![msg::query("BEGIN"), msg::query(email)],
-        vec![msg::query(format!("BEGIN; DECLARE c CURSOR FOR {email}; FETCH 100 FROM c"))],
+        vec![msg::query(format!(
+            "BEGIN; DECLARE c CURSOR FOR {email}; FETCH 100 FROM c"
+        ))],
         vec![msg::query(format!("COPY ({email}) TO STDOUT"))],
         vec![msg::query("SELECT * FROM vault.secrets")],
         vec![msg::query(format!("EXPLAIN ANALYZE {email}"))],
@@ -133,7 +151,15 @@ fn in_every_state(b: &Bench) {
             }
             let turns = 1 + state.iter().filter(|m| m[0] == b'Q').count();
             let reply = raw.ask(&msg::sync(), turns);
-            assert_eq!(reply.end, End::Found, "{}", reply.errors().first().map_or(String::new(), |e| e.to_string()));
+            assert_eq!(
+                reply.end,
+                End::Found,
+                "{}",
+                reply
+                    .errors()
+                    .first()
+                    .map_or(String::new(), |e| e.to_string())
+            );
             assert_eq!(leak(&raw.received), None);
             // A late one may still hit what comes next.
             raw.ask(&msg::query("ROLLBACK"), 1);

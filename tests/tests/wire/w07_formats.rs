@@ -31,17 +31,33 @@ fn masked_columns_in_binary(b: &Bench) {
             format!("(SELECT x.{column} FROM shop.customers x WHERE x.id = c.id)"),
         ] {
             let messages = [
-                msg::parse("", format!("SELECT {expression} FROM ONLY shop.customers c"), &[]),
+                msg::parse(
+                    "",
+                    format!("SELECT {expression} FROM ONLY shop.customers c"),
+                    &[],
+                ),
                 msg::bind_as("", "", &[], &[], &[1]),
                 msg::execute("", 0),
                 msg::sync(),
             ]
             .concat();
             let distinct = |reply: cluster_tests::raw::Reply| -> usize {
-                assert!(reply.errors().is_empty(), "{expression}: {}", reply.errors()[0]);
-                reply.rows().into_iter().map(|r| r[0].clone()).collect::<HashSet<_>>().len()
+                assert!(
+                    reply.errors().is_empty(),
+                    "{expression}: {}",
+                    reply.errors()[0]
+                );
+                reply
+                    .rows()
+                    .into_iter()
+                    .map(|r| r[0].clone())
+                    .collect::<HashSet<_>>()
+                    .len()
             };
-            assert!(distinct(plain(b).ask(&messages, 1)) > 2, "control: {expression}");
+            assert!(
+                distinct(plain(b).ask(&messages, 1)) > 2,
+                "control: {expression}"
+            );
             let mut raw = agent(b);
             assert_eq!(distinct(raw.ask(&messages, 1)), 1, "{expression}");
             assert_eq!(leak(&raw.received), None);
@@ -80,9 +96,22 @@ fn filters_by_binary_parameters(b: &Bench) {
     .concat();
     assert_eq!(plain(b).ask(&messages, 1).rows().len(), 1, "control");
     assert_eq!(agent(b).ask(&messages, 1).rows().len(), 0);
-    let array: Vec<u8> = [&1_i32.to_be_bytes()[..], &0_i32.to_be_bytes(), &25_i32.to_be_bytes(), &1_i32.to_be_bytes(), &1_i32.to_be_bytes(), &13_i32.to_be_bytes(), email].concat();
+    let array: Vec<u8> = [
+        &1_i32.to_be_bytes()[..],
+        &0_i32.to_be_bytes(),
+        &25_i32.to_be_bytes(),
+        &1_i32.to_be_bytes(),
+        &1_i32.to_be_bytes(),
+        &13_i32.to_be_bytes(),
+        email,
+    ]
+    .concat();
     let messages = [
-        msg::parse("", "SELECT id FROM shop.customers WHERE email = ANY ($1)", &[1009]),
+        msg::parse(
+            "",
+            "SELECT id FROM shop.customers WHERE email = ANY ($1)",
+            &[1009],
+        ),
         msg::bind_as("", "", &[1], &[Some(&array)], &[]),
         msg::execute("", 0),
         msg::sync(),
@@ -92,11 +121,30 @@ fn filters_by_binary_parameters(b: &Bench) {
     assert_eq!(agent(b).ask(&messages, 1).rows().len(), 0);
     // Several plans for one statement, the generic one among them.
     let mut raw = agent(b);
-    raw.ask(&[msg::parse("s", "SELECT email FROM shop.customers WHERE ssn = $1 OR id = $2", &[]), msg::sync()].concat(), 1);
+    raw.ask(
+        &[
+            msg::parse(
+                "s",
+                "SELECT email FROM shop.customers WHERE ssn = $1 OR id = $2",
+                &[],
+            ),
+            msg::sync(),
+        ]
+        .concat(),
+        1,
+    );
     for i in 1..12 {
         let id = i.to_string();
         let ssn = format!("811-22-{i:04}");
-        let reply = raw.ask(&[msg::bind("", "s", &[&ssn, &id]), msg::execute("", 0), msg::sync()].concat(), 1);
+        let reply = raw.ask(
+            &[
+                msg::bind("", "s", &[&ssn, &id]),
+                msg::execute("", 0),
+                msg::sync(),
+            ]
+            .concat(),
+            1,
+        );
         assert_eq!(reply.rows().len(), 1);
     }
     assert_eq!(leak(&raw.received), None);
@@ -104,9 +152,24 @@ fn filters_by_binary_parameters(b: &Bench) {
 
 fn records_and_arrays_as_parameters(b: &Bench) {
     b.mask();
-    let customers: u32 = b.value("SELECT 'shop.customers'::regtype::oid").parse().expect("an oid");
-    let secrets: u32 = b.value("SELECT 'vault.secrets'::regtype::oid").parse().expect("an oid");
-    let record = [&2_i32.to_be_bytes()[..], &23_i32.to_be_bytes(), &4_i32.to_be_bytes(), &1_i32.to_be_bytes(), &25_i32.to_be_bytes(), &1_i32.to_be_bytes(), b"x"].concat();
+    let customers: u32 = b
+        .value("SELECT 'shop.customers'::regtype::oid")
+        .parse()
+        .expect("an oid");
+    let secrets: u32 = b
+        .value("SELECT 'vault.secrets'::regtype::oid")
+        .parse()
+        .expect("an oid");
+    let record = [
+        &2_i32.to_be_bytes()[..],
+        &23_i32.to_be_bytes(),
+        &4_i32.to_be_bytes(),
+        &1_i32.to_be_bytes(),
+        &25_i32.to_be_bytes(),
+        &1_i32.to_be_bytes(),
+        b"x",
+    ]
+    .concat();
     for (kind, denied) in [(customers, false), (secrets, true), (2_249, false)] {
         for bytes in [&record[..], b"", &[0xff; 40], &record[..9]] {
             let messages = [
@@ -134,9 +197,16 @@ fn numbers_of_relations_as_parameters(b: &Bench) {
         ("pg_get_functiondef($1)", "oid"),
         ("lo_get($1)", "oid"),
     ] {
-        let target = if argument == "oid" { "SELECT 'shop.vault_view'::regclass::oid" } else { "SELECT 'shop.customers'::regclass::oid" };
+        let target = if argument == "oid" {
+            "SELECT 'shop.vault_view'::regclass::oid"
+        } else {
+            "SELECT 'shop.customers'::regclass::oid"
+        };
         let number: u32 = b.value(target).parse().expect("an oid");
-        let kind: u32 = b.value(&format!("SELECT '{argument}'::regtype::oid")).parse().expect("an oid");
+        let kind: u32 = b
+            .value(&format!("SELECT '{argument}'::regtype::oid"))
+            .parse()
+            .expect("an oid");
         asks(
             b,
             &[
@@ -151,25 +221,44 @@ fn numbers_of_relations_as_parameters(b: &Bench) {
 
 fn format_codes_that_do_not_fit(b: &Bench) {
     b.mask();
-    for (formats, results) in [(&[2_i16][..], &[0_i16][..]), (&[-1], &[1]), (&[0, 0, 0], &[1]), (&[], &[7]), (&[], &[1, 1, 1, 1]), (&[], &[i16::MIN])] {
+    for (formats, results) in [
+        (&[2_i16][..], &[0_i16][..]),
+        (&[-1], &[1]),
+        (&[0, 0, 0], &[1]),
+        (&[], &[7]),
+        (&[], &[1, 1, 1, 1]),
+        (&[], &[i16::MIN]),
+    ] {
         let reply = asks(
             b,
             &[
-                msg::parse("", "SELECT email, ssn FROM shop.customers WHERE id = $1", &[23]),
+                msg::parse(
+                    "",
+                    "SELECT email, ssn FROM shop.customers WHERE id = $1",
+                    &[23],
+                ),
                 msg::bind_as("", "", formats, &[Some(b"1")], results),
                 msg::describe(b'P', ""),
                 msg::execute("", 0),
                 msg::sync(),
             ],
         );
-        assert_eq!(reply.count(b'E'), 1, "{formats:?} {results:?}: {}", reply.kinds());
+        assert_eq!(
+            reply.count(b'E'),
+            1,
+            "{formats:?} {results:?}: {}",
+            reply.kinds()
+        );
     }
 }
 
 fn sixty_five_thousand_parameters(b: &Bench) {
     b.mask();
     let all: Vec<String> = (1..=65_535).map(|i| format!("${i}")).collect();
-    let sql = format!("SELECT email FROM shop.customers WHERE id IN ({})", all.join(","));
+    let sql = format!(
+        "SELECT email FROM shop.customers WHERE id IN ({})",
+        all.join(",")
+    );
     let values: Vec<String> = (1..=65_535).map(|i| i.to_string()).collect();
     let values: Vec<_> = values.iter().map(|v| Some(v.as_bytes())).collect();
     let messages = [
@@ -183,9 +272,16 @@ fn sixty_five_thousand_parameters(b: &Bench) {
     // One more than there can be.
     let reply = asks(b, &[msg::parse("", "SELECT $65536", &[]), msg::sync()]);
     assert_eq!(reply.count(b'E'), 1);
-    let reply = asks(b, &[msg::parse("", "SELECT $2147483648, $0", &[]), msg::sync()]);
+    let reply = asks(
+        b,
+        &[msg::parse("", "SELECT $2147483648, $0", &[]), msg::sync()],
+    );
     assert_eq!(reply.count(b'E'), 1);
-    assert!(b.audit("'shop.customers' = ANY (relations) AND rows_returned = 401").len() == 1);
+    assert!(
+        b.audit("'shop.customers' = ANY (relations) AND rows_returned = 401")
+            .len()
+            == 1
+    );
 }
 
 fn lengths_that_do_not_fit(b: &Bench) {
@@ -199,7 +295,15 @@ fn lengths_that_do_not_fit(b: &Bench) {
             body.extend(value);
             body.extend([0, 0]);
             let mut raw = agent(b);
-            let reply = raw.finish(&[parse.clone(), msg::frame(b'B', &body), msg::execute("", 0), msg::sync()].concat());
+            let reply = raw.finish(
+                &[
+                    parse.clone(),
+                    msg::frame(b'B', &body),
+                    msg::execute("", 0),
+                    msg::sync(),
+                ]
+                .concat(),
+            );
             assert_eq!(leak(&raw.received), None);
             assert!(reply.count(b'Z') <= 1, "{}", reply.kinds());
         }
@@ -209,7 +313,8 @@ fn lengths_that_do_not_fit(b: &Bench) {
         body.extend([0, 0]);
         body.extend(count.to_be_bytes());
         body.extend([0, 0, 0, 1, b'1', 0, 0]);
-        let reply = agent(b).finish(&[parse.clone(), msg::frame(b'B', &body), msg::sync()].concat());
+        let reply =
+            agent(b).finish(&[parse.clone(), msg::frame(b'B', &body), msg::sync()].concat());
         assert_eq!(reply.count(b'E'), 1, "{count}: {}", reply.kinds());
     }
     others_served(b);
@@ -234,7 +339,11 @@ fn broken_values(b: &Bench) {
     ] {
         for format in [0_i16, 1] {
             let messages = [
-                msg::parse("", "SELECT $1, email FROM shop.customers WHERE id = 1", &[kind]),
+                msg::parse(
+                    "",
+                    "SELECT $1, email FROM shop.customers WHERE id = 1",
+                    &[kind],
+                ),
                 msg::bind_as("", "", &[format], &[Some(bytes)], &[]),
                 msg::execute("", 0),
                 msg::sync(),
