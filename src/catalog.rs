@@ -432,6 +432,26 @@ impl Policy {
         }
     }
 
+    /// May the session see the raw values of this column, of all rows?
+    pub fn column_readable(&self, relid: Oid, attno: i16) -> bool {
+        let hidden = self.relation(relid);
+        self.access(relid) > Access::Deny
+            && hidden.filters.is_empty()
+            && hidden.broken.is_none()
+            && !hidden.denied.contains(&attno)
+            && !hidden.masks.contains_key(&attno)
+    }
+
+    /// May the session see where a sequence stands? It tells what the greatest value of its column
+    /// does; a sequence without a column has to be allowed by its own name.
+    pub fn sequence_readable(&self, relid: Oid) -> bool {
+        self.access(relid) > Access::Deny
+            && match names::column_of_sequence(relid) {
+                Some((table, column)) => self.column_readable(table, column),
+                None => self.allowed_by_name(relid),
+            }
+    }
+
     /// Was the relation allowed by its own name in every policy of the session?
     pub fn allowed_by_name(&self, relid: Oid) -> bool {
         self.allowed.iter().all(|role| {
@@ -631,13 +651,16 @@ impl Policy {
         relation
     }
 
-    /// What of a catalog is shown: statistics only of columns whose values may be seen.
+    /// What of a catalog is shown: statistics only of columns whose values may be seen, memberships
+    /// only of the role's own, and nothing of what tools read in passing but no agent can use.
     fn system_filter(&self, relid: Oid) -> Option<&'static str> {
+        const PG_AUTH_MEMBERS: u32 = 1261;
         const PG_STATISTIC: u32 = 2619;
         match relid.to_u32() {
-            PG_STATISTIC if !self.monitors() => {
-                Some("agent_policy.column_readable(starelid, staattnum)")
-            }
+            _ if self.monitors() => None,
+            PG_STATISTIC => Some("agent_policy.column_readable(starelid, staattnum)"),
+            PG_AUTH_MEMBERS => Some("pg_catalog.pg_has_role(member, 'USAGE')"),
+            relid if builtins::shows_nothing(relid) => Some("false"),
             _ => None,
         }
     }
