@@ -487,7 +487,8 @@ impl Policy {
         }
         if !direct
             && (self.policy_functions.borrow().contains(&function)
-                // Triggers are the table owner's; what they do is judged statement by statement.
+                // Triggers are the table owner's, event triggers a superuser's; what they do is
+                // judged statement by statement.
                 || names::is_trigger_function(function)
                 // Serial columns take their value so.
                 || (function.to_u32() == NEXTVAL && self.capability > Capability::ReadOnly))

@@ -413,12 +413,17 @@ pub fn own_schema_owner() -> Oid {
     }
 }
 
-/// Does the function return `trigger`? Such a one cannot be called in any other way.
+/// Does the function return `trigger` or `event_trigger`? Such a one cannot be called in any other
+/// way.
 pub fn is_trigger_function(function: Oid) -> bool {
+    const EVENT_TRIGGER: Oid = Oid::from_u32(3838);
     // SAFETY: a syscache look-up of a function that exists.
     unsafe {
         !pg_sys::get_func_name(function).is_null()
-            && pg_sys::get_func_rettype(function) == pg_sys::TRIGGEROID
+            && matches!(
+                pg_sys::get_func_rettype(function),
+                pg_sys::TRIGGEROID | EVENT_TRIGGER
+            )
     }
 }
 
