@@ -65,10 +65,9 @@ fn column_readable(relation: pg_sys::Oid, attribute: i16) -> bool {
 #[pg_extern(sql = false)]
 fn readable_sequence(sequence: pg_sys::Oid) -> Option<pg_sys::Oid> {
     match identity::policy() {
-        Some(policy) if !policy.monitors() => {
-            (names::relation_kind(sequence).is_sequence() && policy.sequence_readable(sequence))
-                .then_some(sequence)
-        }
+        Some(policy) if !policy.monitors() => (names::relation_kind(sequence).is_sequence()
+            && policy.sequence_readable(sequence))
+        .then_some(sequence),
         _ => Some(sequence),
     }
 }

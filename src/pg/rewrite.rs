@@ -487,7 +487,8 @@ unsafe fn substitute_functions(functions: &[*mut pg_sys::FuncExpr]) {
                             Oid::INVALID,
                             pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
                         );
-                        (*call).args = pg_sys::lappend(std::ptr::null_mut::<List>(), checked.cast());
+                        (*call).args =
+                            pg_sys::lappend(std::ptr::null_mut::<List>(), checked.cast());
                     }
                 }
                 // Other sessions' statements are not shown: pg_stat_activity has the own row only.

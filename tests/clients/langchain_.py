@@ -16,7 +16,7 @@ from lib.steps import URL, step
 
 
 def main():
-    db = SQLDatabase.from_uri(URL.replace("postgresql://", "postgresql+psycopg://", 1), schema="shop", view_support=True)
+    db = SQLDatabase.from_uri(URL.replace("postgresql://", "postgresql+psycopg2://", 1), schema="shop", view_support=True)
     step("dialect", lambda: db.dialect)
     step("list tables", lambda: sorted(db.get_usable_table_names()))
     step("describe", lambda: db.get_table_info(steps.TABLES))

@@ -11,6 +11,7 @@
 pub mod attack;
 pub mod bench;
 pub mod cluster;
+pub mod recorded;
 pub mod run;
 pub mod sql;
 pub mod wire;

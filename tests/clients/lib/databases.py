@@ -51,6 +51,37 @@ _MASKS = [
 ]
 
 
+# The reference MCP server lists the tables of the schema public and no others.
+_PUBLIC = """
+CREATE TABLE public.notes (id int PRIMARY KEY, note text);
+INSERT INTO public.notes VALUES (1, 'a note');
+GRANT SELECT ON public.notes TO {agent}, {plain};
+"""
+
+
+# Two roles that build models, one of them confined with the capability `ddl`, each in a schema of
+# its own.
+_BUILDERS = """
+CREATE ROLE agent_builder LOGIN PASSWORD '{password}';
+CREATE ROLE plain_builder LOGIN PASSWORD '{password}';
+CREATE SCHEMA marts_agent;
+CREATE SCHEMA marts_plain;
+GRANT ALL ON SCHEMA marts_agent TO agent_builder;
+GRANT ALL ON SCHEMA marts_plain TO plain_builder;
+GRANT USAGE ON SCHEMA shop TO agent_builder, plain_builder;
+GRANT SELECT ON ALL TABLES IN SCHEMA shop TO agent_builder, plain_builder;
+SELECT agent_policy.protect_role('agent_builder', 'ddl');
+SELECT agent_policy.allow_schema('agent_builder', 'shop');
+SELECT agent_policy.allow_schema('agent_builder', 'marts_agent', 'write');
+"""
+
+
+def builders(cluster, name):
+    """The doors of the builders into a database that `create` has made."""
+    cluster.sql(_BUILDERS.format(password=cluster.password), name)
+    return Door(cluster, name, "agent_builder", True), Door(cluster, name, "plain_builder", False)
+
+
 def create(cluster, name):
     """A database with the shop; gives the doors of the agent and of the plain role."""
     agent, plain = f"agent_{name}", f"plain_{name}"
@@ -62,10 +93,15 @@ def create(cluster, name):
     shop = SHOP.read_text()
     for key, value in fill.items():
         shop = shop.replace(f"@{key}@", value)
-    cluster.sql("CREATE EXTENSION agent_policy;" + shop, name)
-    policy = [f"SELECT agent_policy.protect_role('{agent}')", f"SELECT agent_policy.allow_schema('{agent}', 'shop')"]
+    cluster.sql("CREATE EXTENSION agent_policy;" + shop + _PUBLIC.format(**fill), name)
+    policy = [
+        f"SELECT agent_policy.protect_role('{agent}')",
+        f"SELECT agent_policy.allow_schema('{agent}', 'shop'), agent_policy.allow_schema('{agent}', 'public')",
+    ]
     if name.startswith("open"):
         cluster.sql(_SAME_RIGHTS.format(**fill), name)
+        # Where a sequence stands that belongs to no column is shown when it is allowed by name.
+        policy.append(f"SELECT agent_policy.allow_relation('{agent}', 'shop.counter')")
         policy.append(
             f"SELECT agent_policy.allow_function('{agent}', p.oid) FROM pg_proc p WHERE pronamespace = 'shop'::regnamespace"
         )

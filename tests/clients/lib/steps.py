@@ -46,6 +46,9 @@ def describe(error):
     chain, seen = error, []
     while chain is not None and chain not in seen:
         seen.append(chain)
+        if chain.args and isinstance(chain.args[0], dict) and "C" in chain.args[0]:  # pg8000
+            fields = chain.args[0]
+            return {"code": fields["C"], "message": fields.get("M"), "hint": fields.get("H")}
         for source in (chain, getattr(chain, "diag", None), getattr(chain, "orig", None)):
             code = getattr(source, "sqlstate", None) or getattr(source, "pgcode", None)
             diag = getattr(source, "diag", None) or source

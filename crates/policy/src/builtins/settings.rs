@@ -138,7 +138,10 @@ impl Check {
                 .any(|level| level.eq_ignore_ascii_case(value)),
             EveryKind => {
                 let kinds: Vec<&str> = value.split(',').map(|k| k.trim_matches(is_space)).collect();
-                matches!(kinds[..], ["view", "foreign-table"] | ["foreign-table", "view"])
+                matches!(
+                    kinds[..],
+                    ["view", "foreign-table"] | ["foreign-table", "view"]
+                )
             }
         }
     }
@@ -360,9 +363,21 @@ mod tests {
 
     #[test]
     fn kinds() {
-        assert_eq!(setting("restrict_nonsystem_relation_kind"), Checked(EveryKind));
-        assert!(EveryKind.accepts("view, foreign-table") && EveryKind.accepts("foreign-table,view"));
-        for fewer in ["", "view", "foreign-table", "view,", "view, view", "VIEW, foreign-table"] {
+        assert_eq!(
+            setting("restrict_nonsystem_relation_kind"),
+            Checked(EveryKind)
+        );
+        assert!(
+            EveryKind.accepts("view, foreign-table") && EveryKind.accepts("foreign-table,view")
+        );
+        for fewer in [
+            "",
+            "view",
+            "foreign-table",
+            "view,",
+            "view, view",
+            "VIEW, foreign-table",
+        ] {
             assert!(!EveryKind.accepts(fewer), "{fewer}");
         }
     }
