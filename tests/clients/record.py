@@ -55,8 +55,8 @@ def main():
     try:
         _, plain = databases.create(cluster, "open")
         oids = dict(line.split("|") for line in cluster.sql(
-            "SELECT oid, oid::regclass FROM pg_class WHERE relnamespace = 'shop'::regnamespace UNION ALL "
-            "SELECT oid, nspname FROM pg_namespace WHERE nspname = 'shop'", "open").splitlines())
+            "SELECT oid, oid::regclass::text FROM pg_class WHERE relnamespace = 'shop'::regnamespace UNION ALL "
+            "SELECT oid, nspname::text FROM pg_namespace WHERE nspname = 'shop'", "open").splitlines())
 
         def number(found):
             name = oids.get(found[0])
