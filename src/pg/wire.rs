@@ -258,10 +258,19 @@ unsafe extern "C-unwind" fn release() {
     unsafe {
         if !pg_sys::IsTransactionOrTransactionBlock() {
             pg_sys::StartTransactionCommand();
-            if session::confined() {
-                statement::record_unseen(&unseen);
+            match super::catching(session::confined) {
+                Ok(confined) => {
+                    if confined {
+                        statement::record_unseen(&unseen);
+                    }
+                    pg_sys::CommitTransactionCommand();
+                }
+                // An ERROR from here would be held, and released, for ever.
+                Err(_unknown) => {
+                    pg_sys::AbortCurrentTransaction();
+                    statement::record_unseen(&unseen);
+                }
             }
-            pg_sys::CommitTransactionCommand();
         }
         pass(b'E' as c_char, message.as_ptr().cast(), message.len());
     }
