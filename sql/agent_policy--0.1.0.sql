@@ -1559,6 +1559,11 @@ CREATE FUNCTION column_readable(relation oid, attribute smallint) RETURNS boolea
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'column_readable_wrapper';
 COMMENT ON FUNCTION column_readable(oid, smallint) IS
 'Whether the session may see the raw values of a column: its relation is allowed and has no row filter, the column is neither denied nor masked.';
+
+CREATE FUNCTION readable_sequence(sequence regclass) RETURNS regclass
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'readable_sequence_wrapper';
+COMMENT ON FUNCTION readable_sequence(regclass) IS
+'The sequence, if the session may see where it stands, else NULL: its column is readable, or it is allowed by its own name.';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -1614,6 +1619,12 @@ COMMENT ON FUNCTION "check"(regrole, text, text) IS
 /* <begin connected objects> */
 -- src/api/identity.rs
 -- agent_policy::api::identity::identity
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/pg/functions.rs
+-- agent_policy::pg::functions::readable_sequence
 -- Skipped due to `#[pgrx(sql = false)]`
 /* </end connected objects> */
 
@@ -1674,7 +1685,8 @@ GRANT EXECUTE ON FUNCTION
 GRANT SELECT ON protected_roles, allowed_objects, masks, row_filters, limits, policy_history TO agent_policy_admin;
 
 -- Called by rewritten statements, with the agent's privileges.
-GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint),
+    readable_sequence(regclass) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION "check"(regrole, text, text) TO agent_policy_admin;
 /* </end connected objects> */
 

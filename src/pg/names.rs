@@ -23,6 +23,9 @@ impl Kind {
     pub fn is_index(self) -> bool {
         matches!(self.0, b'i' | b'I')
     }
+    pub fn is_sequence(self) -> bool {
+        self.0 == b'S'
+    }
     /// What an agent may put into FROM.
     pub fn is_readable(self) -> bool {
         matches!(self.0, b'r' | b'p' | b'f' | b'v' | b'm')
@@ -436,12 +439,17 @@ pub fn own_schema_owner() -> Oid {
     }
 }
 
-/// Does the function return `trigger`? Such a one cannot be called in any other way.
+/// Does the function return `trigger` or `event_trigger`? Such a one cannot be called in any other
+/// way.
 pub fn is_trigger_function(function: Oid) -> bool {
+    const EVENT_TRIGGER: Oid = Oid::from_u32(3838);
     // SAFETY: a syscache look-up of a function that exists.
     unsafe {
         !pg_sys::get_func_name(function).is_null()
-            && pg_sys::get_func_rettype(function) == pg_sys::TRIGGEROID
+            && matches!(
+                pg_sys::get_func_rettype(function),
+                pg_sys::TRIGGEROID | EVENT_TRIGGER
+            )
     }
 }
 
@@ -450,6 +458,27 @@ pub fn table_of_index(index: Oid) -> Option<Oid> {
     // SAFETY: a syscache look-up.
     let table = unsafe { pg_sys::IndexGetRelation(index, true) };
     (table != Oid::INVALID).then_some(table)
+}
+
+/// The column that a sequence numbers: of type serial, or an identity column.
+pub fn column_of_sequence(sequence: Oid) -> Option<(Oid, i16)> {
+    use pg_sys::DependencyType as Kind;
+    for kind in [Kind::DEPENDENCY_AUTO, Kind::DEPENDENCY_INTERNAL] {
+        let (mut table, mut column) = (Oid::INVALID, 0);
+        // SAFETY: a look-up in pg_depend, into two variables of this frame.
+        let owned = unsafe {
+            pg_sys::sequenceIsOwned(
+                sequence,
+                kind as core::ffi::c_char,
+                &raw mut table,
+                &raw mut column,
+            )
+        };
+        if owned {
+            return i16::try_from(column).ok().map(|column| (table, column));
+        }
+    }
+    None
 }
 
 /// The schema of a relation that the command at hand has just made: nobody else sees it yet.

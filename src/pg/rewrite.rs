@@ -451,9 +451,12 @@ unsafe fn system_columns(
 /// `pg_catalog.set_config(text, text, boolean)`.
 const SET_CONFIG: u32 = 2078;
 
+/// `pg_catalog.pg_get_sequence_data(regclass)`, of version 18.
+const GET_SEQUENCE_DATA: u32 = 6427;
+
 /// Will calls of this function be exchanged for a checked variant before planning?
 pub fn is_substituted(function: Oid) -> bool {
-    function.to_u32() == SET_CONFIG
+    matches!(function.to_u32(), SET_CONFIG | GET_SEQUENCE_DATA)
 }
 
 /// Functions that are exchanged for a checked variant of ours before planning.
@@ -469,6 +472,23 @@ unsafe fn substitute_functions(functions: &[*mut pg_sys::FuncExpr]) {
                         "agent_policy.set_config(pg_catalog.text,pg_catalog.text,pg_catalog.bool)",
                     ) {
                         (*call).funcid = ours;
+                    }
+                }
+                // pg_dump asks it for each sequence there is.
+                GET_SEQUENCE_DATA => {
+                    if let Some(ours) =
+                        names::function("agent_policy.readable_sequence(pg_catalog.regclass)")
+                    {
+                        let checked = pg_sys::makeFuncExpr(
+                            ours,
+                            pg_sys::REGCLASSOID,
+                            (*call).args,
+                            Oid::INVALID,
+                            Oid::INVALID,
+                            pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
+                        );
+                        (*call).args =
+                            pg_sys::lappend(std::ptr::null_mut::<List>(), checked.cast());
                     }
                 }
                 // Other sessions' statements are not shown: pg_stat_activity has the own row only.

@@ -13,6 +13,7 @@ pub mod attack;
 pub mod bench;
 pub mod cluster;
 pub mod raw;
+pub mod recorded;
 pub mod run;
 pub mod sql;
 pub mod wire;
