@@ -246,9 +246,9 @@ pub fn compile(
         }
         "scrub" => {
             Options::new(mask, options, &[])?;
-            let function = match column.kind {
-                Kind::Text => "mask_scrub",
-                Kind::Json => "mask_scrub_json",
+            let (function, cast) = match column.kind {
+                Kind::Text => ("mask_scrub", String::new()),
+                Kind::Json => ("mask_scrub_json", format!("::{}", column.sql_type)),
                 _ => {
                     return Err(misfit(
                         mask,
@@ -258,7 +258,7 @@ pub fn compile(
                 }
             };
             Ok(Compiled::Sql(format!(
-                "agent_policy.{function}({}::pg_catalog.text)",
+                "agent_policy.{function}({}::pg_catalog.text){cast}",
                 column.quoted
             )))
         }
