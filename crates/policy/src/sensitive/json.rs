@@ -111,7 +111,7 @@ mod tests {
             (r#"{"phone":["212-555-0100"]}"#, r#"{"phone":["[PHONE]"]}"#),
             (r#""anna\u0040example.com""#, r#""[EMAIL]""#),
             (
-                r#"{"password":"Gx7#aa \" b"}"#,
+                r#"{"password":"Gx7#aaq! \" b"}"#,
                 r#"{"password":"[PASSWORD] \" b"}"#,
             ),
             ("[]", "[]"),
