@@ -269,9 +269,10 @@ pub struct Raw {
     /// Everything the server sent.
     pub received: Vec<u8>,
     hung_up: bool,
+    /// How long the server may take over all that is waited for.
+    pub patience: Duration,
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
 /// A server that does not read for so long while we write is given up on.
 const STALLED: Duration = Duration::from_secs(20);
 
@@ -287,6 +288,7 @@ impl Raw {
             key: Vec::new(),
             received: Vec::new(),
             hung_up: false,
+            patience: Duration::from_secs(20),
         }
     }
 
@@ -342,6 +344,7 @@ impl Raw {
                     }
                     assert!(moved.elapsed() < STALLED, "the server does not read");
                 }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 // It hung up; what it said before can still be read.
                 Err(_) => return,
             }
@@ -362,7 +365,14 @@ impl Raw {
                 self.received.extend(&chunk[..n]);
                 true
             }
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) =>
+            {
+                false
+            }
             // It has not read all that we sent. What it said before is still to come.
             Err(e) if e.kind() == ErrorKind::ConnectionReset => false,
             Err(_) => {
@@ -418,7 +428,7 @@ impl Raw {
 
     /// Reads until the server has been ready for so many queries.
     pub fn until(&mut self, mut ready: usize) -> Reply {
-        self.read(PATIENCE, |m| {
+        self.read(self.patience, |m| {
             ready -= usize::from(m.kind == b'Z');
             ready == 0
         })
@@ -434,12 +444,12 @@ impl Raw {
     pub fn finish(&mut self, bytes: &[u8]) -> Reply {
         self.send(bytes);
         let _ = self.stream.shutdown(Shutdown::Write);
-        self.read(PATIENCE, |_| false)
+        self.read(self.patience, |_| false)
     }
 
     /// The next so many bytes, framed or not.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         while self.unread.len() < count && !self.hung_up && Instant::now() < deadline {
             self.take(Duration::from_secs(1));
         }

@@ -521,6 +521,7 @@ impl Wire {
                 {
                     return Ok(None);
                 }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }

