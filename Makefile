@@ -4,13 +4,15 @@ PG_CONFIG ?= pg_config
 DESTDIR ?=
 V ?=
 B ?=
+L ?=
+SECONDS ?= 600
 C ?=
 
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build install installcheck installcheck-core test test-clients test-unit test-pg test-cluster lint \
+.PHONY: help setup build install installcheck installcheck-core test test-clients ablation fuzz-wire test-unit test-pg test-cluster lint \
         schema check-schema demo psql psql-agent clean-demo bench clean
 
 help: ## list the targets
@@ -25,6 +27,7 @@ help: ## list the targets
 	@echo '                   installcheck-core, test-clients'
 	@echo '  C=NAME           which client'
 	@echo '  B=NAME           which benchmark'
+	@echo '  L="NAME ..."     which layers'
 
 setup: ## install PostgreSQL 15 to 18, cargo-pgrx and tools for development
 	@scripts/setup.sh all
@@ -46,6 +49,12 @@ test-clients: ## real clients (psql, drivers, dbt, MCP servers) as a confined ro
 
 test: ## everything: lint, unit, pg and cluster tests; ends with "N passed, N failed"
 	@scripts/test.sh all
+
+ablation: ## one layer of the enforcement switched off at a time, on 15 and 18 or V=: who gets through? L= some layers
+	@scripts/ablation.sh $(V) $(addprefix --layer ,$(L))
+
+fuzz-wire: ## random messages as a confined role for SECONDS, on 18 or V=
+	@scripts/fuzz-wire.sh $(SECONDS) $(V)
 
 test-unit: ## tests that need no PostgreSQL
 	@scripts/test.sh unit

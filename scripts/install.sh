@@ -3,6 +3,7 @@
 #
 #   scripts/install.sh 15|16|17|18 [--release] [--destdir DIR] [--no-build]
 #   scripts/install.sh --pg-config PATH [--release] [--destdir DIR] [--no-build]
+#   ... [--ablation]   a test build (see scripts/ablation.sh)
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -14,7 +15,8 @@ while [ "$#" -gt 0 ]; do
         --destdir)   destdir="${2-}"; shift 2 ;;
         --release)   profile=release; args+=(--release); shift ;;
         --no-build)  build=0; shift ;;
-        -h|--help)   sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+        --ablation)  args+=(--ablation); shift ;;
+        -h|--help)   sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
         15|16|17|18) pg="$1"; shift ;;
         *) die "unknown argument '$1'" ;;
     esac

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cluster_tests::attack::{self, Attack, Outcome};
+use cluster_tests::bench::ALICE;
+use cluster_tests::raw::{Raw, msg};
 use cluster_tests::{Bench, Cluster, Wire, cluster, run};
 
 use super::{
@@ -98,6 +100,90 @@ fn own(cluster: &Arc<Cluster>, found: &mut Found) {
         }
         if changed(&outcomes) {
             bench = fresh();
+        }
+    }
+}
+
+/// What no statement can express; tests/wire has more of it.
+fn below_sql(cluster: &Arc<Cluster>, found: &mut Found) {
+    let bench = Bench::new(Arc::clone(cluster));
+    let login = |user: &str| {
+        let options = format!("-c agent_policy.user_email={ALICE}");
+        Raw::login(&cluster.socket(), user, &bench.db, &[("options", &options)]).expect("connects")
+    };
+    // Begun before there was a policy for the role.
+    let early = [
+        msg::query("SET plan_cache_mode = force_generic_plan"),
+        msg::query("BEGIN"),
+        msg::parse("s", "SELECT email FROM shop.customers", &[]),
+        msg::bind("", "s", &[]),
+        msg::execute("", 0),
+        msg::bind("p", "s", &[]),
+        msg::execute("p", 1),
+        msg::sync(),
+    ]
+    .concat();
+    let mut portal = login(&bench.agent);
+    portal.ask(&early, 3);
+    let mut statement = login(&bench.agent);
+    statement.ask(&[early, msg::query("COMMIT")].concat(), 4);
+    let seen = [portal.received.len(), statement.received.len()];
+    for control in [&portal, &statement] {
+        assert!(OWN_CANARIES.leak(&control.received, "").is_some());
+    }
+    confine_own(&bench);
+    portal.ask(&[msg::execute("p", 0), msg::sync()].concat(), 1);
+    statement.ask(
+        &[msg::bind("", "s", &[]), msg::execute("", 0), msg::sync()].concat(),
+        1,
+    );
+
+    let oid = |function: &str| -> u32 {
+        let oid = bench.value(&format!("SELECT '{function}'::regprocedure::oid"));
+        oid.parse().expect("an oid")
+    };
+    let number = bench.value("SELECT lo_from_bytea(0, 'QUAGGA')");
+    bench.setup(&format!("GRANT SELECT ON LARGE OBJECT {number} TO @agent@"));
+    let calls = [
+        (oid("shop.get_email(int)"), "1"),
+        (oid("shop.secdef_email(int)"), "1"),
+        (
+            oid("shop.run(text)"),
+            "SELECT string_agg(email, ' ') FROM shop.customers",
+        ),
+        (oid("lo_get(oid)"), &number),
+    ];
+    let mut fast_path = login(&bench.agent);
+    for (function, argument) in calls {
+        fast_path.ask(
+            &msg::call(function, &[], &[Some(argument.as_bytes())], 0),
+            1,
+        );
+    }
+    let mut bind = login(&bench.agent);
+    for sql in [
+        "SELECT shop.loud(email) FROM shop.customers",
+        "SELECT 1 LIMIT length(shop.get_email(1))",
+    ] {
+        bind.ask(
+            &[
+                msg::parse("", sql, &[]),
+                msg::bind("", "", &[]),
+                msg::sync(),
+            ]
+            .concat(),
+            1,
+        );
+    }
+    for (id, bytes) in [
+        ("WIRE-PORTAL", &portal.received[seen[0]..]),
+        ("WIRE-STATEMENT", &statement.received[seen[1]..]),
+        ("WIRE-FASTPATH", &fast_path.received),
+        ("WIRE-BIND", &bind.received),
+    ] {
+        found.run += 1;
+        if OWN_CANARIES.leak(bytes, "").is_some() {
+            found.leaks.insert(id.into());
         }
     }
 }
@@ -246,6 +332,7 @@ pub fn main(versions: &[u32]) -> ExitCode {
                         assert!(set.eq_ignore_ascii_case(layer), "{layer} is {set}");
                         let mut found = Found::default();
                         own(&cluster, &mut found);
+                        below_sql(&cluster, &mut found);
                         if let Some((answers, extensions, dir)) = &foreign_attacks {
                             foreign(&cluster, dir, answers, extensions, &mut found);
                         }
