@@ -322,7 +322,7 @@ pub unsafe extern "C-unwind" fn on_run(
             Some(previous) => previous(query, direction, count, once),
             None => raw::standard_ExecutorRun(query, direction, count, once),
         };
-        if session::confined() {
+        if session::confined_by_now() {
             if run_confined(query, next) {
                 boundary::rethrow();
             }
@@ -344,7 +344,7 @@ pub unsafe extern "C-unwind" fn on_run(
             Some(previous) => previous(query, direction, count),
             None => raw::standard_ExecutorRun(query, direction, count),
         };
-        if session::confined() {
+        if session::confined_by_now() {
             if run_confined(query, next) {
                 boundary::rethrow();
             }

@@ -37,6 +37,7 @@ unsafe extern "C-unwind" {
     pub fn GetSessionUserId() -> Oid;
     pub fn GetOuterUserId() -> Oid;
     pub fn IsTransactionState() -> bool;
+    pub fn AcceptInvalidationMessages();
     pub fn exprType(expression: *const pg_sys::Node) -> Oid;
     pub fn check_functions_in_node(
         node: *mut pg_sys::Node,

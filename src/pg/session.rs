@@ -62,6 +62,16 @@ pub fn confined() -> bool {
     unsafe { refresh() }
 }
 
+/// The same for a query that goes on without a look at any catalog: a policy may have come into
+/// force since it was started.
+pub fn confined_by_now() -> bool {
+    if !last_known() {
+        // SAFETY: inside a transaction, as any lock would do it; this frame owns nothing.
+        unsafe { raw::AcceptInvalidationMessages() };
+    }
+    confined()
+}
+
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn refresh() -> bool {
     // SAFETY: plain reads; catalogs are touched inside a live transaction only.

@@ -4,11 +4,13 @@ use core::ffi::c_char;
 use std::cell::Cell;
 
 use pgrx::pg_sys::{self, NodeTag, Oid, Query};
+use policy::rule::Rule;
 
 use super::boundary::{self, Thrown};
 use super::layers::{self, Layer};
 use super::{definition, depth, hooks, internal, names, nodes, raw, session, source, text};
 use crate::catalog::Policy;
+use crate::denial::Denial;
 use crate::pg::touched::Use;
 use crate::statement::{self, Particulars};
 use crate::utility::{self, Pass, Utility};
@@ -296,6 +298,9 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
             }
             Some(Pass::Run) | None => {}
         }
+        if what == Utility::Fetch {
+            enforce(&policy, judge_fetch(node));
+        }
         // The record of what changes something comes before the change.
         if matches!(
             what,
@@ -349,6 +354,24 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
         }
     }
     Ok(())
+}
+
+/// A confined session cannot hold a cursor over its transaction: one that is held was filled before
+/// there was a policy.
+unsafe fn judge_fetch(node: *const pg_sys::Node) -> Result<(), Denial> {
+    // SAFETY: the caller has looked at the tag; a portal of that name or none.
+    unsafe {
+        let portal = pg_sys::GetPortalByName((*node.cast::<pg_sys::FetchStmt>()).portalname);
+        if portal.is_null() || (*portal).cursorOptions & pg_sys::CURSOR_OPT_HOLD as i32 == 0 {
+            return Ok(());
+        }
+    }
+    Err(Denial::new(
+        Rule::PolicyUnavailable,
+        "cursor",
+        "the cursor was opened before this policy came into force",
+    )
+    .hint("Close it, and declare one WITHOUT HOLD inside a transaction."))
 }
 
 /// A command that is accepted without effect: the client gets its tag.

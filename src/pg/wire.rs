@@ -66,7 +66,9 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
     // SAFETY: a message as the server has built it; what may raise is guarded by itself, and this
     // frame owns nothing.
     unsafe {
-        if !session::last_known() {
+        // Rows that were stored before there was a policy come without any other hook.
+        if !session::last_known() && !(kind as u8 == b'D' && !session::is_known() && now_confined())
+        {
             return unconfined(kind, body, length);
         }
         match kind as u8 {
@@ -148,6 +150,11 @@ unsafe fn pass_edited(kind: c_char, body: *const c_char, length: usize) -> c_int
         short.push(0);
         pass(kind, short.as_ptr().cast(), short.len())
     }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn now_confined() -> bool {
+    session::confined()
 }
 
 /// The server is ready for the next message.

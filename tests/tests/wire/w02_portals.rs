@@ -18,6 +18,7 @@ pub const CASES: &[Case] = cases![
     a_portal_does_not_outlive_its_transaction,
     executed_again_after_its_end,
     every_slice_is_recorded,
+    what_was_opened_before_the_policy,
 ];
 
 const MAX: usize = 100;
@@ -264,5 +265,79 @@ fn every_slice_is_recorded(b: &Bench) {
             .filter_map(|r| r["rows_returned"].as_u64())
             .sum();
         assert_eq!(recorded, rows, "{relation}");
+    }
+}
+
+/// A role is protected while its session has cursors, portals and statements open.
+fn what_was_opened_before_the_policy(b: &Bench) {
+    let email = "SELECT email FROM shop.customers";
+    let start = |messages: &[Vec<u8>]| {
+        let mut raw = agent(b);
+        for message in messages {
+            raw.ask(
+                &[message.clone(), msg::sync()].concat(),
+                1 + usize::from(message[0] == b'Q'),
+            );
+        }
+        raw
+    };
+    let (parse, bind) = (msg::parse("s", email, &[]), msg::bind("p", "s", &[]));
+    let begin = msg::query("BEGIN");
+    let held = msg::query(format!("DECLARE h CURSOR WITH HOLD FOR {email}"));
+    let read_on = [msg::execute("p", 0), msg::sync()].concat();
+    let mut sessions = [
+        (
+            start(&[
+                begin.clone(),
+                parse.clone(),
+                bind.clone(),
+                msg::execute("p", 2),
+            ]),
+            read_on.clone(),
+        ),
+        (
+            start(&[begin.clone(), parse.clone(), bind.clone()]),
+            read_on,
+        ),
+        (
+            start(&[
+                begin,
+                msg::query(format!("DECLARE c CURSOR FOR {email}; FETCH 2 FROM c")),
+            ]),
+            msg::query("FETCH 5 FROM c"),
+        ),
+        (start(&[held.clone()]), msg::query("FETCH 5 FROM h")),
+        (
+            start(&[held.clone()]),
+            [msg::execute("h", 5), msg::sync()].concat(),
+        ),
+        (
+            start(&[parse]),
+            [bind, msg::execute("p", 0), msg::sync()].concat(),
+        ),
+        (
+            start(&[msg::query(format!("PREPARE q AS {email}; EXECUTE q"))]),
+            msg::query("EXECUTE q"),
+        ),
+    ];
+    let mut control = start(&[held]);
+    assert!(
+        leak(
+            &control
+                .ask(&[msg::execute("h", 5), msg::sync()].concat(), 1)
+                .bytes()
+        )
+        .is_some()
+    );
+    b.mask();
+    for (i, (raw, then)) in sessions.iter_mut().enumerate() {
+        let reply = raw.ask(then, 1);
+        assert_eq!(leak(&reply.bytes()), None, "session {i}: {}", reply.kinds());
+        usable(raw);
+        assert_eq!(
+            leak(&raw.ask(&msg::query(email), 1).bytes()),
+            None,
+            "session {i}"
+        );
     }
 }
