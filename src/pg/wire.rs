@@ -154,7 +154,7 @@ unsafe fn pass_edited(kind: c_char, body: *const c_char, length: usize) -> c_int
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn now_confined() -> bool {
-    session::confined()
+    identity::policy().is_some_and(|policy| !policy.monitors())
 }
 
 /// The server is ready for the next message.

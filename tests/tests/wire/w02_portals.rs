@@ -19,6 +19,7 @@ pub const CASES: &[Case] = cases![
     executed_again_after_its_end,
     every_slice_is_recorded,
     what_was_opened_before_the_policy,
+    watching_only_closes_no_portal,
 ];
 
 const MAX: usize = 100;
@@ -306,9 +307,12 @@ fn what_was_opened_before_the_policy(b: &Bench) {
             ]),
             msg::query("FETCH 5 FROM c"),
         ),
-        (start(&[held.clone()]), msg::query("FETCH 5 FROM h")),
         (
-            start(&[held.clone()]),
+            start(std::slice::from_ref(&held)),
+            msg::query("FETCH 5 FROM h"),
+        ),
+        (
+            start(std::slice::from_ref(&held)),
             [msg::execute("h", 5), msg::sync()].concat(),
         ),
         (
@@ -340,4 +344,16 @@ fn what_was_opened_before_the_policy(b: &Bench) {
             "session {i}"
         );
     }
+}
+
+fn watching_only_closes_no_portal(b: &Bench) {
+    let mut raw = agent(b);
+    raw.ask(&msg::query("BEGIN"), 1);
+    bound(&mut raw, "p", "SELECT email FROM shop.customers");
+    assert_eq!(slices(&mut raw, "p", 3, 1), 3);
+    b.setup("SELECT agent_policy.protect_role('@agent@', 'read_only', 'monitor')");
+    assert_eq!(slices(&mut raw, "p", 3, 1), 3);
+    b.setup("SELECT agent_policy.mask_column('shop.customers', 'email')");
+    assert_eq!(slices(&mut raw, "p", 3, 1), 3);
+    usable(&mut raw);
 }
