@@ -349,6 +349,10 @@ const REFUSED: &[&str] = &[
     "pg_user_mapping",
     "pg_db_role_setting",
     "age(",
+    // asyncpg puts back what it found, which is `off` in a confined session.
+    "set_config('jit'",
+    // A materialized copy of masked columns.
+    "shop.contacts",
     "pg_stat_replication",
     "pg_replication_slots",
     "pg_sequence_last_value",
@@ -359,6 +363,13 @@ const REFUSED: &[&str] = &[
     "SET ROLE",
     "counter",
 ];
+
+fn refused_on_purpose(text: &str) -> bool {
+    let text = text.to_lowercase();
+    REFUSED
+        .iter()
+        .any(|part| text.contains(&part.to_lowercase()))
+}
 
 /// Whatever works for a plain role works for a confined one, and shows no raw value.
 fn recorded_statements(b: &Bench) {
@@ -384,8 +395,7 @@ fn recorded_statements(b: &Bench) {
         }
         match answer.errors.first() {
             None => worked += 1,
-            Some(error)
-                if error.code == "42501" && REFUSED.iter().any(|r| statement.text.contains(r)) => {}
+            Some(error) if error.code == "42501" && refused_on_purpose(&statement.text) => {}
             Some(error) => {
                 failures.push(format!(
                     "{}: {error}\n    {}",
@@ -565,11 +575,8 @@ fn catalogs_that_show_nothing(b: &Bench) {
             "0",
             "{catalog}"
         );
-        assert_eq!(
-            b.allows(&format!("COPY {catalog} TO STDOUT")).rows.len(),
-            0,
-            "{catalog}"
-        );
+        let copied = b.allows(&format!("COPY (SELECT * FROM {catalog}) TO STDOUT"));
+        assert_eq!(copied.tags, ["COPY 0"], "{catalog}");
     }
     assert_eq!(
         b.allows("SELECT count(subname) FROM pg_subscription").one(),
