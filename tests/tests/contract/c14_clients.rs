@@ -346,8 +346,6 @@ const REFUSED: &[&str] = &[
     "pg_tablespace_location",
     "pg_get_functiondef",
     "pg_describe_object",
-    "pg_user_mapping",
-    "pg_db_role_setting",
     "age(",
     // asyncpg puts back what it found, which is `off` in a confined session.
     "set_config('jit'",
@@ -554,6 +552,8 @@ fn catalogs_that_show_nothing(b: &Bench) {
          CREATE SERVER quagga_server FOREIGN DATA WRAPPER quagga_fdw OPTIONS (host 'QUAGGA.example');
          CREATE FOREIGN TABLE shop.elsewhere (a int) SERVER quagga_server OPTIONS (token 'QUAGGA');
          ALTER DEFAULT PRIVILEGES IN SCHEMA vault GRANT SELECT ON TABLES TO @plain@;
+         CREATE USER MAPPING FOR @agent@ SERVER quagga_server OPTIONS (password 'QUAGGA');
+         ALTER ROLE @agent@ SET application_name = 'QUAGGA';
          SELECT lo_create(0);
          GRANT @plain@ TO shop_owner;",
     );
@@ -569,6 +569,8 @@ fn catalogs_that_show_nothing(b: &Bench) {
         "pg_seclabel",
         "pg_shseclabel",
         "pg_seclabels",
+        "pg_db_role_setting",
+        "pg_user_mappings",
     ] {
         assert_eq!(
             b.allows(&format!("SELECT count(*) FROM {catalog}")).one(),
