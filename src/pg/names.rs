@@ -376,8 +376,34 @@ pub fn sequence_value(name: &str) -> Option<i64> {
 /// The table that a composite type belongs to, if it does.
 pub fn table_of_type(typid: Oid) -> Option<Oid> {
     // SAFETY: syscache look-ups.
-    let relid = unsafe { pg_sys::get_typ_typrelid(typid) };
+    let relid = unsafe { pg_sys::get_typ_typrelid(innermost_type(typid)) };
     (relid != Oid::INVALID && relation_kind(relid).is_readable()).then_some(relid)
+}
+
+/// What arrays, domains and ranges are made of.
+fn innermost_type(mut typid: Oid) -> Oid {
+    loop {
+        // SAFETY: syscache look-ups; a type that is gone has no parts, and is asked for by no text.
+        let part = unsafe {
+            let base = if pg_sys::get_typtype(typid) as u8 == pg_sys::TYPTYPE_DOMAIN {
+                pg_sys::getBaseType(typid)
+            } else {
+                typid
+            };
+            [
+                pg_sys::get_element_type(base),
+                pg_sys::get_multirange_range(base),
+                pg_sys::get_range_subtype(base),
+            ]
+            .into_iter()
+            .find(|part| *part != Oid::INVALID)
+            .unwrap_or(base)
+        };
+        if part == typid {
+            return typid;
+        }
+        typid = part;
+    }
 }
 
 /// Is the column computed from others?

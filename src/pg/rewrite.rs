@@ -517,21 +517,29 @@ unsafe fn substitute_functions(functions: &[*mut pg_sys::FuncExpr]) {
 pub unsafe fn verify(policy: &Policy, planned: *const pg_sys::PlannedStmt) -> Result<(), Denial> {
     // SAFETY: by the caller's promise.
     unsafe {
-        for rte in nodes::pointers::<RangeTblEntry>((*planned).rtable) {
-            if (*rte).rtekind != RTEKind::RTE_RELATION || marked(rte) {
-                continue;
-            }
-            let kind = policy.kind((*rte).relid);
-            if !kind.is_readable() || kind == names::Kind(b'v') {
-                continue;
-            }
-            if policy.relation((*rte).relid).is_protected() {
-                return Err(plan::relation_denied(policy, (*rte).relid)
-                    .with("reason", "reached past its masks and row filters"));
-            }
-        }
+        nodes::pointers::<RangeTblEntry>((*planned).rtable)
+            .try_for_each(|rte| verify_entry(policy, rte))
     }
-    Ok(())
+}
+
+/// The same for one entry of a range table that is about to be read.
+///
+/// # Safety
+/// `rte` is a range table entry.
+pub unsafe fn verify_entry(policy: &Policy, rte: *const RangeTblEntry) -> Result<(), Denial> {
+    // SAFETY: by the caller's promise.
+    let relid = unsafe {
+        if (*rte).rtekind != RTEKind::RTE_RELATION || marked(rte) {
+            return Ok(());
+        }
+        (*rte).relid
+    };
+    let kind = policy.kind(relid);
+    if !kind.is_readable() || kind == names::Kind(b'v') || !policy.relation(relid).is_protected() {
+        return Ok(());
+    }
+    Err(plan::relation_denied(policy, relid)
+        .with("reason", "reached past its masks and row filters"))
 }
 
 /// Lets the planner know that no more than `rows` rows will be sent, where the query says nothing

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use pgrx::pg_sys::{self, NodeTag, Oid, Query};
 
 use super::boundary::{self, Thrown};
+use super::layers::{self, Layer};
 use super::{definition, depth, hooks, internal, names, nodes, raw, session, source, text};
 use crate::catalog::Policy;
 use crate::pg::touched::Use;
@@ -284,6 +285,9 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
             };
             statement::begin(0, &particulars, policy.effective_limits());
             enforce(&policy, statement::check_audit());
+        }
+        if !layers::on(Layer::Utility) {
+            return hooks::timed(|| next(call));
         }
         match enforce(&policy, utility::judge(&policy, &what)) {
             Some(Pass::Ignore) => {

@@ -52,6 +52,8 @@ fn every_kind_of_mask_gives_what_it_says(b: &Bench) {
         ("amount", "bucket", r#"{"size":10}"#),
         ("ip", "network", r#"{"ipv4":24,"ipv6":48}"#),
         ("name", "expression", r#"{"sql":"left(name,1)"}"#),
+        ("free", "scrub", "{}"),
+        ("doc", "scrub", "{}"),
         ("flag", "redact", "{}"),
         ("u", "redact", "{}"),
         ("arr", "redact", "{}"),
@@ -61,7 +63,7 @@ fn every_kind_of_mask_gives_what_it_says(b: &Bench) {
             "SELECT agent_policy.mask_column('shop.kinds', '{column}', '{mask}', '{options}')"
         ));
     }
-    let row = b.allows("SET TimeZone = 'UTC'; SELECT t, c, card, mail, key, d, ts, n, amount, ip, name, flag, u, arr, x FROM shop.kinds");
+    let row = b.allows("SET TimeZone = 'UTC'; SELECT t, c, card, mail, key, d, ts, n, amount, ip, name, flag, u, arr, x, free, doc FROM shop.kinds");
     let row = &row.texts()[0];
     assert_eq!(row[0], "***");
     assert_eq!(row[1], "same");
@@ -78,6 +80,8 @@ fn every_kind_of_mask_gives_what_it_says(b: &Bench) {
     assert_eq!(row[12], "00000000-0000-0000-0000-000000000000");
     assert_eq!(row[13], "{}");
     assert_eq!(row[14], "∅");
+    assert_eq!(row[15], "write to [EMAIL] today");
+    assert_eq!(row[16], r#"{"a": 1, "ssn": "[SSN]"}"#);
 }
 
 fn null_stays_null(b: &Bench) {
