@@ -53,7 +53,7 @@ async function main() {
   await step("explain json", async () => typeof (await client.query("EXPLAIN (FORMAT json) " + EXPLAIN)).rows[0]["QUERY PLAN"][0].Plan);
   await step("denied", () => rows(DENIED));
   await step("usable after a denial", () => rows("SELECT 'usable'"));
-  await step("denied in a transaction", async () => {
+  await step("transaction after a denial", async () => {
     await client.query("BEGIN");
     try {
       await client.query(DENIED);

@@ -110,7 +110,7 @@ def must_run(report, label, steps, done):
 
 
 def is_denial(step):
-    return step.startswith("denied") or step == "model: denied"
+    return step.rsplit(": ", 1)[-1] == "denied" or step.startswith("denied: ")
 
 
 def denial_fault(line):

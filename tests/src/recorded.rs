@@ -1,6 +1,7 @@
 //! Statements that real clients were seen to send: `fixtures/clients/*.sql`, written by
 //! `clients/record.py`.
 
+use std::collections::HashSet;
 use std::fs;
 
 use crate::Bench;
@@ -37,7 +38,8 @@ pub fn statements(bench: &Bench) -> Vec<Recorded> {
         .map(|entry| entry.expect("a directory entry").path())
         .collect();
     files.sort();
-    let mut all = Vec::new();
+    let mut all: Vec<Recorded> = Vec::new();
+    let mut seen = HashSet::new();
     for file in files {
         let client = file.file_stem().unwrap_or_default().to_string_lossy();
         let script = fs::read_to_string(&file).expect("a recording is text");
@@ -50,6 +52,10 @@ pub fn statements(bench: &Bench) -> Vec<Recorded> {
                 }
                 None => (Vec::new(), part),
             };
+            // Several clients build on the same library.
+            if !seen.insert((text.clone(), parameters.clone())) {
+                continue;
+            }
             all.push(Recorded {
                 origin: format!("{client} {}", number + 1),
                 text,

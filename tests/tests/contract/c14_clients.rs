@@ -346,9 +346,11 @@ const REFUSED: &[&str] = &[
     "pg_tablespace_location",
     "pg_get_functiondef",
     "pg_describe_object",
-    "pg_user_mapping",
-    "pg_db_role_setting",
     "age(",
+    // asyncpg puts back what it found, which is `off` in a confined session.
+    "set_config('jit'",
+    // A materialized copy of masked columns.
+    "shop.contacts",
     "pg_stat_replication",
     "pg_replication_slots",
     "pg_sequence_last_value",
@@ -359,6 +361,13 @@ const REFUSED: &[&str] = &[
     "SET ROLE",
     "counter",
 ];
+
+fn refused_on_purpose(text: &str) -> bool {
+    let text = text.to_lowercase();
+    REFUSED
+        .iter()
+        .any(|part| text.contains(&part.to_lowercase()))
+}
 
 /// Whatever works for a plain role works for a confined one, and shows no raw value.
 fn recorded_statements(b: &Bench) {
@@ -384,8 +393,7 @@ fn recorded_statements(b: &Bench) {
         }
         match answer.errors.first() {
             None => worked += 1,
-            Some(error)
-                if error.code == "42501" && REFUSED.iter().any(|r| statement.text.contains(r)) => {}
+            Some(error) if error.code == "42501" && refused_on_purpose(&statement.text) => {}
             Some(error) => {
                 failures.push(format!(
                     "{}: {error}\n    {}",
@@ -544,6 +552,8 @@ fn catalogs_that_show_nothing(b: &Bench) {
          CREATE SERVER quagga_server FOREIGN DATA WRAPPER quagga_fdw OPTIONS (host 'QUAGGA.example');
          CREATE FOREIGN TABLE shop.elsewhere (a int) SERVER quagga_server OPTIONS (token 'QUAGGA');
          ALTER DEFAULT PRIVILEGES IN SCHEMA vault GRANT SELECT ON TABLES TO @plain@;
+         CREATE USER MAPPING FOR @agent@ SERVER quagga_server OPTIONS (password 'QUAGGA');
+         ALTER ROLE @agent@ SET application_name = 'QUAGGA';
          SELECT lo_create(0);
          GRANT @plain@ TO shop_owner;",
     );
@@ -559,17 +569,16 @@ fn catalogs_that_show_nothing(b: &Bench) {
         "pg_seclabel",
         "pg_shseclabel",
         "pg_seclabels",
+        "pg_db_role_setting",
+        "pg_user_mappings",
     ] {
         assert_eq!(
             b.allows(&format!("SELECT count(*) FROM {catalog}")).one(),
             "0",
             "{catalog}"
         );
-        assert_eq!(
-            b.allows(&format!("COPY {catalog} TO STDOUT")).rows.len(),
-            0,
-            "{catalog}"
-        );
+        let copied = b.allows(&format!("COPY (SELECT * FROM {catalog}) TO STDOUT"));
+        assert_eq!(copied.tags, ["COPY 0"], "{catalog}");
     }
     assert_eq!(
         b.allows("SELECT count(subname) FROM pg_subscription").one(),

@@ -40,9 +40,8 @@ static NONE: &[&str] = &[];
 /// Structure of objects, and the views clients ask for (clients.md). `pg_publication*` and
 /// `pg_statistic_ext` (definitions, no data) are here because psql's `\d` reads them for every table,
 /// `pg_available_extensions` because `\dx` of psql 18 does, `pg_policy` and `pg_rewrite` because
-/// clients.md lists them. Of `pg_auth_members`, `pg_default_acl`, `pg_event_trigger`, `pg_foreign_*`,
-/// `pg_init_privs`, `pg_largeobject_metadata`, `pg_seclabels` and `pg_subscription`, which pg_dump and
-/// psql's `\du` cannot do without, no row is shown but the role's own memberships. Sorted.
+/// clients.md lists them. Of `pg_auth_members`, which psql's `\du` reads, the role's own memberships are
+/// shown; of those in [`SHOW_NOTHING`], which pg_dump cannot do without, no row. Sorted.
 static CATALOG_ALLOW: &[&str] = &[
     "pg_aggregate",
     "pg_am",
@@ -59,6 +58,7 @@ static CATALOG_ALLOW: &[&str] = &[
     "pg_constraint",
     "pg_conversion",
     "pg_database",
+    "pg_db_role_setting",
     "pg_default_acl",
     "pg_depend",
     "pg_description",
@@ -115,6 +115,7 @@ static CATALOG_ALLOW: &[&str] = &[
     "pg_ts_parser",
     "pg_ts_template",
     "pg_type",
+    "pg_user_mappings",
     "pg_views",
 ];
 
@@ -124,13 +125,13 @@ static CATALOG_ALLOW: &[&str] = &[
 /// columns (`pg_stats`). Sorted.
 static CATALOG_VIEW_ONLY: &[&str] = &[
     "pg_authid",
-    "pg_db_role_setting",
     "pg_stat_all_indexes",
     "pg_stat_all_tables",
     "pg_statio_all_indexes",
     "pg_statio_all_sequences",
     "pg_statio_all_tables",
     "pg_statistic",
+    "pg_user_mapping",
 ];
 
 /// Catalogs that may be named, or are read underneath a view, and show no row: tools read them
@@ -138,7 +139,9 @@ static CATALOG_VIEW_ONLY: &[&str] = &[
 static SHOW_NOTHING: &[u32] = &[
     826,  // pg_default_acl
     1417, // pg_foreign_server
+    1418, // pg_user_mapping
     2328, // pg_foreign_data_wrapper
+    2964, // pg_db_role_setting
     2995, // pg_largeobject_metadata
     3118, // pg_foreign_table
     3394, // pg_init_privs
@@ -285,8 +288,6 @@ mod tests {
                 "pg_timezone_abbrevs",
                 "pg_timezone_names",
                 "pg_user",
-                "pg_user_mapping",
-                "pg_user_mappings",
                 "pg_wait_events",
             ],
         ),
@@ -379,7 +380,7 @@ mod tests {
 
     #[test]
     fn behind_views() {
-        for relation in ["pg_authid", "pg_statistic", "pg_db_role_setting"] {
+        for relation in ["pg_authid", "pg_statistic", "pg_user_mapping"] {
             assert_eq!(
                 catalog("pg_catalog", relation),
                 Catalog::ViewOnly,
