@@ -19,6 +19,8 @@ mod c12_hard_input;
 mod c13_bystander;
 mod c14_clients;
 mod c15_real_client;
+mod c16_doors;
+mod c17_harden;
 
 fn main() -> std::process::ExitCode {
     cluster_tests::run::main(cluster_tests::run::trials(&[
@@ -39,5 +41,7 @@ fn main() -> std::process::ExitCode {
         c13_bystander::CASES,
         c14_clients::CASES,
         c15_real_client::CASES,
+        c16_doors::CASES,
+        c17_harden::CASES,
     ]))
 }
