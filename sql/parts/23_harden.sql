@@ -58,11 +58,13 @@ BEGIN
         (SELECT s.reset_val FROM pg_settings s WHERE s.name = 'session_preload_libraries')));
 
     FOR step IN
-        -- Attributes. Before 16 a role that does not inherit loses what its groups were granted, and
-        -- the policies of protected groups with it: a member of any is left as it is, and told.
+        -- Attributes. A role that is confined because it inherits a protected one has to go on
+        -- inheriting. Before 16, so has a member of other roles, or it would lose what they were
+        -- granted; since 16 the attribute counts for memberships to come.
         SELECT v.setting, 'on' AS before, 'off' AS after, format('ALTER ROLE %s NO%s', r.name, upper(v.setting)) AS command
-          FROM (VALUES ('inherit', r.rolinherit AND (current_setting('server_version_num')::int >= 160000
-                                                     OR NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid))),
+          FROM (VALUES ('inherit', r.rolinherit AND EXISTS (SELECT FROM agent_policy.policy_role p WHERE p.role = r.oid)
+                                   AND (current_setting('server_version_num')::int >= 160000
+                                        OR NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid))),
                        ('createrole', r.rolcreaterole), ('createdb', r.rolcreatedb),
                        ('replication', r.rolreplication), ('bypassrls', r.rolbypassrls)) AS v (setting, present)
          WHERE v.present
@@ -163,6 +165,8 @@ BEGIN
                 UNION ALL
                 SELECT 'schema ' || quote_ident(n.nspname) FROM pg_namespace n WHERE n.nspowner = r.oid
                 UNION ALL
+                SELECT 'subscription ' || quote_ident(s.subname) FROM pg_subscription s WHERE s.subowner = r.oid
+                UNION ALL
                 SELECT 'relation ' || c.oid::regclass::text FROM pg_class c
                  WHERE c.relowner = r.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND capability = 'read_only') o
         HAVING count(*) > 0
@@ -184,7 +188,7 @@ $$;
 COMMENT ON FUNCTION harden_role(regrole) IS
 'Sets what PostgreSQL itself can refuse a role, below what agent_policy does, and gives one row for each thing that it changed: setting, before, after (NULL: not set). Called again it changes nothing, and gives no row.
 role: a protected role, or one that inherits a protected role (22023 otherwise).
-Attributes: inherit, createrole, createdb, replication, bypassrls go; connection_limit becomes 20 where there was none. Before PostgreSQL 16, inherit stays for a member of other roles, which would lose what they were granted.
+Attributes: inherit, createrole, createdb, replication, bypassrls go; connection_limit becomes 20 where there was none. inherit stays for a role that is confined because it inherits a protected one and, before PostgreSQL 16, for a member of any role, which would lose what that was granted.
 Settings (ALTER ROLE ... SET): default_transaction_read_only on (capability read_only), temp_file_limit 1GB, idle_in_transaction_session_timeout 5min unless a limit is set already; session_preload_libraries with agent_policy, so that the role cannot log in to a server without the library in shared_preload_libraries. What is set for single databases is reset.
 Privileges granted to the role itself: create and temporary on databases, create on schemas (kept for capability ddl, but for create on databases), connect on databases in which it is not protected.
 What the role has through PUBLIC, by membership or as an owner stays, with a WARNING that names the remedy.
