@@ -190,7 +190,7 @@ fn role_of(row: scan::Row<'_>) -> Option<Oid> {
 /// Reads what the policy tables say for `active`, a subset of the protected roles. A table that is
 /// gone means that the policy cannot be known.
 pub fn read_policy(roles: &[RoleRow], active: &[Oid]) -> Policy {
-    try_read_policy(roles, active).unwrap_or_else(|| Policy::closed("its tables are missing"))
+    try_read_policy(roles, active).unwrap_or_else(|| Policy::closed(Closed::TablesMissing))
 }
 
 fn try_read_policy(roles: &[RoleRow], active: &[Oid]) -> Option<Policy> {

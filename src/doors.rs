@@ -33,7 +33,10 @@ pub fn judge(
         if door.replication {
             return Err(refused(
                 "replication",
-                format!("{} may not open a replication connection", who(user, labelled)),
+                format!(
+                    "{} may not open a replication connection",
+                    who(user, labelled)
+                ),
             )
             .hint(format!(
                 "Connect without the parameter \"replication\", to {names}."
@@ -47,7 +50,10 @@ pub fn judge(
                 None => {
                     return Err(refused(
                         database,
-                        format!("{} may not connect to database {database:?}", who(user, labelled)),
+                        format!(
+                            "{} may not connect to database {database:?}",
+                            who(user, labelled)
+                        ),
                     )
                     .hint(format!("Connect to {names}, where its policy is.")));
                 }
@@ -86,8 +92,11 @@ pub fn setting(user: &str, name: &str) -> Denial {
 
 /// A statement in a process that is no client's session.
 pub fn process(kind: &str) -> Denial {
-    refused(kind, format!("a protected role may not run statements in {kind}"))
-        .hint("Connect as a client, or run the job as a role that is not protected.")
+    refused(
+        kind,
+        format!("a protected role may not run statements in {kind}"),
+    )
+    .hint("Connect as a client, or run the job as a role that is not protected.")
 }
 
 /// A session of a role that is protected in other databases.

@@ -554,8 +554,7 @@ pub fn inherited(member: Oid) -> Vec<Oid> {
     unsafe {
         let flag = |cache: pg_sys::SysCacheIdentifier::Type, tuple, attribute: i16| {
             let mut null = false;
-            let value =
-                pg_sys::SysCacheGetAttr(cache as i32, tuple, attribute, &raw mut null);
+            let value = pg_sys::SysCacheGetAttr(cache as i32, tuple, attribute, &raw mut null);
             (!null).then_some(value)
         };
         // Before 16 it is the member that inherits, since then the membership.

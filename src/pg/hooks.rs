@@ -13,8 +13,8 @@ use policy::rule::Rule;
 use super::boundary::{self, Thrown};
 use super::layers::{self, Layer};
 use super::{
-    access, compat, deadline, depth, execution, internal, label, login, planning, raw, receiver, session,
-    utility, wire,
+    access, compat, deadline, depth, execution, internal, label, login, planning, raw, receiver,
+    session, utility, wire,
 };
 use crate::catalog::Policy;
 use crate::denial::Denial;

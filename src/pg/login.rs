@@ -81,10 +81,9 @@ unsafe fn settings(port: *mut Port, user: &str) {
                 }
             }
         }
-        let given: Vec<*const c_char> =
-            super::nodes::pointers::<c_char>((*port).guc_options)
-                .map(|p| p.cast_const())
-                .collect();
+        let given: Vec<*const c_char> = super::nodes::pointers::<c_char>((*port).guc_options)
+            .map(|p| p.cast_const())
+            .collect();
         let mut kept = std::ptr::null_mut();
         for pair in given.chunks(2) {
             if let [name, value] = *pair

@@ -142,10 +142,7 @@ fn field(datum: pg_sys::Datum, isnull: bool, typid: Oid) -> Field {
 }
 
 /// Every row of a catalog by its values, as far as `read` takes something from them.
-pub fn rows<T>(
-    relid: Oid,
-    mut read: impl FnMut(&[pg_sys::Datum], &[bool]) -> Option<T>,
-) -> Vec<T> {
+pub fn rows<T>(relid: Oid, mut read: impl FnMut(&[pg_sys::Datum], &[bool]) -> Option<T>) -> Vec<T> {
     // SAFETY: as in `table`; a plain scan, which needs no index and so no other catalog.
     unsafe {
         let relation = pg_sys::table_open(relid, pg_sys::AccessShareLock as i32);

@@ -101,8 +101,10 @@ impl<'a> Other<'a> {
 impl Drop for Other<'_> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            self.b
-                .setup(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+            self.b.setup(&format!(
+                "DROP DATABASE IF EXISTS {} WITH (FORCE)",
+                self.name
+            ));
         }
     }
 }
@@ -260,8 +262,10 @@ fn running_sessions_elsewhere_are_closed(b: &Bench) {
     bystander.query("SELECT count(*) FROM pg_class");
     // Nothing waits for a log that is not there.
     assert_eq!(
-        b.value("SELECT count(*) FROM pg_ls_dir('agent_policy/pgsql_tmp_spool', true, false) d
-                  WHERE d = (SELECT oid::text FROM pg_database WHERE datname = 'postgres')"),
+        b.value(
+            "SELECT count(*) FROM pg_ls_dir('agent_policy/pgsql_tmp_spool', true, false) d
+                  WHERE d = (SELECT oid::text FROM pg_database WHERE datname = 'postgres')"
+        ),
         "0"
     );
     b.setup("SELECT agent_policy.release_role('@agent@')");
@@ -295,10 +299,7 @@ fn membership_while_the_session_runs(b: &Bench) {
         here.error("SELECT * FROM vault.secrets").rule(),
         "relation_not_allowed"
     );
-    assert_eq!(
-        elsewhere.error("SELECT 1").rule(),
-        "connection_not_allowed"
-    );
+    assert_eq!(elsewhere.error("SELECT 1").rule(), "connection_not_allowed");
     b.setup("REVOKE @agent@ FROM @plain@");
     works(login(b, "@plain@", "postgres"));
     works(login(b, "@plain@", "@db@")).query("SELECT * FROM vault.secrets");
@@ -323,7 +324,11 @@ fn a_pool_elsewhere_is_closed_for_good(b: &Bench) {
         "SELECT count(*) FROM pg_class",
     ] {
         let error = session.error(statement);
-        assert_eq!(error.rule(), "connection_not_allowed", "{statement}: {error}");
+        assert_eq!(
+            error.rule(),
+            "connection_not_allowed",
+            "{statement}: {error}"
+        );
     }
     let mut session = works(login(b, &pool, "postgres"));
     session.query(&b.fill("BEGIN; SET LOCAL ROLE @agent@"));
@@ -360,7 +365,11 @@ fn a_pool_stays_confined(b: &Bench) {
             session.simple(&b.fill(way));
         }
         let error = session.error("SELECT * FROM vault.secrets");
-        assert_eq!(error.rule(), "relation_not_allowed", "after {ways:?}: {error}");
+        assert_eq!(
+            error.rule(),
+            "relation_not_allowed",
+            "after {ways:?}: {error}"
+        );
         assert!(!session.simple("SELECT public.leave()").errors.is_empty());
     }
     for undo in ["ROLLBACK", "ROLLBACK TO a", "COMMIT"] {
@@ -368,7 +377,11 @@ fn a_pool_stays_confined(b: &Bench) {
         session.query(&b.fill("BEGIN; SAVEPOINT a; SET LOCAL ROLE @agent@; SELECT 1"));
         session.query(undo);
         let error = session.error("SELECT * FROM vault.secrets");
-        assert_eq!(error.rule(), "relation_not_allowed", "after {undo}: {error}");
+        assert_eq!(
+            error.rule(),
+            "relation_not_allowed",
+            "after {undo}: {error}"
+        );
     }
     // The role may also come from ALTER ROLE.
     b.setup("ALTER ROLE @agent@_pool SET role = @agent@");
@@ -385,14 +398,18 @@ fn monitor_mode_opens_every_door(b: &Bench) {
     b.setup("SELECT agent_policy.protect_role('@agent@', 'read_only', 'monitor'); ALTER ROLE @agent@ REPLICATION");
     works(login(b, "@agent@", "postgres"));
     works(b.agent_with(&[("options", "-c work_mem=5MB"), ("replication", "database")]));
-    let mut agent = works(b.agent_with(&[("options", "-c work_mem=5MB -S 6MB -c enable_seqscan=off")]));
+    let mut agent =
+        works(b.agent_with(&[("options", "-c work_mem=5MB -S 6MB -c enable_seqscan=off")]));
     assert_eq!(agent.value("SHOW work_mem"), "6MB");
     b.setup("ALTER ROLE @agent@ NOREPLICATION; SELECT agent_policy.protect_role('@agent@')");
     refused(login(b, "@agent@", "postgres"), "connection_not_allowed");
     // Watched here, confined there: the watched database is known, and no other.
     let other = Other::with_extension(b, "watch");
     other.run("SELECT agent_policy.protect_role('@agent@', mode => 'monitor')");
-    works(b.cluster.connect(&b.agent, &other.name, &[("options", "-c work_mem=5MB")]));
+    works(
+        b.cluster
+            .connect(&b.agent, &other.name, &[("options", "-c work_mem=5MB")]),
+    );
     refused(login(b, "@agent@", "postgres"), "connection_not_allowed");
 }
 
@@ -412,13 +429,22 @@ fn start_up_options_are_judged(b: &Bench) {
         ("-c role=@plain@", "role"),
         ("-c session_authorization=@plain@", "session_authorization"),
         ("-c local_preload_libraries=x", "local_preload_libraries"),
-        ("-c session_preload_libraries=x", "session_preload_libraries"),
-        ("-c session_replication_role=replica", "session_replication_role"),
+        (
+            "-c session_preload_libraries=x",
+            "session_preload_libraries",
+        ),
+        (
+            "-c session_replication_role=replica",
+            "session_replication_role",
+        ),
         ("-c client_min_messages=debug5", "client_min_messages"),
         ("-c debug_print_plan=on", "debug_print_plan"),
         ("-c search_path=pg_temp,public", "search_path"),
         ("-c client_encoding=SJIS", "client_encoding"),
-        ("-c agent_policy.audit_durability=async", "agent_policy.audit_durability"),
+        (
+            "-c agent_policy.audit_durability=async",
+            "agent_policy.audit_durability",
+        ),
         ("-c some.thing=1", "some.thing"),
         ("-c transform_null_equals=on", "transform_null_equals"),
         ("-S 64MB", "-S"),
@@ -500,7 +526,10 @@ fn start_up_options_without_effect(b: &Bench) {
         assert_eq!(agent.value(&format!("SHOW {setting}")), value, "{setting}");
     }
     assert!(agent.value("SHOW application_name").ends_with(" \\'x"));
-    assert_eq!(agent.value("SELECT agent_policy.user_email()"), "alice@example.com");
+    assert_eq!(
+        agent.value("SELECT agent_policy.user_email()"),
+        "alice@example.com"
+    );
     let mut plain = works(b.cluster.connect(&b.plain, &b.db, &[("geqo", "off")]));
     assert_eq!(plain.value("SHOW geqo"), "off");
     let options = format!("{ALICE} -c default_transaction_read_only=on");
@@ -566,7 +595,8 @@ fn labels_are_not_for_agents(b: &Bench) {
         .error(&b.fill("SECURITY LABEL FOR agent_policy ON ROLE @agent@ IS NULL"));
     assert_eq!(error.code, "42501", "{error}");
     assert!(error.message.contains("superuser"), "{error}");
-    let error = b.setup_error("SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.email IS 'email'");
+    let error =
+        b.setup_error("SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.email IS 'email'");
     assert_eq!(error.code, "0A000", "{error}");
     let error = b.setup_error("SECURITY LABEL FOR agent_policy ON ROLE @agent@ IS 'secret'");
     assert_eq!(error.code, "22023", "{error}");
@@ -605,9 +635,15 @@ fn labels_survive_a_dump(b: &Bench) {
 
 fn a_new_role_of_the_name_is_another(b: &Bench) {
     b.setup("CREATE ROLE @agent@_short LOGIN; SELECT agent_policy.protect_role('@agent@_short')");
-    refused(login(b, "@agent@_short", "postgres"), "connection_not_allowed");
+    refused(
+        login(b, "@agent@_short", "postgres"),
+        "connection_not_allowed",
+    );
     b.setup("ALTER ROLE @agent@_short RENAME TO @agent@_renamed");
-    let error = refused(login(b, "@agent@_renamed", "postgres"), "connection_not_allowed");
+    let error = refused(
+        login(b, "@agent@_renamed", "postgres"),
+        "connection_not_allowed",
+    );
     assert!(error.message.contains("_renamed"), "{error}");
     b.setup("ALTER ROLE @agent@_renamed RENAME TO @agent@_short; DROP ROLE @agent@_short; CREATE ROLE @agent@_short LOGIN");
     assert_eq!(label(b, "@agent@_short"), "");
@@ -622,9 +658,15 @@ fn other_label_providers_see_nothing(b: &Bench) {
         .connect("postgres", &b.db, &[])
         .expect("the superuser connects");
     let error = su.error("SECURITY LABEL ON TABLE shop.orders IS 'classified'");
-    assert_eq!(error.message, "no security label providers have been loaded");
+    assert_eq!(
+        error.message,
+        "no security label providers have been loaded"
+    );
     let error = su.error("SECURITY LABEL FOR dummy ON TABLE shop.orders IS 'classified'");
-    assert_eq!(error.message, "security label provider \"dummy\" is not loaded");
+    assert_eq!(
+        error.message,
+        "security label provider \"dummy\" is not loaded"
+    );
 }
 
 fn a_cluster_is_dumped_and_restored(b: &Bench) {
@@ -746,7 +788,10 @@ fn without_the_library_the_agent_stays_out(b: &Bench) {
     refused(login(&own, "@agent@", "postgres"), "policy_unavailable");
     works(login(&own, "@plain@", "postgres"));
     own.setup("CREATE ROLE @agent@_child LOGIN IN ROLE @agent@");
-    refused(login(&own, "@agent@_child", "postgres"), "policy_unavailable");
+    refused(
+        login(&own, "@agent@_child", "postgres"),
+        "policy_unavailable",
+    );
     preload("agent_policy");
     works(login(&own, "@agent@", "@db@"));
     refused(login(&own, "@agent@", "postgres"), "connection_not_allowed");
@@ -757,7 +802,10 @@ fn a_library_loaded_late_troubles_nobody_else(b: &Bench) {
     let mut su = works(cluster.connect("postgres", "postgres", &[]));
     su.query("CREATE ROLE agent LOGIN; CREATE ROLE plain LOGIN; CREATE ROLE root LOGIN SUPERUSER");
     su.query("ALTER ROLE agent SET session_preload_libraries = agent_policy; ALTER ROLE root SET session_preload_libraries = agent_policy");
-    refused(cluster.connect("agent", "postgres", &[]), "policy_unavailable");
+    refused(
+        cluster.connect("agent", "postgres", &[]),
+        "policy_unavailable",
+    );
     works(cluster.connect("root", "postgres", &[]));
     su.query("ALTER DATABASE postgres SET session_preload_libraries = agent_policy");
     works(cluster.connect("plain", "postgres", &[]));

@@ -50,7 +50,13 @@ fn the_floor(b: &Bench) {
     b.allow();
     b.setup("ALTER ROLE @agent@ REPLICATION CREATEROLE CREATEDB BYPASSRLS");
     let (rows, _) = harden(b, "@agent@");
-    for attribute in ["inherit", "createrole", "createdb", "replication", "bypassrls"] {
+    for attribute in [
+        "inherit",
+        "createrole",
+        "createdb",
+        "replication",
+        "bypassrls",
+    ] {
         changed(&rows, attribute, "on", "off");
     }
     changed(&rows, "connection_limit", "-1", "20");
@@ -126,9 +132,11 @@ fn limits_that_are_there_stay(b: &Bench) {
 fn what_the_role_was_granted_is_revoked(b: &Bench) {
     b.allow();
     b.setup("CREATE DATABASE @db@_other");
-    b.setup("REVOKE ALL ON DATABASE @db@_other FROM PUBLIC;
+    b.setup(
+        "REVOKE ALL ON DATABASE @db@_other FROM PUBLIC;
              GRANT CONNECT, CREATE, TEMPORARY ON DATABASE @db@, @db@_other TO @agent@;
-             CREATE SCHEMA lab; GRANT ALL ON SCHEMA lab, shop TO @agent@");
+             CREATE SCHEMA lab; GRANT ALL ON SCHEMA lab, shop TO @agent@",
+    );
     let (rows, _) = harden(b, "@agent@");
     for (setting, database) in [
         ("create", "@db@"),
@@ -166,10 +174,19 @@ fn what_is_not_its_own_is_reported(b: &Bench) {
     let before = b.value("SELECT datacl::text || nspacl::text FROM pg_database, pg_namespace WHERE datname = 'postgres' AND nspname = 'public'");
     let (_, answer) = harden(b, "@agent@");
     for (open, remedy) in [
-        ("temporary tables in database", "REVOKE TEMPORARY ON DATABASE @db@ FROM PUBLIC"),
+        (
+            "temporary tables in database",
+            "REVOKE TEMPORARY ON DATABASE @db@ FROM PUBLIC",
+        ),
         ("PUBLIC may connect to", "REVOKE CONNECT ON DATABASE"),
-        ("objects in schema \"public\"", "REVOKE CREATE ON SCHEMA public FROM PUBLIC"),
-        ("is a member of @agent@_group", "REVOKE @agent@_group FROM @agent@"),
+        (
+            "objects in schema \"public\"",
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+        ),
+        (
+            "is a member of @agent@_group",
+            "REVOKE @agent@_group FROM @agent@",
+        ),
         ("owns schema mine", "REASSIGN OWNED BY @agent@"),
         ("create on schema shop", "granted by @plain@"),
     ] {
@@ -197,7 +214,12 @@ fn what_is_not_its_own_is_reported(b: &Bench) {
 fn capabilities_keep_what_they_need(b: &Bench) {
     b.setup("SELECT agent_policy.protect_role('@agent@', 'ddl'); GRANT CREATE, USAGE ON SCHEMA shop TO @agent@; GRANT CREATE, TEMPORARY ON DATABASE @db@ TO @agent@");
     let (rows, _) = harden(b, "@agent@");
-    changed(&rows, &b.fill("create on database @db@"), "granted", "revoked");
+    changed(
+        &rows,
+        &b.fill("create on database @db@"),
+        "granted",
+        "revoked",
+    );
     assert!(
         !rows.iter().any(|(s, ..)| s.contains("schema")
             || s.contains("temporary")
@@ -207,7 +229,12 @@ fn capabilities_keep_what_they_need(b: &Bench) {
     b.setup("SELECT agent_policy.protect_role('@agent@', 'read_write')");
     let (rows, _) = harden(b, "@agent@");
     changed(&rows, "create on schema shop", "granted", "revoked");
-    changed(&rows, &b.fill("temporary on database @db@"), "granted", "revoked");
+    changed(
+        &rows,
+        &b.fill("temporary on database @db@"),
+        "granted",
+        "revoked",
+    );
     assert_eq!(rows.len(), 2, "{rows:?}");
     b.setup("SELECT agent_policy.protect_role('@agent@')");
     let (rows, _) = harden(b, "@agent@");
@@ -247,7 +274,9 @@ fn members_and_groups(b: &Bench) {
     // A group cannot log in; what is set for it reaches nobody.
     let (rows, answer) = harden(b, "@agent@_group");
     assert!(
-        !rows.iter().any(|(s, ..)| s.contains("limit") || s.contains("preload")),
+        !rows
+            .iter()
+            .any(|(s, ..)| s.contains("limit") || s.contains("preload")),
         "{rows:?}"
     );
     assert!(told(&answer, "do not reach its members").is_some());
@@ -256,8 +285,10 @@ fn members_and_groups(b: &Bench) {
 fn odd_names(b: &Bench) {
     b.setup("CREATE ROLE \"@agent@ O'Neill \"\"x\"\"\" LOGIN");
     b.setup("CREATE DATABASE \"@db@ o'db\"");
-    b.setup("GRANT CONNECT ON DATABASE \"@db@ o'db\" TO \"@agent@ O'Neill \"\"x\"\"\";
-             SELECT agent_policy.protect_role('\"@agent@ O''Neill \"\"x\"\"\"')");
+    b.setup(
+        "GRANT CONNECT ON DATABASE \"@db@ o'db\" TO \"@agent@ O'Neill \"\"x\"\"\";
+             SELECT agent_policy.protect_role('\"@agent@ O''Neill \"\"x\"\"\"')",
+    );
     let (rows, _) = harden(b, "\"@agent@ O''Neill \"\"x\"\"\"");
     changed(
         &rows,
@@ -299,7 +330,9 @@ fn for_admins_and_protected_roles_only(b: &Bench) {
             .is_empty()
     );
     assert_eq!(
-        b.value("SELECT changed_by FROM agent_policy.policy_history WHERE function = 'harden_role'"),
+        b.value(
+            "SELECT changed_by FROM agent_policy.policy_history WHERE function = 'harden_role'"
+        ),
         b.fill("@agent@_admin")
     );
     assert_eq!(
@@ -315,7 +348,11 @@ fn a_hardened_agent_works(b: &Bench) {
     b.masks("SELECT * FROM shop.customers ORDER BY id");
     b.allows("SELECT count(*) FROM shop.orders");
     b.allows("BEGIN READ WRITE; SELECT 1; COMMIT");
-    b.denies("INSERT INTO shop.scratch VALUES (1, 'x')", "25006", "read_only");
+    b.denies(
+        "INSERT INTO shop.scratch VALUES (1, 'x')",
+        "25006",
+        "read_only",
+    );
     let mut agent = b.agent();
     assert_eq!(agent.value("SHOW temp_file_limit"), "1GB");
     assert_eq!(agent.value("SHOW default_transaction_read_only"), "on");
