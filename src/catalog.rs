@@ -7,8 +7,11 @@ use std::rc::Rc;
 
 use pgrx::pg_sys::Oid;
 use policy::model::{Access, Capability, Limits, Mode, OnExcess};
+use policy::rule::Rule;
 
 use crate::api::identity::Assurance;
+use crate::denial::Denial;
+use crate::doors;
 use crate::pg::{self, names, scan};
 
 mod access;
@@ -27,6 +30,36 @@ pub struct RoleRow {
     identity: Assurance,
     strict_views: bool,
     limits: Limits,
+}
+
+impl RoleRow {
+    /// Is the role confined, and not just watched?
+    pub fn enforced(&self) -> bool {
+        self.mode == Mode::Enforce
+    }
+}
+
+/// Why a confined session may do nothing at all.
+#[derive(Debug)]
+pub enum Closed {
+    /// The extension is installed, and its tables cannot be found.
+    TablesMissing,
+    /// The role is protected in other databases, and not in this one.
+    Elsewhere { role: String, databases: String },
+}
+
+impl Closed {
+    pub fn denial(&self) -> Denial {
+        match self {
+            Self::TablesMissing => Denial::new(
+                Rule::PolicyUnavailable,
+                "agent_policy",
+                "the policy cannot be read: its tables are missing",
+            )
+            .hint("Ask the database administrator to repair the extension agent_policy."),
+            Self::Elsewhere { role, databases } => doors::elsewhere(role, databases),
+        }
+    }
 }
 
 /// The protected roles of this database; empty when the extension is not installed here, `None`
@@ -147,7 +180,7 @@ pub struct Policy {
     relations: RefCell<OidMap<Oid, Rc<Relation>>>,
     known: RefCell<OidMap<Oid, Known>>,
     /// Why nothing at all may be done: the role is protected, and its policy is not here.
-    pub closed: Option<&'static str>,
+    pub closed: Option<Closed>,
 }
 
 fn role_of(row: scan::Row<'_>) -> Option<Oid> {
@@ -157,7 +190,7 @@ fn role_of(row: scan::Row<'_>) -> Option<Oid> {
 /// Reads what the policy tables say for `active`, a subset of the protected roles. A table that is
 /// gone means that the policy cannot be known.
 pub fn read_policy(roles: &[RoleRow], active: &[Oid]) -> Policy {
-    try_read_policy(roles, active).unwrap_or_else(|| Policy::closed("its tables are missing"))
+    try_read_policy(roles, active).unwrap_or_else(|| Policy::closed(Closed::TablesMissing))
 }
 
 fn try_read_policy(roles: &[RoleRow], active: &[Oid]) -> Option<Policy> {
@@ -294,7 +327,7 @@ impl Policy {
     }
 
     /// The policy of a session whose policy cannot be known: nothing may be done.
-    pub fn closed(why: &'static str) -> Self {
+    pub fn closed(why: Closed) -> Self {
         Self {
             capability: Capability::ReadOnly,
             mode: Mode::Enforce,

@@ -91,6 +91,18 @@ impl Denial {
         pg::report::error(self.code(), &self.message, &self.detail(), &self.hint)
     }
 
+    /// Writes the denial down and ends the session.
+    pub fn raise_fatal(self) -> ! {
+        statement::denied(&self);
+        self.refuse_login()
+    }
+
+    /// Ends a session that has not begun. No policy is at hand and no database open: it is the
+    /// server's log that has it.
+    pub fn refuse_login(self) -> ! {
+        pg::report::fatal(self.code(), &self.message, &self.detail(), &self.hint)
+    }
+
     /// The same as a warning for the client (`result truncated …`).
     pub fn warn(&self) {
         pg::report::warning(&self.message, &self.detail(), &self.hint);

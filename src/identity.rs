@@ -13,9 +13,9 @@ use pgrx::pg_sys::Oid;
 use policy::rule::Rule;
 
 use crate::api::identity::{self as forwarded, Assurance};
-use crate::catalog::{self, Policy, RoleRow};
+use crate::catalog::{self, Closed, Policy, RoleRow};
 use crate::denial::Denial;
-use crate::pg::{self, session::Users};
+use crate::pg::{self, label::Labelled, session::Users};
 
 /// Set by the relation cache's callback: what was worked out per relation is to be forgotten.
 pub static RELATIONS_CHANGED: AtomicBool = AtomicBool::new(false);
@@ -26,6 +26,10 @@ struct State {
     roles: Rc<Vec<RoleRow>>,
     /// The extension is installed, and its tables cannot be found.
     unreadable: bool,
+    /// Roles that are protected in other databases, and not in this one.
+    elsewhere: Rc<Vec<Labelled>>,
+    /// The session's own user, or that of SET ROLE, is protected: not just a function's owner.
+    acts_itself: bool,
     /// Protected roles that stay in force until the session ends.
     sticky: Vec<Oid>,
     policy: Option<Rc<Policy>>,
@@ -33,6 +37,25 @@ struct State {
     only_sticky: bool,
     /// A role whose policy `agent_policy.check` tries on.
     assumed: Option<Oid>,
+}
+
+impl State {
+    fn has(&self, role: Oid) -> bool {
+        self.roles.iter().any(|row| row.role == role)
+    }
+}
+
+/// There is nothing in this database that records could be read into.
+static NO_LOG_HERE: AtomicBool = AtomicBool::new(false);
+
+/// Has the database no audit log, and the session no business in it?
+pub fn no_log_here() -> bool {
+    NO_LOG_HERE.load(Relaxed)
+}
+
+/// Is the session's own user, or that of SET ROLE, a protected role?
+pub fn acts_itself() -> bool {
+    STATE.with_borrow(|s| s.acts_itself)
 }
 
 thread_local! {
@@ -49,6 +72,37 @@ fn protected_by(roles: &[RoleRow], user: Oid, into: &mut Vec<Oid>) {
     }
 }
 
+/// The labelled roles that are protected (and not just watched) in other databases only.
+fn read_elsewhere() -> Vec<Labelled> {
+    let mut labelled = pg::label::read();
+    labelled.retain(|l| l.enforced() && !STATE.with_borrow(|s| s.has(l.role)));
+    labelled
+}
+
+/// Does the session act as a role whose policy is in other databases? Once it did it is closed
+/// until it ends. A superuser who takes on such a role for a while is not held.
+fn closed_elsewhere(now: Users) -> Option<Closed> {
+    let elsewhere = STATE.with_borrow(|s| Rc::clone(&s.elsewhere));
+    if elsewhere.is_empty() || pg::users::authenticated_superuser() {
+        return None;
+    }
+    let is = |user: Oid, role: Oid| user == role || pg::users::inherits(user, role);
+    let found = elsewhere.iter().find(|l| {
+        STATE.with_borrow(|s| s.sticky.contains(&l.role))
+            || is(now.session, l.role)
+            || is(now.outer, l.role)
+    })?;
+    STATE.with_borrow_mut(|s| {
+        if !s.sticky.contains(&found.role) {
+            s.sticky.push(found.role);
+        }
+    });
+    Some(Closed::Elsewhere {
+        role: pg::users::name(found.role),
+        databases: found.names(),
+    })
+}
+
 /// Works out whether the session is confined. Called when a user id or the policy has changed.
 pub fn refresh(now: Users, policy_changed: bool) -> bool {
     let mut before = None;
@@ -59,14 +113,24 @@ pub fn refresh(now: Users, policy_changed: bool) -> bool {
             s.roles = Rc::new(roles.unwrap_or_default());
             before = s.policy.take();
         });
+        let elsewhere = read_elsewhere();
+        STATE.with_borrow_mut(|s| s.elsewhere = Rc::new(elsewhere));
     }
     let (roles, sticky, assumed) =
         STATE.with_borrow(|s| (Rc::clone(&s.roles), s.sticky.clone(), s.assumed));
     if STATE.with_borrow(|s| s.unreadable) && !pg::users::is_superuser(now.session) {
-        let policy = Rc::new(Policy::closed("its tables are missing"));
+        let policy = Rc::new(Policy::closed(Closed::TablesMissing));
         STATE.with_borrow_mut(|s| s.policy = Some(policy));
         return true;
     }
+    if let Some(why) = closed_elsewhere(now) {
+        // Where the extension is not installed, there is no log to write to.
+        NO_LOG_HERE.store(!pg::scan::installed(), Relaxed);
+        let policy = Rc::new(Policy::closed(why));
+        STATE.with_borrow_mut(|s| s.policy = Some(policy));
+        return true;
+    }
+    NO_LOG_HERE.store(false, Relaxed);
     if roles.is_empty() {
         STATE.with_borrow_mut(|s| s.policy = None);
         return false;
@@ -74,6 +138,7 @@ pub fn refresh(now: Users, policy_changed: bool) -> bool {
     let mut lasting = Vec::new();
     protected_by(&roles, now.session, &mut lasting);
     protected_by(&roles, now.outer, &mut lasting);
+    let acts_itself = !lasting.is_empty();
     let mut active = lasting.clone();
     // A superuser's session acts in another's name for maintenance and the like; so does the server
     // itself. That is not the agent at work.
@@ -118,6 +183,7 @@ pub fn refresh(now: Users, policy_changed: bool) -> bool {
         }
         s.policy = policy;
         s.only_sticky = only_sticky;
+        s.acts_itself = acts_itself;
     });
     confined
 }

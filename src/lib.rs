@@ -14,6 +14,7 @@ mod api;
 mod audit;
 mod catalog;
 mod denial;
+mod doors;
 mod identity;
 mod limits;
 #[allow(unsafe_code)]
@@ -55,9 +56,14 @@ extension_sql_file!(
     requires = ["allow"]
 );
 extension_sql_file!(
+    "../sql/parts/23_harden.sql",
+    name = "harden",
+    requires = ["masks"]
+);
+extension_sql_file!(
     "../sql/parts/30_mask_functions.sql",
     name = "mask_functions",
-    requires = ["masks"]
+    requires = ["harden"]
 );
 extension_sql_file!(
     "../sql/parts/31_identity.sql",
@@ -90,6 +96,7 @@ extension_sql_file!("../sql/parts/90_grants.sql", name = "grants", finalize);
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     if !pg::bgworker::preloading() {
+        pg::login::tripwire();
         return;
     }
     api::init();

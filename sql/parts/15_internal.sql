@@ -25,6 +25,14 @@ BEGIN
 END
 $$;
 
+-- Every database of the cluster has to know at login who is protected where: the security label of
+-- a role says so. ALWAYS: also where the rows come from a replica or a restore.
+CREATE FUNCTION _label_roles() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'label_roles';
+CREATE TRIGGER label_roles AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON policy_role
+    FOR EACH STATEMENT EXECUTE FUNCTION agent_policy._label_roles();
+ALTER TABLE policy_role ENABLE ALWAYS TRIGGER label_roles;
+
 -- The user on whose behalf the session runs (SET ROLE counts, SECURITY DEFINER does not).
 CREATE FUNCTION _outer_user() RETURNS regrole
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'outer_user';

@@ -24,7 +24,7 @@ $$;
 
 GRANT EXECUTE ON FUNCTION
     protect_role(regrole, text, text), release_role(regrole), set_strict_views(regrole, boolean),
-    require_identity(regrole, text),
+    require_identity(regrole, text), harden_role(regrole),
     set_limits(regrole, bigint, bigint, text, interval, float8, int, int, bigint, int),
     reset_limits(regrole, text[]),
     allow_schema(regrole, text, text), disallow_schema(regrole, text),

@@ -81,6 +81,9 @@ pub fn append(
     put: impl FnOnce(&mut Vec<u8>) -> Result<(), AuditError>,
     now: bool,
 ) -> Result<(), AuditError> {
+    if crate::identity::no_log_here() {
+        return Ok(());
+    }
     with(|s| {
         s.spool.buffer(put)?;
         if now || s.ending || s.spool.buffered() > MAX_BUFFERED {

@@ -10,7 +10,7 @@ use policy::rule::Rule;
 
 use super::hooks::{PREV_ACCESS, PREV_FMGR, PREV_NEEDS_FMGR, begin, exempt, is_worker};
 use super::layers::{self, Layer};
-use super::{definition, depth, names, raw, session};
+use super::{definition, depth, label, names, raw, session};
 use crate::denial::Denial;
 use crate::{enforce, identity, plan};
 
@@ -27,6 +27,9 @@ pub unsafe extern "C-unwind" fn on_access(
     unsafe {
         if let Some(previous) = PREV_ACCESS {
             previous(access, class, object, sub_id, argument);
+        }
+        if label::is_drop(access, class) {
+            label::on_drop(object);
         }
         if session::confined() {
             confined_access(access, class, object);

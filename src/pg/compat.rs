@@ -513,3 +513,86 @@ pub unsafe fn plan_permissions(plan: *const pg_sys::PlannedStmt) -> Vec<Permissi
         checked((*plan).rtable, infos)
     }
 }
+
+// --- login ------------------------------------------------------------------------------------
+
+/// What `struct Port` of libpq/libpq-be.h has before `application_name`, and nothing after it.
+#[repr(C)]
+pub struct Port {
+    sock: core::ffi::c_int,
+    noblock: bool,
+    proto: u32,
+    local: SocketAddress,
+    remote: SocketAddress,
+    remote_host: *mut core::ffi::c_char,
+    remote_hostname: *mut core::ffi::c_char,
+    remote_hostname_resolv: core::ffi::c_int,
+    remote_hostname_errcode: core::ffi::c_int,
+    remote_port: *mut core::ffi::c_char,
+    #[cfg(feature = "pg18")]
+    local_host: [core::ffi::c_char; 64],
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    can_accept: core::ffi::c_int,
+    pub database_name: *mut core::ffi::c_char,
+    pub user_name: *mut core::ffi::c_char,
+    pub cmdline_options: *mut core::ffi::c_char,
+    /// Names and values in turn, as C strings.
+    pub guc_options: *mut pg_sys::List,
+}
+
+#[repr(C)]
+struct SocketAddress {
+    address: libc::sockaddr_storage,
+    length: libc::socklen_t,
+}
+
+/// The roles whose privileges `member` has directly, by inheritance. Unlike has_privs_of_role()
+/// this leaves nothing in the server's cache, which at login knows no database's owner yet.
+pub fn inherited(member: Oid) -> Vec<Oid> {
+    use pg_sys::SysCacheIdentifier::{AUTHMEMMEMROLE, AUTHOID};
+    // SAFETY: catalog look-ups inside a transaction; what they hold is released.
+    unsafe {
+        let flag = |cache: pg_sys::SysCacheIdentifier::Type, tuple, attribute: i16| {
+            let mut null = false;
+            let value = pg_sys::SysCacheGetAttr(cache as i32, tuple, attribute, &raw mut null);
+            (!null).then_some(value)
+        };
+        // Before 16 it is the member that inherits, since then the membership.
+        const ROLINHERIT: i16 = 4;
+        const ROLEID: i16 = if MAJOR == 15 { 1 } else { 2 };
+        const INHERIT_OPTION: i16 = 6;
+        if MAJOR == 15 {
+            let tuple = pg_sys::SearchSysCache1(AUTHOID as i32, pg_sys::Datum::from(member));
+            if tuple.is_null() {
+                return Vec::new();
+            }
+            let inherits = flag(AUTHOID, tuple, ROLINHERIT);
+            pg_sys::ReleaseSysCache(tuple);
+            if inherits.is_none_or(|value| value.value() == 0) {
+                return Vec::new();
+            }
+        }
+        let none = pg_sys::Datum::from(0);
+        let list = pg_sys::SearchSysCacheList(
+            AUTHMEMMEMROLE as i32,
+            1,
+            pg_sys::Datum::from(member),
+            none,
+            none,
+        );
+        let mut roles = Vec::new();
+        for i in 0..(*list).n_members as usize {
+            let tuple = &raw mut (**(*list).members.as_ptr().add(i)).tuple;
+            let inherits = MAJOR == 15
+                || flag(AUTHMEMMEMROLE, tuple, INHERIT_OPTION)
+                    .is_some_and(|value| value.value() != 0);
+            if let Some(role) = flag(AUTHMEMMEMROLE, tuple, ROLEID)
+                && inherits
+            {
+                roles.push(Oid::from_u32(role.value() as u32));
+            }
+        }
+        pg_sys::ReleaseCatCacheList(list);
+        roles
+    }
+}

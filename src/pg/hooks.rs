@@ -13,12 +13,12 @@ use policy::rule::Rule;
 use super::boundary::{self, Thrown};
 use super::layers::{self, Layer};
 use super::{
-    access, compat, deadline, depth, execution, internal, planning, raw, receiver, session,
-    utility, wire,
+    access, compat, deadline, depth, execution, internal, label, login, planning, raw, receiver,
+    session, utility, wire,
 };
 use crate::catalog::Policy;
 use crate::denial::Denial;
-use crate::{identity, trial};
+use crate::{doors, identity, trial};
 
 macro_rules! previous {
     ($($name:ident: $type:ty),+ $(,)?) => { $(pub static mut $name: $type = None;)+ };
@@ -93,14 +93,8 @@ pub fn begin() -> Option<std::rc::Rc<Policy>> {
         unsafe { pg_sys::AcceptInvalidationMessages() };
     }
     let policy = identity::policy()?;
-    if let Some(why) = policy.closed {
-        Denial::new(
-            Rule::PolicyUnavailable,
-            "agent_policy",
-            format!("the policy cannot be read: {why}"),
-        )
-        .hint("Ask the database administrator to repair the extension agent_policy.")
-        .raise()
+    if let Some(why) = &policy.closed {
+        why.denial().raise()
     }
     if trial::running() {
         return Some(policy);
@@ -110,6 +104,11 @@ pub fn begin() -> Option<std::rc::Rc<Policy>> {
             wire::install();
         }
         return Some(policy);
+    }
+    if let Some(process) = login::process()
+        && identity::acts_itself()
+    {
+        doors::process(process).raise_fatal()
     }
     wire::install();
     deadline::arm(policy.limits.statement_timeout);
@@ -173,6 +172,7 @@ unsafe extern "C-unwind" fn on_utility(
             dest,
             completion,
         };
+        label::offer((*statement).utilityStmt);
         if session::confined() {
             utility::confined(&call);
         } else {
@@ -184,10 +184,15 @@ unsafe extern "C-unwind" fn on_utility(
 // --- login ------------------------------------------------------------------------------------
 
 unsafe extern "C-unwind" fn on_authentication(port: *mut c_void, status: c_int) {
-    // SAFETY: the server's own arguments, handed on.
+    const STATUS_OK: c_int = 0;
+    // SAFETY: the server's own arguments, handed on; what is looked up may raise, and this frame
+    // owns nothing.
     unsafe {
         if let Some(previous) = PREV_AUTHENTICATION {
             previous(port, status);
+        }
+        if status == STATUS_OK {
+            login::check(port.cast());
         }
     }
     // Before the first statement is parsed nobody knows whether the session is confined; should

@@ -21,6 +21,12 @@ pub fn error(code: PgSqlErrorCode, message: &str, detail: &str, hint: &str) -> !
     unreachable!("an ERROR does not return")
 }
 
+/// Ends the session.
+pub fn fatal(code: PgSqlErrorCode, message: &str, detail: &str, hint: &str) -> ! {
+    report(code, message, detail, hint).report(PgLogLevel::FATAL);
+    unreachable!("a FATAL error does not return")
+}
+
 /// Tells the client without ending anything.
 pub fn warning(message: &str, detail: &str, hint: &str) {
     report(PgSqlErrorCode::ERRCODE_WARNING, message, detail, hint).report(PgLogLevel::WARNING);

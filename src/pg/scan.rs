@@ -141,6 +141,38 @@ fn field(datum: pg_sys::Datum, isnull: bool, typid: Oid) -> Field {
     }
 }
 
+/// Every row of a catalog by its values, as far as `read` takes something from them.
+pub fn rows<T>(relid: Oid, mut read: impl FnMut(&[pg_sys::Datum], &[bool]) -> Option<T>) -> Vec<T> {
+    // SAFETY: as in `table`; a plain scan, which needs no index and so no other catalog.
+    unsafe {
+        let relation = pg_sys::table_open(relid, pg_sys::AccessShareLock as i32);
+        let desc = (*relation).rd_att;
+        let natts = (*desc).natts as usize;
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            Oid::INVALID,
+            false,
+            std::ptr::null_mut(),
+            0,
+            std::ptr::null_mut(),
+        );
+        let mut found = Vec::new();
+        let mut values = vec![pg_sys::Datum::from(0_usize); natts];
+        let mut nulls = vec![true; natts];
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+            found.extend(read(&values, &nulls));
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        found
+    }
+}
+
 /// All rows of a policy table; `None` when the table is not there.
 pub fn table(name: &str) -> Option<Table> {
     let relid = policy_relation(name)?;

@@ -521,6 +521,7 @@ impl Wire {
                 {
                     return Ok(None);
                 }
+                // A child of the test has ended; with a timeout set, that interrupts.
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }

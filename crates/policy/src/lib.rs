@@ -6,9 +6,11 @@
 )]
 
 pub mod builtins;
+pub mod label;
 pub mod mask;
 pub mod model;
 pub mod record;
 pub mod redact;
 pub mod rule;
 pub mod sensitive;
+pub mod startup;

@@ -10,6 +10,7 @@ pub enum Rule {
     FunctionNotAllowed,
     StatementNotAllowed,
     SettingNotAllowed,
+    ConnectionNotAllowed,
     MaskedColumnWrite,
     ReadOnly,
     MaxRows,
@@ -23,12 +24,13 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, for documentation and tests.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::RelationNotAllowed,
         Self::ColumnDenied,
         Self::FunctionNotAllowed,
         Self::StatementNotAllowed,
         Self::SettingNotAllowed,
+        Self::ConnectionNotAllowed,
         Self::MaskedColumnWrite,
         Self::ReadOnly,
         Self::MaxRows,
@@ -48,6 +50,7 @@ impl Rule {
             Self::FunctionNotAllowed => "function_not_allowed",
             Self::StatementNotAllowed => "statement_not_allowed",
             Self::SettingNotAllowed => "setting_not_allowed",
+            Self::ConnectionNotAllowed => "connection_not_allowed",
             Self::MaskedColumnWrite => "masked_column_write",
             Self::ReadOnly => "read_only",
             Self::MaxRows => "max_rows",
@@ -69,6 +72,7 @@ impl Rule {
             | Self::FunctionNotAllowed
             | Self::StatementNotAllowed
             | Self::SettingNotAllowed
+            | Self::ConnectionNotAllowed
             | Self::MaskedColumnWrite
             | Self::PolicyUnavailable => "42501",
             Self::ReadOnly => "25006",

@@ -20,6 +20,8 @@ mod c13_bystander;
 mod c14_clients;
 mod c15_real_client;
 mod c20_layers;
+mod c16_doors;
+mod c17_harden;
 
 fn main() -> std::process::ExitCode {
     cluster_tests::run::main(cluster_tests::run::trials(&[
@@ -41,5 +43,7 @@ fn main() -> std::process::ExitCode {
         c14_clients::CASES,
         c15_real_client::CASES,
         c20_layers::CASES,
+        c16_doors::CASES,
+        c17_harden::CASES,
     ]))
 }
