@@ -102,6 +102,7 @@ pub fn begin() -> Option<std::rc::Rc<Policy>> {
         .hint("Ask the database administrator to repair the extension agent_policy.")
         .raise()
     }
+    policy.prepare_hints();
     if trial::running() {
         return Some(policy);
     }

@@ -217,7 +217,8 @@ unsafe fn note_masked_columns(
 ) {
     // SAFETY: see `apply`.
     unsafe {
-        let Some(permissions) = compat::permissions(owner, rte) else {
+        let system = relation.relid.to_u32() < super::FIRST_NORMAL_OID;
+        let Some(permissions) = compat::permissions(owner, rte).filter(|_| !system) else {
             return;
         };
         for attno in nodes::attributes(permissions.selected) {

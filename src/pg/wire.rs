@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pgrx::pg_sys;
 
 use super::layers::{self, Layer};
-use super::{deadline, raw, session};
+use super::{deadline, name_answers, raw, session};
 use crate::limits;
 use crate::{identity, statement};
 
@@ -84,7 +84,7 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
                 }
                 limits::count(length);
             }
-            b'E' => on_error(body, length),
+            b'E' => return error(body, length),
             b'N' => {
                 let _ = !statement::is_open() || statement::data_may_leave();
             }
@@ -97,6 +97,23 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             return pass_edited(kind, body, length);
         }
         pass(kind, body, length)
+    }
+}
+
+/// An error is written down, and tells no more about hidden objects than a denial does.
+unsafe fn error(body: *const c_char, length: usize) -> c_int {
+    // SAFETY: an ErrorResponse.
+    unsafe {
+        let mut other: Option<Vec<u8>> = None;
+        on_error(body, length, &raw mut other);
+        let (body, length) = match &other {
+            Some(other) => (other.as_ptr().cast(), other.len()),
+            None => (body, length),
+        };
+        if length > LONG_MESSAGE {
+            return pass_shortened(b'E' as c_char, body, length);
+        }
+        pass(b'E' as c_char, body, length)
     }
 }
 
@@ -209,10 +226,25 @@ unsafe fn error_fields(body: *const c_char, length: usize) -> ([u8; 5], bool) {
 }
 
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) {
-    // SAFETY: an ErrorResponse.
-    let (state, _) = unsafe { error_fields(body, length) };
-    statement::failed(state);
+unsafe extern "C-unwind" fn on_error(
+    body: *const c_char,
+    length: usize,
+    other: *mut Option<Vec<u8>>,
+) {
+    // SAFETY: an ErrorResponse, and the caller's variable.
+    unsafe {
+        let (mut state, _) = error_fields(body, length);
+        let fields = std::slice::from_raw_parts(body.cast::<u8>(), length);
+        *other = name_answers::without_places(fields);
+        if let Some(policy) = identity::last_policy()
+            && let Some(denial) = name_answers::instead_of(&policy, fields)
+        {
+            statement::denied(&denial);
+            state = *b"42501";
+            *other = Some(name_answers::message(fields, &denial));
+        }
+        statement::failed(state);
+    }
 }
 
 // --- before anybody knows whether the session is confined ---------------------------------------
@@ -266,7 +298,7 @@ unsafe extern "C-unwind" fn hold(body: *const c_char, length: usize) -> bool {
 /// sent.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn release() {
-    let Some((message, unseen)) = HELD.take() else {
+    let Some((mut message, unseen)) = HELD.take() else {
         return;
     };
     // SAFETY: outside any transaction, one is begun and ended for the look-up.
@@ -277,6 +309,12 @@ unsafe extern "C-unwind" fn release() {
                 Ok(confined) => {
                     if confined {
                         statement::record_unseen(&unseen);
+                        if let Some(policy) = identity::last_policy() {
+                            policy.prepare_hints();
+                            if let Some(denial) = name_answers::instead_of(&policy, &message) {
+                                message = name_answers::message(&message, &denial);
+                            }
+                        }
                     }
                     pg_sys::CommitTransactionCommand();
                 }

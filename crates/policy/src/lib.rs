@@ -8,6 +8,7 @@
 pub mod builtins;
 pub mod mask;
 pub mod model;
+pub mod names;
 pub mod record;
 pub mod redact;
 pub mod rule;
