@@ -19,6 +19,7 @@ mod c12_hard_input;
 mod c13_bystander;
 mod c14_clients;
 mod c15_real_client;
+mod c18_catalogs;
 
 fn main() -> std::process::ExitCode {
     cluster_tests::run::main(cluster_tests::run::trials(&[
@@ -39,5 +40,6 @@ fn main() -> std::process::ExitCode {
         c13_bystander::CASES,
         c14_clients::CASES,
         c15_real_client::CASES,
+        c18_catalogs::CASES,
     ]))
 }
