@@ -378,10 +378,11 @@ impl Policy {
         objects::definition(view).is_some_and(|definition| {
             definition.relations.iter().all(|(relid, columns)| {
                 let hidden = self.relation(*relid);
+                // The stored tree has the names of all columns.
                 self.listed(class::RELATION, *relid)
+                    && hidden.denied.is_empty()
                     && columns.iter().all(|attno| {
-                        (*attno != 0 || (hidden.denied.is_empty() && hidden.masks.is_empty()))
-                            && !hidden.denied.contains(attno)
+                        (*attno != 0 || hidden.masks.is_empty())
                             && !hidden.masks.contains_key(attno)
                     })
             }) && self.expression_shown(&definition.names, None)

@@ -175,6 +175,11 @@ fn look_up(
     unsafe { pgrx::direct_function_call::<Oid>(find, &[name.into_datum()]) }
 }
 
+/// The text of the statement at hand, for [`instead_of`].
+pub fn statement_text() -> String {
+    source::current(|bytes| String::from_utf8_lossy(bytes).into_owned())
+}
+
 /// The fields of an ErrorResponse.
 fn fields(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     body.split(|b| *b == 0)
@@ -195,7 +200,7 @@ fn is_denial(body: &[u8]) -> bool {
 
 /// The refusal that an error of the server comes to, if it says that something in a schema that is
 /// not shown does not exist or may not be used. Looks nothing up: the error is on its way.
-pub fn instead_of(policy: &Policy, body: &[u8]) -> Option<Denial> {
+pub fn instead_of(policy: &Policy, body: &[u8], text: &str) -> Option<Denial> {
     if is_denial(body) || policy.monitors() || field(body, b'V') != b"ERROR" {
         return None;
     }
@@ -216,8 +221,7 @@ pub fn instead_of(policy: &Policy, body: &[u8]) -> Option<Denial> {
             !before.is_some_and(word) && !after.is_some_and(word)
         })
     };
-    let text = source::current(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    let found = qualified(&text).into_iter().find(|found| {
+    let found = qualified(text).into_iter().find(|found| {
         !policy.schema_name_shown(&found.schema)
             && if whole_name {
                 bounded(&format!("{}.{}", found.schema, found.name))

@@ -164,6 +164,9 @@ unsafe fn plan_query(
         {
             rewrite::drop_limit(planned, rows);
         }
+        if super::explain::explaining() && depth::PLAN.load(Relaxed) == 1 && !policy.monitors() {
+            enforce(&policy, rewrite::judge_shown(&policy, planned));
+        }
         if !explaining
             && layers::on(Layer::Verify)
             && let Err(denial) = rewrite::verify(&policy, planned)

@@ -237,7 +237,8 @@ unsafe extern "C-unwind" fn on_error(
         let fields = std::slice::from_raw_parts(body.cast::<u8>(), length);
         *other = name_answers::without_places(fields);
         if let Some(policy) = identity::last_policy()
-            && let Some(denial) = name_answers::instead_of(&policy, fields)
+            && let Some(denial) =
+                name_answers::instead_of(&policy, fields, &name_answers::statement_text())
         {
             statement::denied(&denial);
             state = *b"42501";
@@ -252,8 +253,14 @@ unsafe extern "C-unwind" fn on_error(
 thread_local! {
     /// An error of a session that no hook has seen yet: the first text did not even parse. It
     /// waits until the session's policy is known.
-    static HELD: RefCell<Option<(Vec<u8>, statement::Unseen)>> = const { RefCell::new(None) };
+    static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
     static READY: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Held {
+    message: Vec<u8>,
+    text: String,
+    unseen: statement::Unseen,
 }
 
 unsafe fn unconfined(kind: c_char, body: *const c_char, length: usize) -> c_int {
@@ -289,7 +296,11 @@ unsafe extern "C-unwind" fn hold(body: *const c_char, length: usize) -> bool {
             return false;
         }
         let message = std::slice::from_raw_parts(body.cast::<u8>(), length).to_vec();
-        HELD.set(Some((message, statement::unseen(state))));
+        HELD.set(Some(Held {
+            message,
+            text: name_answers::statement_text(),
+            unseen: statement::unseen(state),
+        }));
     }
     true
 }
@@ -298,7 +309,12 @@ unsafe extern "C-unwind" fn hold(body: *const c_char, length: usize) -> bool {
 /// sent.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn release() {
-    let Some((mut message, unseen)) = HELD.take() else {
+    let Some(Held {
+        mut message,
+        text,
+        unseen,
+    }) = HELD.take()
+    else {
         return;
     };
     // SAFETY: outside any transaction, one is begun and ended for the look-up.
@@ -311,7 +327,7 @@ unsafe extern "C-unwind" fn release() {
                         statement::record_unseen(&unseen);
                         if let Some(policy) = identity::last_policy() {
                             policy.prepare_hints();
-                            if let Some(denial) = name_answers::instead_of(&policy, &message) {
+                            if let Some(denial) = name_answers::instead_of(&policy, &message, &text) {
                                 message = name_answers::message(&message, &denial);
                             }
                         }
