@@ -93,7 +93,7 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             b'Z' => on_ready(),
             _ => {}
         }
-        if matches!(kind as u8, b'E' | b'N') && (length > LONG_MESSAGE || guesses(body, length)) {
+        if kind as u8 == b'N' && (length > LONG_MESSAGE || guesses(body, length)) {
             return pass_edited(kind, body, length);
         }
         pass(kind, body, length)
@@ -110,8 +110,8 @@ unsafe fn error(body: *const c_char, length: usize) -> c_int {
             Some(other) => (other.as_ptr().cast(), other.len()),
             None => (body, length),
         };
-        if length > LONG_MESSAGE {
-            return pass_shortened(b'E' as c_char, body, length);
+        if length > LONG_MESSAGE || guesses(body, length) {
+            return pass_edited(b'E' as c_char, body, length);
         }
         pass(b'E' as c_char, body, length)
     }
@@ -324,12 +324,13 @@ unsafe extern "C-unwind" fn release() {
             match super::catching(session::confined) {
                 Ok(confined) => {
                     if confined {
-                        statement::record_unseen(&unseen);
-                        if let Some(policy) = identity::last_policy() {
+                        let denial = identity::last_policy().and_then(|policy| {
                             policy.prepare_hints();
-                            if let Some(denial) = name_answers::instead_of(&policy, &message, &text) {
-                                message = name_answers::message(&message, &denial);
-                            }
+                            name_answers::instead_of(&policy, &message, &text)
+                        });
+                        statement::record_unseen(&unseen, denial.as_ref());
+                        if let Some(denial) = &denial {
+                            message = name_answers::message(&message, denial);
                         }
                     }
                     pg_sys::CommitTransactionCommand();
@@ -337,10 +338,15 @@ unsafe extern "C-unwind" fn release() {
                 // An ERROR from here would be held, and released, for ever.
                 Err(_unknown) => {
                     pg_sys::AbortCurrentTransaction();
-                    statement::record_unseen(&unseen);
+                    statement::record_unseen(&unseen, None);
                 }
             }
         }
-        pass(b'E' as c_char, message.as_ptr().cast(), message.len());
+        let (body, length) = (message.as_ptr().cast(), message.len());
+        if session::last_known() && guesses(body, length) {
+            pass_edited(b'E' as c_char, body, length);
+        } else {
+            pass(b'E' as c_char, body, length);
+        }
     }
 }

@@ -384,6 +384,7 @@ static GUARDS: &[(u32, &str)] = &[
     (3829, "f"), // pg_opfamily_is_visible(oid)
     (3842, "R."), // pg_relation_is_updatable(regclass,boolean)
     (3843, "R.."), // pg_column_is_updatable(regclass,smallint,boolean)
+    (3943, ".A"), // acldefault("char",oid)
     (5053, "Z"), // pg_stat_get_ins_since_vacuum(oid)
     (6121, "R"), // pg_relation_is_publishable(regclass)
     (6173, "S"), // pg_get_statisticsobjdef_expressions(oid)
