@@ -62,11 +62,6 @@ CREATE FUNCTION shown(object oid, what integer) RETURNS oid
 COMMENT ON FUNCTION shown(oid, integer) IS
 'The OID, or 0 if the session is not shown the object. what: the OID of its system catalog, or a negative number for what else is asked of it.';
 
-CREATE FUNCTION shown_number(object bigint, what integer) RETURNS bigint
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'shown_number_wrapper';
-COMMENT ON FUNCTION shown_number(bigint, integer) IS
-'The same for an OID that is a bigint.';
-
 CREATE FUNCTION shown_acl(acl aclitem[]) RETURNS aclitem[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_shown_acl';
 COMMENT ON FUNCTION shown_acl(aclitem[]) IS

@@ -43,7 +43,6 @@ const CATALOG_FUNCTIONS: &[&str] = &[
     "shown",
     "shown_acl",
     "shown_expression",
-    "shown_number",
     "view_shown",
 ];
 

@@ -13,7 +13,6 @@ use super::{internal, names, nodes, raw, session};
 #[derive(Clone, Copy)]
 struct Functions {
     shown: Oid,
-    shown_number: Oid,
     shown_expression: Oid,
     checked_name: Oid,
     checked_role: Oid,
@@ -40,7 +39,6 @@ fn functions() -> Functions {
     const KIND: &str = "pg_catalog.int4)";
     let found = Functions {
         shown: find(&format!("shown(pg_catalog.oid,{KIND}")),
-        shown_number: find(&format!("shown_number(pg_catalog.int8,{KIND}")),
         shown_expression: find("shown_expression(pg_catalog.pg_node_tree,pg_catalog.oid)"),
         checked_name: find(&format!("checked_name(pg_catalog.text,{KIND}")),
         checked_role: find(&format!("checked_role(pg_catalog.name,{KIND}")),
@@ -157,20 +155,27 @@ unsafe fn guard_relabel(relabel: *mut pg_sys::RelabelType) {
     }
 }
 
-/// A function's result that is declared as a regclass and the like: bigint to regclass is the
-/// function that makes an OID of a bigint.
+/// A function's result that is taken for a regclass and the like: so do casts from bigint and
+/// smallint. The call becomes the argument of the check.
 unsafe fn guard_result(call: *mut pg_sys::FuncExpr) {
-    const OID_OF_BIGINT: u32 = 1287;
     // SAFETY: see `apply`.
     unsafe {
-        if (*call).funcid.to_u32() == OID_OF_BIGINT
-            && let Some(class) = names_type((*call).funcresulttype.to_u32())
-        {
-            let cell = (*(*call).args).elements;
-            let what = number(Shown::Class(class).code());
-            (*cell).ptr_value =
-                around(functions().shown_number, (*cell).ptr_value.cast(), what).cast();
+        let Some(class) = names_type((*call).funcresulttype.to_u32()) else {
+            return;
+        };
+        if (*call).funcretset || guards::is_guarded((*call).funcid.to_u32()) {
+            return;
         }
+        let inner = nodes::make::<pg_sys::FuncExpr>(NodeTag::T_FuncExpr);
+        std::ptr::copy_nonoverlapping(call, inner, 1);
+        let mut arguments = pg_sys::lappend(std::ptr::null_mut::<List>(), inner.cast());
+        arguments = pg_sys::lappend(arguments, number(Shown::Class(class).code()).cast());
+        (*call).funcid = functions().shown;
+        (*call).funcvariadic = false;
+        (*call).funcformat = pg_sys::CoercionForm::COERCE_EXPLICIT_CALL;
+        (*call).funccollid = Oid::INVALID;
+        (*call).inputcollid = Oid::INVALID;
+        (*call).args = arguments;
     }
 }
 

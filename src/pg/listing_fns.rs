@@ -71,14 +71,6 @@ fn shown(object: Oid, what: i32) -> Oid {
 }
 
 #[pg_extern(sql = false)]
-fn shown_number(object: i64, what: i32) -> i64 {
-    match u32::try_from(object) {
-        Ok(oid) => shown(Oid::from_u32(oid), what).to_u32().into(),
-        Err(_) => object,
-    }
-}
-
-#[pg_extern(sql = false)]
 fn checked_name(name: &str, kind: i32) -> String {
     if let Some(policy) = identity::policy()
         && !policy.monitors()

@@ -357,6 +357,8 @@ fn numbers_do_not_become_names(b: &Bench) {
         format!("SELECT {table}::oid::regclass"),
         format!("SELECT {table}::bigint::regclass"),
         format!("SELECT regclass({table})"),
+        format!("SELECT ({table}::smallint)::regclass"),
+        format!("SELECT ({table} + 0)::regclass, coalesce(NULL, {table}::regclass)"),
         format!("SELECT CAST({table} AS regclass) || ''"),
         format!("SELECT format('%s', {table}::regclass)"),
         format!("SELECT concat({table}::regclass, 1)"),
