@@ -1646,11 +1646,6 @@ CREATE FUNCTION shown(object oid, what integer) RETURNS oid
 COMMENT ON FUNCTION shown(oid, integer) IS
 'The OID, or 0 if the session is not shown the object. what: the OID of its system catalog, or a negative number for what else is asked of it.';
 
-CREATE FUNCTION shown_number(object bigint, what integer) RETURNS bigint
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'shown_number_wrapper';
-COMMENT ON FUNCTION shown_number(bigint, integer) IS
-'The same for an OID that is a bigint.';
-
 CREATE FUNCTION shown_acl(acl aclitem[]) RETURNS aclitem[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_shown_acl';
 COMMENT ON FUNCTION shown_acl(aclitem[]) IS
@@ -1806,12 +1801,6 @@ COMMENT ON FUNCTION "check"(regrole, text, text) IS
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/pg/listing_fns.rs
--- agent_policy::pg::listing_fns::shown_number
--- Skipped due to `#[pgrx(sql = false)]`
-/* </end connected objects> */
-
-/* <begin connected objects> */
 -- src/api/identity.rs
 -- agent_policy::api::identity::user_email
 -- Skipped due to `#[pgrx(sql = false)]`
@@ -1880,7 +1869,7 @@ GRANT EXECUTE ON FUNCTION
     listed(oid, oid), listed(oid, oid, integer), column_listed(oid, smallint), counts_shown(oid), bound_shown(oid),
     partition_key_shown(oid), view_shown(oid), labels_listed(oid), default_listed(oid, smallint, pg_node_tree),
     expression_shown(pg_node_tree, oid), shown_expression(pg_node_tree, oid), shown(oid, integer),
-    shown_number(bigint, integer), shown_acl(aclitem[]), setting_shown(text), checked_name(text, integer),
+    shown_acl(aclitem[]), setting_shown(text), checked_name(text, integer),
     checked_role(name, integer), name_or_null(text, integer)
     TO PUBLIC;
 GRANT EXECUTE ON FUNCTION "check"(regrole, text, text) TO agent_policy_admin;
