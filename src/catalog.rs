@@ -1,6 +1,6 @@
 //! The policy tables, read into memory: what applies to this session, by relation and function.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -15,6 +15,7 @@ use crate::doors;
 use crate::pg::{self, names, scan};
 
 mod access;
+mod listing;
 mod relation;
 
 use access::Known;
@@ -179,6 +180,15 @@ pub struct Policy {
     policy_functions: RefCell<HashSet<Oid>>,
     relations: RefCell<OidMap<Oid, Rc<Relation>>>,
     known: RefCell<OidMap<Oid, Known>>,
+    /// What the catalogs show, by catalog and OID, and the state of names that it is true for.
+    listed: RefCell<OidMap<(u32, u32), bool>>,
+    listed_at: Cell<u32>,
+    /// Column defaults that may be seen, by relation and column.
+    defaults: RefCell<OidMap<(u32, u32), bool>>,
+    shown_schemas: HashSet<Oid>,
+    shown_schema_names: Vec<String>,
+    /// Some relations that may be read, for hints.
+    readable: RefCell<Option<Vec<String>>>,
     /// Why nothing at all may be done: the role is protected, and its policy is not here.
     pub closed: Option<Closed>,
 }
@@ -300,6 +310,12 @@ fn try_read_policy(roles: &[RoleRow], active: &[Oid]) -> Option<Policy> {
         policy.masks.clear();
         policy.filters.clear();
     }
+    policy.shown_schemas = policy.find_shown_schemas();
+    policy.shown_schema_names = policy
+        .shown_schemas
+        .iter()
+        .filter_map(|schema| names::plain_schema_name(*schema))
+        .collect();
     Some(policy)
 }
 
@@ -322,6 +338,12 @@ impl Policy {
             policy_functions: RefCell::default(),
             relations: RefCell::default(),
             known: RefCell::default(),
+            listed: RefCell::default(),
+            listed_at: Cell::default(),
+            defaults: RefCell::default(),
+            shown_schemas: HashSet::new(),
+            shown_schema_names: Vec::new(),
+            readable: RefCell::default(),
             closed: None,
         }
     }

@@ -276,6 +276,12 @@ pub fn only_sticky() -> bool {
 }
 
 /// The time limit of the policy in force.
+/// The policy as it was last known: asks nothing, and may be asked at any time.
+pub fn last_policy() -> Option<Rc<Policy>> {
+    STATE.with_borrow(|s| s.policy.clone())
+}
+
+/// The statement limit as it was last known.
 pub fn known_timeout() -> Option<u64> {
     STATE.with_borrow(|s| {
         let policy = s.policy.as_ref()?;

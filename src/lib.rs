@@ -86,9 +86,14 @@ extension_sql_file!(
     requires = ["audit"]
 );
 extension_sql_file!(
+    "../sql/parts/61_catalogs.sql",
+    name = "catalogs",
+    requires = ["agent"]
+);
+extension_sql_file!(
     "../sql/parts/70_check.sql",
     name = "check",
-    requires = ["agent"]
+    requires = ["catalogs"]
 );
 extension_sql_file!("../sql/parts/90_grants.sql", name = "grants", finalize);
 

@@ -1,6 +1,7 @@
 //! What a statement touches, judged: relations, columns, functions, reading and writing.
 
 use pgrx::pg_sys::Oid;
+use policy::builtins::guards::class;
 use policy::model::{Access, Capability};
 use policy::rule::Rule;
 
@@ -26,6 +27,12 @@ pub fn judge(policy: &Policy, touched: &Touched) -> Result<(), Denial> {
     }
     for relid in &touched.mentioned {
         found(judge_mention(policy, *relid))?;
+    }
+    for (class, object) in &touched.named {
+        found(judge_named(policy, *class, *object))?;
+    }
+    if let Some(typid) = touched.unseen_names {
+        found(Err(names_made(typid)))?;
     }
     for function in &touched.functions {
         // Exchanged for a variant that judges the setting when it runs.
@@ -156,7 +163,46 @@ fn judge_columns(policy: &Policy, used: &Use) -> Result<(), Denial> {
     Ok(())
 }
 
-/// A relation that is mentioned without being read: its row type, or a regclass constant.
+/// A constant of type regclass or the like. By its number nobody learns whether the object exists.
+pub fn judge_named(policy: &Policy, class: u32, object: Oid) -> Result<(), Denial> {
+    if policy.monitors() || object == Oid::INVALID || policy.listed(class, object) {
+        return Ok(());
+    }
+    let number = object.to_u32().to_string();
+    Err(match class {
+        class::RELATION => {
+            let name = names::relation_parts(object)
+                .filter(|(_, name)| pg::source::current(|text| text_has(text, name)))
+                .map_or(number, |_| names::relation(object));
+            relation_name_denied(policy, &name)
+        }
+        class::PROCEDURE => {
+            let name = names::function_name(object)
+                .filter(|(_, name)| pg::source::current(|text| text_has(text, name)))
+                .map_or(number, |_| names::signature(object));
+            function_name_denied(&name)
+        }
+        _ => name_denied(policy, "object", &number),
+    })
+}
+
+fn text_has(text: &[u8], name: &str) -> bool {
+    let text = pg::text::from_server(text).to_lowercase();
+    text.contains(&name.to_lowercase())
+}
+
+/// A value whose text would be names of objects, in a form that no check goes into.
+fn names_made(typid: Oid) -> Denial {
+    let name = pg::objects::type_name(typid);
+    Denial::new(
+        Rule::StatementNotAllowed,
+        name.as_str(),
+        format!("values of type {name} cannot be made here: they hold names of objects"),
+    )
+    .hint("Use oid or text in place of regclass, regproc, regtype and the like.")
+}
+
+/// A relation that is mentioned without being read: its row type.
 fn judge_mention(policy: &Policy, relid: Oid) -> Result<(), Denial> {
     if names::relation_parts(relid).is_none() {
         return Ok(());
@@ -204,19 +250,46 @@ fn function_hint(name: &str) -> String {
 
 /// The denial of a relation, with the relations that could be asked instead.
 pub fn relation_denied(policy: &Policy, relid: Oid) -> Denial {
-    let name = names::relation(relid);
+    relation_name_denied(policy, &names::relation(relid))
+}
+
+/// The same for a relation that may or may not exist: nobody can tell which by the answer.
+pub fn relation_name_denied(policy: &Policy, name: &str) -> Denial {
     Denial::new(
         Rule::RelationNotAllowed,
-        name.as_str(),
+        name,
         format!("relation {name} is not allowed"),
     )
-    .hint(other_relations(policy, relid))
+    .hint(relations_instead(policy, name))
+}
+
+/// The denial of a function that may or may not exist.
+pub fn function_name_denied(name: &str) -> Denial {
+    Denial::new(
+        Rule::FunctionNotAllowed,
+        name,
+        format!("function {name} is not allowed"),
+    )
+    .hint(function_hint(name))
+}
+
+/// The denial of a name of some other kind, which may or may not exist.
+pub fn name_denied(policy: &Policy, kind: &str, name: &str) -> Denial {
+    Denial::new(
+        Rule::RelationNotAllowed,
+        name,
+        format!("{kind} {name} is not allowed"),
+    )
+    .hint(relations_instead(policy, name))
 }
 
 fn other_relations(policy: &Policy, relid: Oid) -> String {
+    relations_instead(policy, &names::relation(relid))
+}
+
+fn relations_instead(policy: &Policy, own: &str) -> String {
     const SHOWN: usize = 12;
-    let mut readable = policy.readable(SHOWN + 2);
-    let own = names::relation(relid);
+    let mut readable = policy.readable();
     readable.retain(|name| *name != own);
     // A namesake in an allowed schema is most likely what was meant.
     let last = own.rsplit('.').next().unwrap_or_default().to_owned();

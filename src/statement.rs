@@ -387,13 +387,20 @@ pub fn unseen(sqlstate: [u8; 5]) -> Unseen {
 }
 
 /// Writes such an error down, durably.
-pub fn record_unseen(unseen: &Unseen) {
+pub fn record_unseen(unseen: &Unseen, denial: Option<&Denial>) {
     let mut start = new_start(0);
+    let mut state = unseen.sqlstate;
+    if let Some(denial) = denial {
+        start.verdict = Verdict::Denied;
+        start.rule = Some(denial.rule.word().to_owned());
+        start.object = Some(denial.object.clone());
+        state = sqlstate(denial);
+    }
     start.started_at = unseen.at;
     start.command_tag = unseen.text.kind.map(Cow::Borrowed);
     start.statement.clone_from(&unseen.text.redacted);
     start.statement_sha256 = unseen.text.sha256;
-    write_failed(&start, Outcome::Error, unseen.sqlstate);
+    write_failed(&start, Outcome::Error, state);
     let _ = audit::wait_durable();
     let _ = audit::flush();
 }

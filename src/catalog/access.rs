@@ -211,26 +211,38 @@ impl Policy {
         }
     }
 
-    /// Relations that the role may read, for hints; at most `limit` of them.
-    pub fn readable(&self, limit: usize) -> Vec<String> {
-        let mut found: Vec<String> = Vec::new();
+    /// Some relations that the role may read, for hints. They are looked up before any statement is
+    /// judged, so that the answer to a name that is not there can be the same as to one that is.
+    pub fn readable(&self) -> Vec<String> {
+        self.readable.borrow().clone().unwrap_or_default()
+    }
+
+    /// Looks up what [`Policy::readable`] says, unless it is known.
+    pub fn prepare_hints(&self) {
+        if self.readable.borrow().is_none() {
+            let found = self.find_readable();
+            *self.readable.borrow_mut() = Some(found);
+        }
+    }
+
+    fn find_readable(&self) -> Vec<String> {
+        /// As many are kept, of so many looked at in each schema.
+        const KEPT: usize = 14;
+        const LOOKED_AT: usize = 200;
         let Some(first) = self.allowed.first() else {
-            return found;
+            return Vec::new();
         };
         let named = first.relations.keys().copied();
-        let in_schemas = first.schemas.keys().flat_map(|s| names::relations_in(*s));
+        let in_schemas = first
+            .schemas
+            .keys()
+            .flat_map(|schema| pg::objects::relations_in(*schema, LOOKED_AT));
         let mut all: Vec<Oid> = named.chain(in_schemas).collect();
         all.sort_unstable_by_key(|o| o.to_u32());
         all.dedup();
-        for relid in all {
-            if found.len() >= limit {
-                break;
-            }
-            if self.access(relid) > Access::Deny {
-                found.push(names::relation(relid));
-            }
-        }
-        found
+        all.retain(|relid| self.access(*relid) > Access::Deny && self.kind(*relid).is_readable());
+        all.truncate(KEPT);
+        all.into_iter().map(names::relation).collect()
     }
 }
 

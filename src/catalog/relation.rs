@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use pgrx::pg_sys::Oid;
-use policy::builtins;
+use policy::builtins::{self, listing::Listing};
 use policy::rule::Rule;
 
 use super::{Filter, Policy};
@@ -77,6 +77,8 @@ impl Policy {
     pub fn forget_relations(&self) {
         self.relations.borrow_mut().clear();
         self.known.borrow_mut().clear();
+        self.defaults.borrow_mut().clear();
+        *self.readable.borrow_mut() = None;
     }
 
     fn resolve(&self, relid: Oid) -> Relation {
@@ -84,12 +86,17 @@ impl Policy {
             relid,
             ..Relation::default()
         };
-        if let Some(expression) = self.system_filter(relid) {
+        if let Some(listing) = self.system_listing(relid) {
             relation.filters.push(Filter {
                 name: "system".into(),
-                expression: expression.into(),
+                expression: listing.filter.into(),
                 definer: names::own_schema_owner(),
             });
+            for (column, expression) in listing.masks {
+                if let Some(attno) = names::attribute(relid, column) {
+                    relation.masks.insert(attno, (*expression).to_owned());
+                }
+            }
             return relation;
         }
         if self.masks.is_empty() && self.filters.is_empty() && self.denied_columns.is_empty() {
@@ -151,18 +158,17 @@ impl Policy {
         relation
     }
 
-    /// What of a catalog is shown: statistics only of columns whose values may be seen, memberships
-    /// only of the role's own, and nothing of what tools read in passing but no agent can use.
-    fn system_filter(&self, relid: Oid) -> Option<&'static str> {
-        const PG_AUTH_MEMBERS: u32 = 1261;
-        const PG_STATISTIC: u32 = 2619;
-        match relid.to_u32() {
-            _ if self.monitors() => None,
-            PG_STATISTIC => Some("agent_policy.column_readable(starelid, staattnum)"),
-            PG_AUTH_MEMBERS => Some("pg_catalog.pg_has_role(member, 'USAGE')"),
-            relid if builtins::shows_nothing(relid) => Some("false"),
-            _ => None,
+    /// What of a system catalog is shown: objects that the session may use, and of them what tells
+    /// nothing else.
+    fn system_listing(&self, relid: Oid) -> Option<Listing> {
+        if self.monitors() || relid.to_u32() >= pg::FIRST_NORMAL_OID {
+            return None;
         }
+        if builtins::shows_nothing(relid.to_u32()) {
+            return Some(Listing::NOTHING);
+        }
+        let (schema, name) = names::relation_parts(relid)?;
+        (schema == "pg_catalog").then(|| builtins::listing::listing(&name))?
     }
 
     /// Columns that PostgreSQL computes from masked ones, and materialized views over them.

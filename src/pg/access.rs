@@ -10,7 +10,7 @@ use policy::rule::Rule;
 
 use super::hooks::{PREV_ACCESS, PREV_FMGR, PREV_NEEDS_FMGR, begin, exempt, is_worker};
 use super::layers::{self, Layer};
-use super::{definition, depth, label, names, raw, session};
+use super::{definition, depth, label, name_answers, names, raw, session};
 use crate::denial::Denial;
 use crate::{enforce, identity, plan};
 
@@ -31,7 +31,9 @@ pub unsafe extern "C-unwind" fn on_access(
         if label::is_drop(access, class) {
             label::on_drop(object);
         }
-        if session::confined() {
+        if access == pg_sys::ObjectAccessType::OAT_NAMESPACE_SEARCH {
+            name_answers::on_search(object, argument);
+        } else if session::confined() {
             confined_access(access, class, object);
         }
     }
@@ -58,6 +60,10 @@ unsafe extern "C-unwind" fn confined_access(
                 return;
             }
             let direct = !depth::tree_was_checked() && !is_worker();
+            if direct && policy::builtins::guards::is_guarded(object.to_u32()) {
+                // Its arguments are checked in statements that were planned.
+                enforce::<()>(&policy, Err(plan::function_name_denied(&names::signature(object))));
+            }
             enforce(&policy, plan::judge_function(&policy, object, direct));
         }
         Kind::OAT_POST_CREATE | Kind::OAT_DROP | Kind::OAT_POST_ALTER | Kind::OAT_TRUNCATE

@@ -596,3 +596,28 @@ pub fn inherited(member: Oid) -> Vec<Oid> {
         roles
     }
 }
+
+/// The type that an SQL/JSON query function (17 and later) makes its result of.
+///
+/// # Safety
+/// `node` is a node.
+#[cfg(any(feature = "pg15", feature = "pg16"))]
+pub unsafe fn json_type(_node: *const pg_sys::Node) -> Option<Oid> {
+    None
+}
+
+/// The type that an SQL/JSON query function (17 and later) makes its result of.
+///
+/// # Safety
+/// `node` is a node.
+#[cfg(not(any(feature = "pg15", feature = "pg16")))]
+pub unsafe fn json_type(node: *const pg_sys::Node) -> Option<Oid> {
+    // SAFETY: by the caller's promise; the cast follows the tag.
+    unsafe {
+        if !nodes::is_a(node, pg_sys::NodeTag::T_JsonExpr) {
+            return None;
+        }
+        let returning = (*node.cast::<pg_sys::JsonExpr>()).returning;
+        (!returning.is_null()).then(|| (*returning).typid)
+    }
+}

@@ -164,6 +164,56 @@ pub unsafe fn judge_calls(policy: &Policy, node: *mut pg_sys::Node) {
     }
 }
 
+/// The arguments of EXECUTE are evaluated as they are written, past the checks that go into a
+/// plan: there no OID becomes a name.
+///
+/// # Safety
+/// `arguments` is NIL or a list of raw expressions.
+pub unsafe fn judge_arguments(arguments: *mut pg_sys::List) -> Result<(), Denial> {
+    let mut names: Vec<Vec<String>> = Vec::new();
+    // SAFETY: by the caller's promise; the walker only notes names.
+    unsafe {
+        note_type(arguments.cast(), (&raw mut names).cast());
+    }
+    let reg = names
+        .iter()
+        .filter_map(|name| name.last())
+        .find(|name| name.starts_with("reg") || name.starts_with("_reg"));
+    match reg {
+        None => Ok(()),
+        Some(name) => Err(Denial::new(
+            Rule::StatementNotAllowed,
+            "EXECUTE",
+            format!("{name} is not allowed in an argument of EXECUTE"),
+        )
+        .hint("Give EXECUTE plain values, and convert them in the prepared statement.")),
+    }
+}
+
+unsafe extern "C-unwind" fn note_type(
+    node: *mut pg_sys::Node,
+    context: *mut core::ffi::c_void,
+) -> bool {
+    if node.is_null() {
+        return false;
+    }
+    // SAFETY: `context` is the vector that `judge_arguments` passes; each cast follows the tag.
+    unsafe {
+        let names = match (*node).type_ {
+            NodeTag::T_FuncCall => (*node.cast::<pg_sys::FuncCall>()).funcname,
+            NodeTag::T_TypeName => (*node.cast::<pg_sys::TypeName>()).names,
+            _ => std::ptr::null_mut(),
+        };
+        if !names.is_null() {
+            let name = nodes::pointers::<pg_sys::Node>(names)
+                .map(|part| string(compat_string(part)))
+                .collect();
+            (*context.cast::<Vec<Vec<String>>>()).push(name);
+        }
+        raw::raw_expression_tree_walker(node, Some(note_type), context)
+    }
+}
+
 unsafe extern "C-unwind" fn note_call(
     node: *mut pg_sys::Node,
     context: *mut core::ffi::c_void,

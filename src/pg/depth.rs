@@ -45,10 +45,37 @@ pub fn nowhere() -> bool {
         && !super::internal::active()
 }
 
+fn checked_levels() -> u32 {
+    PLAN.load(Relaxed) + START.load(Relaxed) + RUN.load(Relaxed)
+}
+
+/// How many levels lay above the innermost utility command when it began.
+static ABOVE_UTILITY: AtomicU32 = AtomicU32::new(0);
+
+/// Inside a utility command until it is dropped.
+pub struct InUtility {
+    _level: Level,
+    above: u32,
+}
+
+pub fn enter_utility() -> InUtility {
+    let above = ABOVE_UTILITY.swap(checked_levels(), Relaxed);
+    InUtility {
+        _level: enter(&UTILITY),
+        above,
+    }
+}
+
+impl Drop for InUtility {
+    fn drop(&mut self) {
+        ABOVE_UTILITY.store(self.above, Relaxed);
+    }
+}
+
 /// Does what is being evaluated come from a tree that the parse check has seen? Not so in the
-/// arguments of EXECUTE.
+/// arguments of EXECUTE, at whatever depth that is.
 pub fn tree_was_checked() -> bool {
-    PLAN.load(Relaxed) > 0 || START.load(Relaxed) > 0 || RUN.load(Relaxed) > 0
+    checked_levels() > ABOVE_UTILITY.load(Relaxed)
 }
 
 /// Is a trusted function running?

@@ -11,7 +11,7 @@ use policy::rule::Rule;
 use super::boundary::{self, Thrown};
 use super::hooks::{PREV_END, PREV_FINISH, PREV_START, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
-use super::{compat, depth, names, nodes, raw, receiver, rewrite, session, source, stamp, touched};
+use super::{compat, depth, names, nodes, objects, raw, receiver, rewrite, session, source, stamp, touched};
 use crate::catalog::Policy;
 use crate::denial::Denial;
 use crate::statement::{self, Named, Particulars};
@@ -74,6 +74,9 @@ unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown
             && stamp.flags & stamp::EXPLAIN_ONLY == 0
         {
             judge_explained(&policy, planned);
+        }
+        for (class, object) in objects::named_by_parameters((*query).params) {
+            enforce(&policy, plan::judge_named(&policy, class, object));
         }
         if layers::on(Layer::Start)
             && let Err(denial) = check_writes(&policy, planned)

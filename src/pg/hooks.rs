@@ -96,6 +96,7 @@ pub fn begin() -> Option<std::rc::Rc<Policy>> {
     if let Some(why) = &policy.closed {
         why.denial().raise()
     }
+    policy.prepare_hints();
     if trial::running() {
         return Some(policy);
     }

@@ -48,6 +48,8 @@ pub fn extension(name: &str) -> Option<Oid> {
 
 /// The function of a schema-qualified signature.
 pub fn function(signature: &str) -> Option<Oid> {
+    // The policy's own look-up, in schemas that the session may not know.
+    let _internal = super::internal::enter();
     // SAFETY: to_regprocedure takes a text and returns NULL for what it does not find.
     unsafe { pgrx::direct_function_call::<Oid>(pg_sys::to_regprocedure, &[signature.into_datum()]) }
 }
@@ -66,6 +68,12 @@ pub fn relation_kind(relid: Oid) -> Kind {
 pub fn schema_name(schema: Oid) -> Option<String> {
     // SAFETY: a syscache look-up that returns a palloc'd string or null.
     unsafe { text::from_ptr(pg_sys::get_namespace_name(schema)) }.map(|name| quote(&name))
+}
+
+/// The name of a schema as the catalog has it.
+pub fn plain_schema_name(schema: Oid) -> Option<String> {
+    // SAFETY: a syscache look-up that returns a palloc'd string or null.
+    unsafe { text::from_ptr(pg_sys::get_namespace_name(schema)) }
 }
 
 /// Schema and name of a relation.
@@ -334,36 +342,6 @@ fn rule_relations(relid: Oid) -> Vec<Oid> {
             }
         }
         pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
-    }
-    found
-}
-
-/// Relations of a schema that an agent could put into FROM.
-pub fn relations_in(namespace: Oid) -> Vec<Oid> {
-    let mut found = Vec::new();
-    // SAFETY: a full scan of pg_class; each tuple is read before the scan moves on.
-    unsafe {
-        let class = pg_sys::table_open(pg_sys::RelationRelationId, pg_sys::AccessShareLock as i32);
-        let scan = pg_sys::systable_beginscan(
-            class,
-            Oid::INVALID,
-            false,
-            std::ptr::null_mut(),
-            0,
-            std::ptr::null_mut(),
-        );
-        loop {
-            let tuple = pg_sys::systable_getnext(scan);
-            if tuple.is_null() {
-                break;
-            }
-            let row = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_class>(tuple);
-            if (*row).relnamespace == namespace && Kind((*row).relkind as u8).is_readable() {
-                found.push((*row).oid);
-            }
-        }
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(class, pg_sys::AccessShareLock as i32);
     }
     found
 }

@@ -10,7 +10,7 @@ use pgrx::pg_sys::{self, CmdType, Query};
 use super::boundary::{self, Thrown};
 use super::hooks::{PREV_ANALYZE, PREV_PLANNER, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
-use super::{depth, raw, rewrite, session, source, stamp, touched, utility};
+use super::{depth, guard, raw, rewrite, session, source, stamp, touched, utility};
 use crate::catalog::Policy;
 use crate::{enforce, identity, limits, plan, trial};
 
@@ -141,6 +141,9 @@ unsafe fn plan_query(
         // A function that is folded while an EXPLAIN is planned runs, masks and all.
         let explaining = super::explain::plain() && depth::PLAN.load(Relaxed) == 1;
         let calls = touched::calls(parse);
+        if !policy.monitors() {
+            guard::apply(parse);
+        }
         let mut facts = rewrite::Facts::default();
         if !explaining && layers::on(Layer::Rewrite) {
             match rewrite::apply(&policy, parse) {
@@ -160,6 +163,9 @@ unsafe fn plan_query(
             && !explaining
         {
             rewrite::drop_limit(planned, rows);
+        }
+        if super::explain::explaining() && depth::PLAN.load(Relaxed) == 1 && !policy.monitors() {
+            enforce(&policy, rewrite::judge_shown(&policy, planned));
         }
         if !explaining
             && layers::on(Layer::Verify)

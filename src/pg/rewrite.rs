@@ -8,6 +8,7 @@
 use std::rc::Rc;
 
 use pgrx::pg_sys::{self, List, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry};
+use policy::builtins::guards::class;
 use policy::rule::Rule;
 
 use super::{compat, names, nodes, template::Template, touched::Command};
@@ -217,7 +218,8 @@ unsafe fn note_masked_columns(
 ) {
     // SAFETY: see `apply`.
     unsafe {
-        let Some(permissions) = compat::permissions(owner, rte) else {
+        let system = relation.relid.to_u32() < super::FIRST_NORMAL_OID;
+        let Some(permissions) = compat::permissions(owner, rte).filter(|_| !system) else {
             return;
         };
         for attno in nodes::attributes(permissions.selected) {
@@ -540,6 +542,33 @@ pub unsafe fn verify_entry(policy: &Policy, rte: *const RangeTblEntry) -> Result
     }
     Err(plan::relation_denied(policy, relid)
         .with("reason", "reached past its masks and row filters"))
+}
+
+/// A plan that is about to be shown names only relations that are.
+///
+/// # Safety
+/// `planned` is what the planner returned.
+pub unsafe fn judge_shown(
+    policy: &Policy,
+    planned: *const pg_sys::PlannedStmt,
+) -> Result<(), Denial> {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        for rte in nodes::pointers::<RangeTblEntry>((*planned).rtable) {
+            if (*rte).rtekind == RTEKind::RTE_RELATION
+                && !belongs_to_filter(rte)
+                && !policy.listed(class::RELATION, (*rte).relid)
+            {
+                return Err(Denial::new(
+                    Rule::StatementNotAllowed,
+                    "EXPLAIN",
+                    "EXPLAIN is not allowed here: the plan would name relations that this role may not use",
+                )
+                .hint("Run the statement itself, or EXPLAIN one over tables that information_schema.tables lists."));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Lets the planner know that no more than `rows` rows will be sent, where the query says nothing

@@ -101,6 +101,9 @@ unsafe extern "C-unwind" fn refresh() -> bool {
     OUTER.store(now.outer.to_u32(), Relaxed);
     CURRENT.store(now.current.to_u32(), Relaxed);
     MAINTENANCE.store(now.maintenance, Relaxed);
+    if confined && was_dirty || CONFINED.load(Relaxed) != confined {
+        search_path_changed();
+    }
     if CONFINED.swap(confined, Relaxed) != confined {
         // Plans made under the other regime lack (or carry) the policy.
         // SAFETY: only marks cached plans for revalidation.
@@ -114,6 +117,12 @@ unsafe extern "C-unwind" fn refresh() -> bool {
         }
     }
     confined
+}
+
+/// The schemas of search_path that are shown may be others now: the path is put together anew.
+fn search_path_changed() {
+    // SAFETY: calls what waits for changes of schemas, the path's own cache among it.
+    unsafe { pg_sys::CallSyscacheCallbacks(NAMESPACE as i32, 0) };
 }
 
 static BUSY: AtomicBool = AtomicBool::new(false);
@@ -198,6 +207,7 @@ pub fn init() {
 
 /// The answer is what it was before a policy was tried on; the next question is answered afresh.
 pub fn put_back(confined: bool) {
+    search_path_changed();
     if CONFINED.swap(confined, Relaxed) != confined {
         // SAFETY: marks cached plans for a new planning; variables of this backend.
         unsafe { pg_sys::ResetPlanCache() };

@@ -4,8 +4,10 @@
 use pgrx::pg_guard;
 use pgrx::pg_sys::{self, Oid};
 
+use policy::builtins::guards::class;
+
 use super::layers::{self, Layer};
-use super::{internal, names, session};
+use super::{internal, names, nodes, session};
 use crate::identity;
 
 static mut PREV_RELATION_STATS: pg_sys::get_relation_stats_hook_type = None;
@@ -80,6 +82,9 @@ unsafe extern "C-unwind" fn on_relation_info(
         if let Some(previous) = PREV_RELATION_INFO {
             previous(root, relid, inhparent, info);
         }
+        if super::explain::explaining() && session::confined() {
+            (*info).indexlist = shown_indexes((*info).indexlist);
+        }
         if session::confined()
             && layers::on(Layer::Statistics)
             && !(*info).statlist.is_null()
@@ -88,6 +93,24 @@ unsafe extern "C-unwind" fn on_relation_info(
             (*info).statlist = std::ptr::null_mut();
         }
     }
+}
+
+/// A plan that is shown uses no index whose name or condition is not.
+#[pg_guard]
+unsafe extern "C-unwind" fn shown_indexes(all: *mut pg_sys::List) -> *mut pg_sys::List {
+    let Some(policy) = identity::policy().filter(|policy| !policy.monitors()) else {
+        return all;
+    };
+    let mut shown = std::ptr::null_mut();
+    // SAFETY: the planner's own list of IndexOptInfo.
+    unsafe {
+        for index in nodes::pointers::<pg_sys::IndexOptInfo>(all) {
+            if policy.listed(class::RELATION, (*index).indexoid) {
+                shown = pg_sys::lappend(shown, index.cast());
+            }
+        }
+    }
+    shown
 }
 
 #[pg_guard]

@@ -4,7 +4,9 @@ use core::ffi::c_void;
 
 use pgrx::pg_sys::{self, CmdType, NodeTag, Oid, Query, RTEKind};
 
-use super::{compat, nodes, raw};
+use policy::builtins::guards::{names_array, names_type};
+
+use super::{compat, nodes, objects, raw};
 
 /// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -115,8 +117,12 @@ pub struct Touched {
     pub row_marks: bool,
     pub relations: Vec<Use>,
     pub functions: Vec<Oid>,
-    /// Tables whose row type is used, or that a constant of type regclass names.
+    /// Tables whose row type is used.
     pub mentioned: Vec<Oid>,
+    /// Catalog and OID of what constants of type regclass and the like name.
+    pub named: Vec<(u32, Oid)>,
+    /// A type that holds names of objects, made of other values: in what way no check would see.
+    pub unseen_names: Option<Oid>,
 }
 
 unsafe extern "C-unwind" fn note_function(function: Oid, context: *mut c_void) -> bool {
@@ -200,6 +206,9 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
     let mut expressions: Vec<*mut pg_sys::Node> = Vec::with_capacity(16);
     let mut entries: Vec<(*mut Query, *mut pg_sys::RangeTblEntry)> = Vec::with_capacity(4);
     let mut types: Vec<Oid> = Vec::with_capacity(16);
+    // Types of values that are read from text, and constant arrays of regclass and the like.
+    let mut made: Vec<Oid> = Vec::new();
+    let mut arrays: Vec<(pg_sys::Datum, Oid)> = Vec::new();
     // SAFETY: the tree is the caller's and outlives this function; the walk only notes pointers.
     unsafe {
         nodes::walk(query.cast(), |node, _| {
@@ -221,13 +230,31 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
                 | NodeTag::T_RowExpr
                 | NodeTag::T_FieldStore
                 | NodeTag::T_ConvertRowtypeExpr => expressions.push(node),
-                _ => {}
+                NodeTag::T_TableFunc => {
+                    let table = node.cast::<pg_sys::TableFunc>();
+                    made.extend(nodes::oids((*table).coltypes));
+                }
+                NodeTag::T_RangeTblFunction => {
+                    let function = node.cast::<pg_sys::RangeTblFunction>();
+                    made.extend(nodes::oids((*function).funccoltypes));
+                }
+                _ => {
+                    if let Some(typid) = compat::json_type(node) {
+                        made.push(typid);
+                    }
+                }
             }
             false
         });
         for query in &queries {
             for rte in nodes::pointers::<pg_sys::RangeTblEntry>((**query).rtable) {
                 entries.push((*query, rte));
+                for function in nodes::pointers::<pg_sys::RangeTblFunction>((*rte).functions) {
+                    made.extend(nodes::oids((*function).funccoltypes));
+                }
+                if !(*rte).tablefunc.is_null() {
+                    made.extend(nodes::oids((*(*rte).tablefunc).coltypes));
+                }
             }
         }
     }
@@ -266,21 +293,34 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
                 match (*node).type_ {
                     NodeTag::T_Const => {
                         let constant = node.cast::<pg_sys::Const>();
-                        if (*constant).consttype == pg_sys::REGCLASSOID && !(*constant).constisnull
-                        {
-                            let relid = Oid::from_u32((*constant).constvalue.value() as u32);
-                            touched.mentioned.push(relid);
+                        let typid = (*constant).consttype;
+                        if (*constant).constisnull {
+                        } else if let Some(class) = names_type(typid.to_u32()) {
+                            let oid = Oid::from_u32((*constant).constvalue.value() as u32);
+                            touched.named.push((class, oid));
+                        } else if let Some(element) = names_array(typid.to_u32()) {
+                            arrays.push(((*constant).constvalue, Oid::from_u32(element)));
+                        } else {
+                            made.push(typid);
                         }
-                        types.push((*constant).consttype);
+                        types.push(typid);
                     }
                     NodeTag::T_TableSampleClause => {
                         touched
                             .functions
                             .push((*node.cast::<pg_sys::TableSampleClause>()).tsmhandler);
                     }
-                    NodeTag::T_Param
-                    | NodeTag::T_CoerceToDomain
-                    | NodeTag::T_CoerceViaIO
+                    NodeTag::T_Param | NodeTag::T_CoerceViaIO => {
+                        let typid = raw::exprType(node);
+                        let checked = names_type(typid.to_u32()).is_some()
+                            || (nodes::is_a(node, NodeTag::T_Param)
+                                && names_array(typid.to_u32()).is_some());
+                        if !checked {
+                            made.push(typid);
+                        }
+                        types.push(typid);
+                    }
+                    NodeTag::T_CoerceToDomain
                     | NodeTag::T_RowExpr
                     | NodeTag::T_FieldStore
                     | NodeTag::T_ConvertRowtypeExpr => types.push(raw::exprType(node)),
@@ -288,17 +328,49 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
                         let into = (&raw mut touched.functions).cast();
                         raw::check_functions_in_node(node, Some(note_function), into);
                         types.push(raw::exprType(node));
+                        if nodes::is_a(node, NodeTag::T_FuncExpr)
+                            && fills_record((*node.cast::<pg_sys::FuncExpr>()).funcid)
+                        {
+                            made.push(raw::exprType(node));
+                        }
                     }
                 }
             }
         });
+        for (array, element) in arrays {
+            if let Some(class) = names_type(element.to_u32()) {
+                let oids = objects::oids_of(array, element);
+                touched.named.extend(oids.into_iter().map(|oid| (class, oid)));
+            }
+        }
     }
+    made.sort_unstable_by_key(|typid| typid.to_u32());
+    made.dedup();
+    touched.unseen_names = made.into_iter().find(|typid| may_print_names(*typid));
     for typid in types {
         note_row_type(typid, &mut touched.mentioned);
     }
     touched.functions.sort_unstable_by_key(|f| f.to_u32());
     touched.functions.dedup();
     touched
+}
+
+/// The functions that make a row of a type out of JSON.
+fn fills_record(function: Oid) -> bool {
+    matches!(function.to_u32(), 3209 | 3475 | 3960 | 3961 | 6338)
+}
+
+/// [`objects::prints_names`], with a short way for the types that every statement has.
+fn may_print_names(typid: Oid) -> bool {
+    // Row types of pg_type, pg_attribute, pg_proc and pg_class.
+    const ROWS: [u32; 4] = [71, 75, 81, 83];
+    let number = typid.to_u32();
+    if number < super::FIRST_GENBKI_OID {
+        return names_type(number).is_some()
+            || names_array(number).is_some()
+            || ROWS.contains(&number);
+    }
+    objects::prints_names(typid)
 }
 
 fn note_row_type(typid: Oid, into: &mut Vec<Oid>) {

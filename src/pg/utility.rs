@@ -276,7 +276,7 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
         );
         let outermost =
             depth::UTILITY.load(std::sync::atomic::Ordering::Relaxed) == 0 && depth::nesting() == 0;
-        let _level = depth::enter(&depth::UTILITY);
+        let _level = depth::enter_utility();
         let what = classify(node);
         if outermost {
             let particulars = Particulars {
@@ -312,6 +312,10 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
         if matches!(what, Utility::Definition(_)) {
             definition::judge_definition(&policy, node);
             definition::judge_calls(&policy, node);
+        }
+        if nodes::is_a(node, NodeTag::T_ExecuteStmt) {
+            let arguments = (*node.cast::<pg_sys::ExecuteStmt>()).params;
+            enforce(&policy, definition::judge_arguments(arguments));
         }
         let before = Carries(CARRIES_ROWS.get());
         // A cursor may be moved to its end without sending anything: its plan is not limited.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pgrx::pg_sys;
 
 use super::layers::{self, Layer};
-use super::{deadline, raw, session};
+use super::{deadline, name_answers, raw, session};
 use crate::limits;
 use crate::{identity, statement};
 
@@ -86,7 +86,7 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
                 }
                 limits::count(length);
             }
-            b'E' => on_error(body, length),
+            b'E' => return error(body, length),
             b'N' => {
                 let _ = !statement::is_open() || statement::data_may_leave();
             }
@@ -95,10 +95,27 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             b'Z' => on_ready(),
             _ => {}
         }
-        if matches!(kind as u8, b'E' | b'N') && (length > LONG_MESSAGE || guesses(body, length)) {
+        if kind as u8 == b'N' && (length > LONG_MESSAGE || guesses(body, length)) {
             return pass_edited(kind, body, length);
         }
         pass(kind, body, length)
+    }
+}
+
+/// An error is written down, and tells no more about hidden objects than a denial does.
+unsafe fn error(body: *const c_char, length: usize) -> c_int {
+    // SAFETY: an ErrorResponse.
+    unsafe {
+        let mut other: Option<Vec<u8>> = None;
+        on_error(body, length, &raw mut other);
+        let (body, length) = match &other {
+            Some(other) => (other.as_ptr().cast(), other.len()),
+            None => (body, length),
+        };
+        if length > LONG_MESSAGE || guesses(body, length) {
+            return pass_edited(b'E' as c_char, body, length);
+        }
+        pass(b'E' as c_char, body, length)
     }
 }
 
@@ -216,10 +233,26 @@ unsafe fn error_fields(body: *const c_char, length: usize) -> ([u8; 5], bool) {
 }
 
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) {
-    // SAFETY: an ErrorResponse.
-    let (state, _) = unsafe { error_fields(body, length) };
-    statement::failed(state);
+unsafe extern "C-unwind" fn on_error(
+    body: *const c_char,
+    length: usize,
+    other: *mut Option<Vec<u8>>,
+) {
+    // SAFETY: an ErrorResponse, and the caller's variable.
+    unsafe {
+        let (mut state, _) = error_fields(body, length);
+        let fields = std::slice::from_raw_parts(body.cast::<u8>(), length);
+        *other = name_answers::without_places(fields);
+        if let Some(policy) = identity::last_policy()
+            && let Some(denial) =
+                name_answers::instead_of(&policy, fields, &name_answers::statement_text())
+        {
+            statement::denied(&denial);
+            state = *b"42501";
+            *other = Some(name_answers::message(fields, &denial));
+        }
+        statement::failed(state);
+    }
 }
 
 // --- before anybody knows whether the session is confined ---------------------------------------
@@ -227,8 +260,14 @@ unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) {
 thread_local! {
     /// An error of a session that no hook has seen yet: the first text did not even parse. It
     /// waits until the session's policy is known.
-    static HELD: RefCell<Option<(Vec<u8>, statement::Unseen)>> = const { RefCell::new(None) };
+    static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
     static READY: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Held {
+    message: Vec<u8>,
+    text: String,
+    unseen: statement::Unseen,
 }
 
 unsafe fn unconfined(kind: c_char, body: *const c_char, length: usize) -> c_int {
@@ -264,7 +303,11 @@ unsafe extern "C-unwind" fn hold(body: *const c_char, length: usize) -> bool {
             return false;
         }
         let message = std::slice::from_raw_parts(body.cast::<u8>(), length).to_vec();
-        HELD.set(Some((message, statement::unseen(state))));
+        HELD.set(Some(Held {
+            message,
+            text: name_answers::statement_text(),
+            unseen: statement::unseen(state),
+        }));
     }
     true
 }
@@ -273,7 +316,12 @@ unsafe extern "C-unwind" fn hold(body: *const c_char, length: usize) -> bool {
 /// sent.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn release() {
-    let Some((message, unseen)) = HELD.take() else {
+    let Some(Held {
+        mut message,
+        text,
+        unseen,
+    }) = HELD.take()
+    else {
         return;
     };
     // SAFETY: outside any transaction, one is begun and ended for the look-up.
@@ -283,17 +331,29 @@ unsafe extern "C-unwind" fn release() {
             match super::catching(session::confined) {
                 Ok(confined) => {
                     if confined {
-                        statement::record_unseen(&unseen);
+                        let denial = identity::last_policy().and_then(|policy| {
+                            policy.prepare_hints();
+                            name_answers::instead_of(&policy, &message, &text)
+                        });
+                        statement::record_unseen(&unseen, denial.as_ref());
+                        if let Some(denial) = &denial {
+                            message = name_answers::message(&message, denial);
+                        }
                     }
                     pg_sys::CommitTransactionCommand();
                 }
                 // An ERROR from here would be held, and released, for ever.
                 Err(_unknown) => {
                     pg_sys::AbortCurrentTransaction();
-                    statement::record_unseen(&unseen);
+                    statement::record_unseen(&unseen, None);
                 }
             }
         }
-        pass(b'E' as c_char, message.as_ptr().cast(), message.len());
+        let (body, length) = (message.as_ptr().cast(), message.len());
+        if session::last_known() && guesses(body, length) {
+            pass_edited(b'E' as c_char, body, length);
+        } else {
+            pass(b'E' as c_char, body, length);
+        }
     }
 }

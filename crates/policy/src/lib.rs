@@ -9,6 +9,7 @@ pub mod builtins;
 pub mod label;
 pub mod mask;
 pub mod model;
+pub mod names;
 pub mod record;
 pub mod redact;
 pub mod rule;

@@ -22,6 +22,7 @@ mod c15_real_client;
 mod c20_layers;
 mod c16_doors;
 mod c17_harden;
+mod c18_catalogs;
 
 fn main() -> std::process::ExitCode {
     cluster_tests::run::main(cluster_tests::run::trials(&[
@@ -45,5 +46,6 @@ fn main() -> std::process::ExitCode {
         c20_layers::CASES,
         c16_doors::CASES,
         c17_harden::CASES,
+        c18_catalogs::CASES,
     ]))
 }

@@ -5,6 +5,8 @@
 //! `scripts/gen-builtins.py` makes `functions.rs` of it and compares it with a live server.
 
 mod functions;
+pub mod guards;
+pub mod listing;
 mod relations;
 mod settings;
 

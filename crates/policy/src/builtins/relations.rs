@@ -35,6 +35,12 @@ pub fn catalog(schema: &str, relation: &str) -> Catalog {
     }
 }
 
+/// The relations of `pg_catalog` that are read, named or below a view.
+#[cfg(test)]
+pub(super) fn readable_catalogs() -> impl Iterator<Item = &'static str> {
+    CATALOG_ALLOW.iter().chain(CATALOG_VIEW_ONLY).copied()
+}
+
 static NONE: &[&str] = &[];
 
 /// Structure of objects, and the views clients ask for (clients.md). `pg_publication*` and

@@ -1,0 +1,767 @@
+//! What catalogs, and functions that tell about objects, show: what the policy lets the session use, and no name,
+//! comment, constant, text or count of the rest. Everything hidden in `hidden.sql` holds ZEBU.
+
+use std::process::Command;
+
+use cluster_tests::sql::literal;
+use cluster_tests::{Answer, Bench, Case, Wire, cases, cluster};
+
+pub const CASES: &[Case] = cases![
+    every_system_relation,
+    every_system_relation_by_other_ways,
+    what_may_be_used_is_shown,
+    every_function_of_an_oid,
+    every_function_of_a_name,
+    numbers_do_not_become_names,
+    hidden_and_absent_are_the_same,
+    columns_of_hidden_relations_are_not_guessed,
+    counts_of_hidden_rows,
+    defaults_and_definitions,
+    roles_databases_and_settings,
+    sessions_of_the_same_role,
+    psql_commands,
+    policy_changes_show_at_once,
+    denied_columns,
+    joins_cursors_and_copies,
+    others_see_everything,
+    large_catalogs_stay_quick,
+];
+
+fn zebra(b: &Bench) {
+    b.setup(include_str!("../../fixtures/hidden.sql"));
+    for statement in cluster_tests::sql::split(include_str!("../../fixtures/hidden_policy.sql")) {
+        b.setup(&statement);
+    }
+    b.setup("GRANT USAGE ON SCHEMA zebu_vault TO @agent@, @plain@; GRANT SELECT ON ALL TABLES IN SCHEMA zebu_vault TO @agent@, @plain@");
+}
+
+fn shows_zebu(bytes: &[u8]) -> bool {
+    String::from_utf8_lossy(bytes).to_lowercase().contains("zebu")
+}
+
+/// The text around the first hit, for messages.
+fn around(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let at = text.to_lowercase().find("zebu").unwrap_or(0);
+    text.chars()
+        .skip(text[..at].chars().count().saturating_sub(60))
+        .take(160)
+        .collect()
+}
+
+#[track_caller]
+fn clean(answer: &Answer, statement: &str) {
+    assert!(!answer.closed, "connection lost in: {statement}");
+    assert!(
+        !shows_zebu(&answer.bytes),
+        "{statement}\n  sends: {}",
+        around(&answer.bytes)
+    );
+    if let Some(error) = answer.errors.first() {
+        assert!(!error.code.starts_with("XX"), "{statement}\n  gives: {error}");
+    }
+}
+
+fn system_relations(b: &Bench) -> Vec<String> {
+    b.setup(
+        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname IN ('pg_catalog', 'information_schema') AND c.relkind IN ('r', 'v') ORDER BY 1",
+    )
+    .column()
+}
+
+fn every_system_relation(b: &Bench) {
+    zebra(b);
+    let (mut agent, mut plain) = (b.agent(), b.unconfined());
+    let (mut told, mut answered) = (0, 0);
+    let relations = system_relations(b);
+    for relation in &relations {
+        let rows = format!("SELECT t::text FROM {relation} t");
+        told += usize::from(shows_zebu(&plain.simple(&rows).bytes));
+        for statement in [
+            rows,
+            format!("SELECT * FROM {relation}"),
+            format!("SELECT to_jsonb(t) FROM {relation} t"),
+        ] {
+            let answer = agent.simple(&statement);
+            clean(&answer, &statement);
+            answered += usize::from(answer.errors.is_empty());
+        }
+    }
+    assert!(relations.len() > 180, "{}", relations.len());
+    assert!(told > 60, "control run: only {told} relations tell the plain role");
+    assert!(answered > 200, "only {answered} statements were answered");
+}
+
+/// The same through the extended protocol, in binary, by COPY, a cursor, a prepared statement and a sub-query.
+fn every_system_relation_by_other_ways(b: &Bench) {
+    zebra(b);
+    let mut agent = b.agent();
+    for relation in system_relations(b) {
+        for statement in [
+            format!("COPY (SELECT * FROM {relation}) TO STDOUT"),
+            format!("BEGIN; DECLARE c CURSOR FOR SELECT * FROM {relation}; FETCH ALL FROM c; ROLLBACK"),
+            format!("WITH x AS MATERIALIZED (SELECT * FROM {relation}) SELECT string_agg(x::text, ' ') FROM x"),
+            format!("SELECT (SELECT array_agg(t) FROM {relation} t)::text"),
+        ] {
+            let answer = agent.simple(&statement);
+            clean(&answer, &statement);
+            if agent.status != b'I' {
+                agent.simple("ROLLBACK");
+            }
+        }
+        let statement = format!("SELECT t.* FROM {relation} t LEFT JOIN pg_class c ON c.oid = 1259");
+        clean(&agent.extended(&statement, &[]), &statement);
+    }
+}
+
+fn what_may_be_used_is_shown(b: &Bench) {
+    zebra(b);
+    let mut agent = b.agent();
+    let mut names = |sql: &str| agent.query(sql).column();
+    let relations = names("SELECT relname FROM pg_class WHERE relnamespace = 'shop'::regnamespace ORDER BY 1");
+    for shown in ["customers", "orders", "visible", "visible_shown", "counter", "over_hidden", "filtered"] {
+        assert!(relations.iter().any(|name| name == shown), "{shown} not in {relations:?}");
+    }
+    assert!(!names("SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop'").is_empty());
+    assert_eq!(
+        names("SELECT column_name FROM information_schema.columns WHERE table_name = 'visible' ORDER BY ordinal_position"),
+        ["id", "shown", "masked", "calls", "numbered", "reference"]
+    );
+    assert_eq!(
+        names("SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1"),
+        ["agent_policy", "information_schema", "shop"]
+    );
+    assert_eq!(
+        names("SELECT conname FROM pg_constraint WHERE conrelid = 'shop.visible'::regclass AND contype = 'c'"),
+        ["visible_check"]
+    );
+    assert_eq!(names("SELECT col_description('shop.visible'::regclass, 2)"), ["a plain comment"]);
+    assert_eq!(names("SELECT format_type(a.atttypid, NULL) FROM pg_attribute a WHERE attrelid = 'shop.orders'::regclass AND attname = 'amount'"), ["numeric"]);
+    assert_eq!(names("SELECT 'shop.orders'::regclass::text"), ["shop.orders"]);
+    assert_eq!(names("SELECT oid::regclass::text FROM pg_class WHERE relname = 'orders'"), ["shop.orders"]);
+    assert_eq!(names("SELECT to_regclass('shop.orders')::text"), ["shop.orders"]);
+    assert_eq!(names("SELECT has_table_privilege('shop.orders', 'select')"), ["t"]);
+    assert_eq!(names("SELECT 'int4'::regtype::text || 'pg_catalog.array_in'::regproc::text"), ["integerarray_in"]);
+    assert!(names("SELECT pg_get_indexdef('shop.visible_shown'::regclass)")[0].contains("(shown)"));
+    assert!(names("SELECT pg_get_viewdef('shop.over_shown'::regclass)")[0].contains("shop.orders"));
+    assert_eq!(names("SELECT tableoid::regclass::text FROM shop.events WHERE id = 1"), ["shop.events_2024"]);
+    // A type that an allowed column has is known, wherever it is.
+    b.setup("CREATE TYPE zebu_vault.mood AS ENUM ('good', 'bad'); ALTER TABLE shop.visible ADD COLUMN mood zebu_vault.mood");
+    let mut agent = b.agent();
+    assert_eq!(
+        agent.query("SELECT enumlabel FROM pg_enum e JOIN pg_type t ON t.oid = enumtypid JOIN pg_attribute a ON atttypid = t.oid WHERE a.attrelid = 'shop.visible'::regclass").column(),
+        ["good", "bad"]
+    );
+}
+
+/// OIDs of everything hidden, of every catalog.
+fn hidden_oids(b: &Bench) -> Vec<String> {
+    let mut found = Vec::new();
+    for (catalog, text) in [
+        ("pg_class", "relname"),
+        ("pg_type", "typname"),
+        ("pg_proc", "proname"),
+        ("pg_namespace", "nspname"),
+        ("pg_constraint", "conname"),
+        ("pg_trigger", "tgname"),
+        ("pg_rewrite", "rulename"),
+        ("pg_statistic_ext", "stxname"),
+        ("pg_collation", "collname"),
+        ("pg_ts_config", "cfgname"),
+        ("pg_ts_dict", "dictname"),
+        ("pg_foreign_server", "srvname"),
+        ("pg_foreign_data_wrapper", "fdwname"),
+        ("pg_authid", "rolname"),
+        ("pg_policy", "polname"),
+        ("pg_publication", "pubname"),
+    ] {
+        let of_catalog = b
+            .setup(&format!("SELECT oid FROM {catalog} t WHERE {text} ~* 'zebu' AND oid >= 16384 ORDER BY oid DESC LIMIT 40"))
+            .column();
+        assert!(!of_catalog.is_empty(), "nothing is hidden in {catalog}");
+        found.extend(of_catalog);
+    }
+    found.extend(
+        b.setup("SELECT r.oid FROM pg_rewrite r WHERE ev_class IN ('zebu_vault.zebu_view'::regclass, 'shop.over_hidden'::regclass) \
+                 UNION ALL SELECT oid FROM pg_operator WHERE oprname = '<<<<' \
+                 UNION ALL SELECT oid FROM pg_trigger WHERE tgrelid = 'shop.visible'::regclass \
+                 UNION ALL SELECT oid FROM pg_constraint WHERE conrelid = 'shop.visible'::regclass \
+                 UNION ALL SELECT 'shop.over_hidden'::regclass::oid UNION ALL SELECT 'shop.visible_part'::regclass::oid \
+                 UNION ALL SELECT 'shop.visible'::regclass::oid")
+            .column(),
+    );
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Built-in functions whose arguments are of these types, and of which one says what is asked about.
+fn functions(b: &Bench, subject: &str) -> Vec<(String, Vec<String>)> {
+    b.setup(&format!(
+        "SELECT p.proname, array_to_string(ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) t), ',') \
+         FROM pg_proc p WHERE p.oid < 16384 AND p.prokind = 'f' AND p.provariadic = 0 AND p.pronargs BETWEEN 1 AND 4 \
+           AND p.proargtypes::oid[] && ARRAY[{subject}]::oid[] \
+           AND p.proargtypes::oid[] <@ ARRAY['oid'::regtype, 'regclass'::regtype, 'regproc'::regtype, 'regprocedure'::regtype, \
+                'regtype'::regtype, 'regrole'::regtype, 'regnamespace'::regtype, 'regoper'::regtype, 'regoperator'::regtype, \
+                'regconfig'::regtype, 'regdictionary'::regtype, 'regcollation'::regtype, 'text'::regtype, 'name'::regtype, \
+                'int4'::regtype, 'int2'::regtype, 'bool'::regtype]::oid[] \
+         ORDER BY 1, 2"
+    ))
+    .texts()
+    .into_iter()
+    .map(|row| (row[0].clone(), row[1].split(',').map(str::to_owned).collect()))
+    .collect()
+}
+
+const OID_TYPES: &str = "'oid'::regtype, 'regclass'::regtype, 'regproc'::regtype, 'regprocedure'::regtype, 'regtype'::regtype, \
+    'regrole'::regtype, 'regnamespace'::regtype, 'regoper'::regtype, 'regoperator'::regtype, 'regconfig'::regtype, \
+    'regdictionary'::regtype, 'regcollation'::regtype";
+
+/// Arguments that make sense of most functions: a privilege, a catalog, a property.
+fn other_arguments(function: &str, kind: &str) -> &'static str {
+    match kind {
+        "text" if function == "has_function_privilege" => "'EXECUTE'",
+        "text" if function.starts_with("has_") && ["schema", "type", "language", "server", "sequence", "foreign"].iter().any(|k| function.contains(k)) => "'USAGE'",
+        "text" if function.starts_with("has_") => "'SELECT'",
+        "text" if function == "pg_has_role" => "'USAGE'",
+        "text" => "'main'",
+        "name" if function.contains("description") => "'pg_class'",
+        "name" => "current_user",
+        "boolean" => "true",
+        "integer" | "smallint" => "2",
+        _ => "0",
+    }
+}
+
+/// Every built-in function that takes an OID is asked about everything that is hidden.
+fn every_function_of_an_oid(b: &Bench) {
+    zebra(b);
+    let oids = hidden_oids(b);
+    let list = oids.join(",");
+    let (mut agent, mut plain) = (b.agent(), b.unconfined());
+    let (mut told, mut answered, mut asked) = (0, 0, 0);
+    for (function, kinds) in functions(b, OID_TYPES) {
+        for (subject, kind) in kinds.iter().enumerate() {
+            if kind != "oid" && !kind.starts_with("reg") {
+                continue;
+            }
+            let arguments: Vec<String> = kinds
+                .iter()
+                .enumerate()
+                .map(|(i, kind)| {
+                    if i == subject {
+                        format!("o::{kind}")
+                    } else {
+                        format!("{}::{kind}", other_arguments(&function, kind))
+                    }
+                })
+                .collect();
+            let statement = format!(
+                "SELECT o::oid, (SELECT array_agg(x::text) FROM pg_catalog.\"{function}\"({}) x) FROM unnest('{{{list}}}'::oid[]) o",
+                arguments.join(", ")
+            );
+            asked += 1;
+            let native = plain.simple(&statement);
+            told += usize::from(shows_zebu(&native.bytes));
+            let answer = agent.simple(&statement);
+            clean(&answer, &statement);
+            answered += usize::from(answer.errors.is_empty());
+        }
+    }
+    assert!(asked > 150 && told > 15 && answered > 60, "asked {asked}, told {told}, answered {answered}");
+}
+
+/// Every built-in function that takes a name answers for a hidden one as for one that is not there.
+fn every_function_of_a_name(b: &Bench) {
+    zebra(b);
+    let (mut agent, mut plain) = (b.agent(), b.unconfined());
+    let pairs = [
+        ("zebu_vault.zebu_table", "gnuu_vault.gnuu_table"),
+        ("zebu_vault.zebu_view", "gnuu_vault.gnuu_view"),
+        ("zebu_vault.zebu_status", "gnuu_vault.gnuu_status"),
+        ("zebu_vault.zebu_function(int)", "gnuu_vault.gnuu_function(int)"),
+        ("zebu_vault.zebu_trigger_fn", "gnuu_vault.gnuu_trigger_fn"),
+        ("zebu_vault", "gnuu_vault"),
+        ("zebu_owner", "gnuu_owner"),
+        ("zebu_server", "gnuu_server"),
+        ("zebu_fdw", "gnuu_fdw"),
+        ("zebu_vault.zebu_table", "zebu_vault.gnuu_table"),
+    ];
+    let (mut differ, mut asked) = (0, 0);
+    for (function, kinds) in functions(b, "'text'::regtype, 'name'::regtype, 'regclass'::regtype, 'regtype'::regtype") {
+        let about = ["has_", "to_reg", "pg_get_", "reg", "row_sec", "pg_has", "pg_relation", "pg_table", "pg_total", "pg_index", "pg_partition", "currval", "nextval", "pg_database", "pg_sequence"];
+        if !about.iter().any(|start| function.starts_with(start)) || function.starts_with("regexp") {
+            continue;
+        }
+        for (subject, kind) in kinds.iter().enumerate() {
+            if !matches!(kind.as_str(), "text" | "name" | "regclass" | "regtype") {
+                continue;
+            }
+            for (hidden, absent) in pairs {
+                let with = |name: &str| {
+                    let arguments: Vec<String> = kinds
+                        .iter()
+                        .enumerate()
+                        .map(|(i, kind)| {
+                            if i == subject {
+                                format!("{}::{kind}", literal(name))
+                            } else {
+                                format!("{}::{kind}", match kind.as_str() {
+                                    "oid" => "'shop.orders'::regclass",
+                                    kind => other_arguments(&function, kind),
+                                })
+                            }
+                        })
+                        .collect();
+                    format!("SELECT pg_catalog.\"{function}\"({})::text", arguments.join(", "))
+                };
+                let both = |wire: &mut Wire| {
+                    let hidden = said(&wire.simple(&with(hidden)));
+                    let absent = said(&wire.simple(&with(absent)));
+                    (hidden, absent)
+                };
+                asked += 1;
+                let (native, missing) = both(&mut plain);
+                let name = |text: String| text.replace("zebu", "gnuu");
+                differ += usize::from(name(native) != name(missing));
+                let (one, other) = both(&mut agent);
+                assert_eq!(name(one), name(other), "{}", with(hidden));
+            }
+        }
+    }
+    assert!(asked > 300 && differ > 50, "asked {asked}, differ {differ}");
+}
+
+/// All that an answer says, as text.
+fn said(answer: &Answer) -> String {
+    let mut text = format!("{:?}", answer.texts());
+    for error in &answer.errors {
+        text.push_str(&format!("{} {} {} {} {}", error.code, error.message, error.detail, error.hint, error.context));
+    }
+    text
+}
+
+fn numbers_do_not_become_names(b: &Bench) {
+    zebra(b);
+    let table = b.value("SELECT 'zebu_vault.zebu_table'::regclass::oid");
+    let function = b.value("SELECT 'zebu_vault.zebu_function'::regproc::oid");
+    let typid = b.value("SELECT 'zebu_vault.zebu_status'::regtype::oid");
+    let schema = b.value("SELECT 'zebu_vault'::regnamespace::oid");
+    let role = b.value("SELECT 'zebu_owner'::regrole::oid");
+    let mut statements = vec![
+        format!("SELECT {table}::regclass"),
+        format!("SELECT {table}::regclass::text"),
+        format!("SELECT '{table}'::regclass"),
+        format!("SELECT '{table}'::text::regclass"),
+        format!("SELECT {table}::oid::regclass"),
+        format!("SELECT {table}::bigint::regclass"),
+        format!("SELECT regclass({table})"),
+        format!("SELECT ({table}::smallint)::regclass"),
+        format!("SELECT ({table} + 0)::regclass, coalesce(NULL, {table}::regclass)"),
+        format!("SELECT CAST({table} AS regclass) || ''"),
+        format!("SELECT format('%s', {table}::regclass)"),
+        format!("SELECT concat({table}::regclass, 1)"),
+        format!("SELECT to_json({table}::regclass)"),
+        format!("SELECT ARRAY[{table}]::oid[]::regclass[]"),
+        format!("SELECT '{{{table}}}'::regclass[]"),
+        format!("SELECT '{{{table}}}'::text::regclass[]"),
+        format!("SELECT '{{{table}}}'::text[]::regclass[]"),
+        format!("SELECT ROW({table}::regclass)"),
+        format!("SELECT (SELECT {table}::regclass)"),
+        format!("SELECT x::regclass FROM generate_series({table}::int, {table}::int) x"),
+        format!("SELECT max(x)::oid::regclass FROM (VALUES ({table})) v(x)"),
+        format!("SELECT CASE WHEN true THEN {table}::regclass END"),
+        format!("SELECT * FROM json_to_record('{{\"a\": {table}}}') AS x(a regclass)"),
+        format!("SELECT * FROM json_to_recordset('[{{\"a\": {table}}}]') AS x(a regclass[])"),
+        format!("SELECT * FROM xmltable('/a' PASSING '<a>{table}</a>' COLUMNS a regclass PATH '.')"),
+        format!("SELECT json_populate_record(NULL::pg_catalog.pg_aggregate, '{{\"aggfnoid\": {function}}}')"),
+        format!("SELECT jsonb_populate_record(NULL::pg_catalog.pg_range, '{{\"rngcanonical\": {function}}}')"),
+        format!("SELECT '({function},n,0,-,-,-,-,-,-,-,-,f,f,r,r,0,0,0,0,0,,)'::pg_catalog.pg_aggregate"),
+        format!("SELECT ROW({function}::regproc)::text"),
+        format!("SELECT {function}::regproc, {function}::regprocedure"),
+        format!("SELECT {typid}::regtype"),
+        format!("SELECT {schema}::regnamespace"),
+        format!("SELECT {role}::regrole"),
+        format!("PREPARE a(oid) AS SELECT $1::regclass; EXECUTE a({table}); DEALLOCATE a"),
+        format!("PREPARE a(regclass) AS SELECT $1; EXECUTE a({table}); DEALLOCATE a"),
+        format!("PREPARE a(text) AS SELECT $1; EXECUTE a({table}::regclass::text); DEALLOCATE a"),
+        format!("PREPARE a(text) AS SELECT $1; EXECUTE a(pg_catalog.pg_get_indexdef({table})); DEALLOCATE a"),
+        format!("PREPARE a(text) AS SELECT $1; EXECUTE a(pg_catalog.format_type({typid}, 0)); DEALLOCATE a"),
+        format!("SELECT relname FROM pg_class WHERE oid = {table}"),
+        format!("SELECT pg_get_expr(adbin, {table}) FROM pg_attrdef"),
+        format!("SELECT pg_get_expr(conbin, {table}) FROM pg_constraint"),
+    ];
+    if b.version >= 17 {
+        statements.push(format!("SELECT * FROM json_table('[{table}]', '$[*]' COLUMNS (a regclass PATH '$'))"));
+        statements.push(format!("SELECT json_value('{table}', '$' RETURNING regclass)"));
+    }
+    let (mut agent, mut plain) = (b.agent(), b.unconfined());
+    let mut told = 0;
+    for statement in &statements {
+        for part in cluster_tests::sql::split(statement) {
+            told += usize::from(shows_zebu(&plain.simple(&part).bytes));
+            clean(&agent.simple(&part), &part);
+        }
+    }
+    assert!(told > 20, "control run: only {told} statements tell the plain role");
+    for (parameter, statement) in [
+        (table.clone(), "SELECT $1::regclass"),
+        (table.clone(), "SELECT $1::regclass::text"),
+        (table.clone(), "SELECT $1::oid::regclass"),
+        (format!("{{{table}}}"), "SELECT $1::regclass[]"),
+        (format!("{{{table}}}"), "SELECT $1::oid[]::regclass[]"),
+        (function.clone(), "SELECT $1::regproc"),
+        (typid.clone(), "SELECT $1::regtype"),
+    ] {
+        assert!(shows_zebu(&plain.extended(statement, &[Some(&parameter)]).bytes), "{statement}");
+        clean(&agent.extended(statement, &[Some(&parameter)]), statement);
+    }
+}
+
+/// Whether something exists cannot be told by the refusal.
+fn hidden_and_absent_are_the_same(b: &Bench) {
+    zebra(b);
+    let pairs = [
+        ("zebu_vault", "gnuu_vault"),
+        ("zebu_vault.zebu_table", "zebu_vault.gnuu_table"),
+        ("zebu_function", "gnuu_function"),
+    ];
+    let mut statements = Vec::new();
+    for form in [
+        "SELECT * FROM zebu_vault.zebu_table",
+        "SELECT zebu_id FROM zebu_vault.zebu_table",
+        "SELECT 1 FROM shop.orders JOIN zebu_vault.zebu_table ON true",
+        "SELECT 'zebu_vault.zebu_table'::regclass",
+        "SELECT 'zebu_vault.zebu_table'::text::regclass",
+        "SELECT relname FROM pg_class WHERE oid = 'zebu_vault.zebu_table'::regclass",
+        "SELECT to_regclass('zebu_vault.zebu_table')",
+        "SELECT has_table_privilege('zebu_vault.zebu_table', 'select')",
+        "SELECT pg_relation_size('zebu_vault.zebu_table')",
+        "SELECT zebu_vault.zebu_function(1)",
+        "SELECT NULL::zebu_vault.zebu_table",
+        "SELECT NULL::zebu_vault.zebu_status",
+        "SELECT has_schema_privilege('zebu_vault', 'usage')",
+        "SELECT 'zebu_vault'::text::regnamespace",
+        "SELECT pg_get_viewdef('zebu_vault.zebu_view')",
+        "COPY zebu_vault.zebu_table TO STDOUT",
+        "EXPLAIN SELECT * FROM zebu_vault.zebu_table",
+        "PREPARE z AS SELECT * FROM zebu_vault.zebu_table",
+        "DECLARE z CURSOR FOR SELECT * FROM zebu_vault.zebu_table",
+    ] {
+        for (hidden, absent) in pairs {
+            if form.contains(hidden) {
+                statements.push((form.to_owned(), form.replace(hidden, absent)));
+            }
+        }
+    }
+    let name = |text: &str| text.replace("zebu", "gnuu");
+    for (hidden, absent) in &statements {
+        // A session for each: nothing that an earlier answer has left behind may tell.
+        let hold = |statement: &str| {
+            let mut agent = b.agent();
+            let simple = agent.simple(statement);
+            let extended = b.agent().extended(statement, &[]);
+            // The whole error message as it is on the wire, places in the source included.
+            let errors = |answer: &Answer| -> Vec<u8> {
+                if answer.errors.is_empty() { Vec::new() } else { answer.bytes.clone() }
+            };
+            (said(&simple), said(&extended), name(&String::from_utf8_lossy(&errors(&simple))))
+        };
+        let (one, other) = (hold(hidden), hold(absent));
+        assert_eq!(name(&one.0), name(&other.0), "{hidden}");
+        assert_eq!(name(&one.1), name(&other.1), "{hidden}");
+        assert_eq!(one.2, other.2, "{hidden}");
+    }
+    // A name in search_path, too.
+    let mut agent = b.agent();
+    for path in ["zebu_vault", "gnuu_vault", "zebu_vault, shop"] {
+        agent.query(&format!("SET search_path = {path}"));
+        for statement in ["SELECT * FROM zebu_table", "SELECT zebu_tex FROM zebu_table", "SELECT zebu_function(1)", "SELECT NULL::zebu_status"] {
+            let answer = agent.simple(statement);
+            let error = answer.err();
+            assert!(matches!(error.code.as_str(), "42P01" | "42883" | "42704"), "{statement} under {path}: {error}");
+            assert!(!error.hint.contains("zebu"), "{error}");
+        }
+    }
+    // The refusal says what may be read.
+    let error = b.denies("SELECT * FROM gnuu_vault.orders", "42501", "relation_not_allowed");
+    assert!(error.hint.contains("shop.orders"), "{error}");
+    let audited = b.audit("object = 'gnuu_vault.orders'");
+    assert!(audited.iter().any(|row| row["verdict"] == "denied"), "{audited:?}");
+}
+
+fn columns_of_hidden_relations_are_not_guessed(b: &Bench) {
+    zebra(b);
+    let statement = "SELECT s.zebu_tex FROM zebu_vault.zebu_table s";
+    let native = b.unconfined().simple(statement).err();
+    assert!(native.hint.contains("zebu_text"), "{native}");
+    let error = b.agent().simple(statement).err();
+    assert_eq!(error.code, "42501", "{error}");
+    assert!(!format!("{error:?}").contains("zebu_text"), "{error:?}");
+}
+
+fn counts_of_hidden_rows(b: &Bench) {
+    zebra(b);
+    let mut agent = b.agent();
+    let mut plain = b.unconfined();
+    let counts = |relation: &str| {
+        format!(
+            "SELECT reltuples::bigint, relpages, pg_relation_size(oid), pg_table_size(oid), pg_total_relation_size(oid) \
+             FROM pg_class WHERE oid = '{relation}'::regclass"
+        )
+    };
+    let native = plain.query(&counts("shop.filtered")).texts();
+    assert_eq!(native[0][0], "7340");
+    let answer = agent.query(&counts("shop.filtered"));
+    assert_eq!(answer.texts()[0][..2], ["-1", "0"], "{:?}", answer.texts());
+    assert!(!answer.shows("7340"));
+    for column in 2..5 {
+        assert_eq!(answer.text(0, column), "∅", "{:?}", answer.texts());
+    }
+    // What has no filter keeps its figures.
+    assert_eq!(agent.query(&counts("shop.orders")).text(0, 0), "3000");
+    plain.query("SELECT count(*) FROM shop.filtered");
+    let counters = "SELECT relname, seq_tup_read, n_live_tup, n_tup_ins FROM pg_stat_user_tables ORDER BY 1";
+    let answer = agent.query(counters);
+    let row = answer.texts().into_iter().find(|row| row[0] == "filtered").expect("listed");
+    assert!(row[1..].iter().all(|count| matches!(count.as_str(), "0" | "∅")), "{row:?}");
+    assert!(b.setup(counters).shows("7340"), "control run");
+    assert!(!agent.query("SELECT * FROM pg_stats WHERE tablename IN ('filtered', 'visible_part')").shows("mine"));
+    let plan = agent.query("EXPLAIN SELECT * FROM shop.filtered").texts();
+    assert!(!format!("{plan:?}").contains("7340"), "{plan:?}");
+}
+
+fn defaults_and_definitions(b: &Bench) {
+    zebra(b);
+    let mut agent = b.agent();
+    assert_eq!(
+        agent.query("SELECT column_name, column_default FROM information_schema.columns WHERE table_name = 'visible' AND column_default IS NOT NULL").texts(),
+        [["shown", "'plain default'::text"]]
+    );
+    assert_eq!(agent.value("SELECT pg_get_viewdef('shop.over_hidden'::regclass) IS NULL"), "t");
+    assert_eq!(agent.value("SELECT view_definition IS NULL OR view_definition = '' FROM information_schema.views WHERE table_name = 'over_hidden'"), "t");
+    assert_eq!(agent.value("SELECT count(*) FROM pg_rewrite WHERE ev_class = 'shop.over_hidden'::regclass"), "0");
+    b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.secdef_vault()')");
+    let mut agent = b.agent();
+    assert_eq!(agent.value("SELECT prosrc FROM pg_proc WHERE proname = 'secdef_vault'"), "");
+    assert!(!agent.simple("SELECT pg_get_functiondef('shop.secdef_vault'::regproc)").shows("vault.secrets"));
+    assert_eq!(agent.value("SELECT routine_definition IS NULL OR routine_definition = '' FROM information_schema.routines WHERE routine_name = 'secdef_vault'"), "t");
+}
+
+fn roles_databases_and_settings(b: &Bench) {
+    zebra(b);
+    let mut agent = b.agent();
+    let roles = agent.query("SELECT rolname FROM pg_roles WHERE oid >= 16384").column();
+    assert!(roles.contains(&b.agent) && !roles.contains(&b.plain), "{roles:?}");
+    assert!(roles.iter().any(|role| role == "shop_owner"), "owners of what is shown: {roles:?}");
+    assert_eq!(agent.query("SELECT datname FROM pg_database").column(), [b.db.clone()]);
+    let hidden = "SELECT name FROM pg_settings WHERE name IN ('data_directory', 'hba_file', 'shared_preload_libraries', 'archive_command', 'primary_conninfo') OR name ~ '^agent_policy'";
+    assert!(!b.unconfined().query(hidden).rows.is_empty(), "control run");
+    assert!(agent.query(hidden).rows.is_empty());
+    assert_eq!(agent.value("SELECT setting FROM pg_settings WHERE name = 'TimeZone'").is_empty(), false);
+    let plain = b.plain.clone();
+    for name in [plain.as_str(), "no_such_role"] {
+        let error = agent.simple(&format!("SELECT has_table_privilege('{name}', 'shop.orders', 'select')")).err();
+        assert_eq!((error.code.as_str(), error.rule().as_str()), ("42501", "relation_not_allowed"), "{error}");
+    }
+    assert_eq!(agent.value("SELECT pg_has_role(current_user, 'usage')"), "t");
+}
+
+fn sessions_of_the_same_role(b: &Bench) {
+    zebra(b);
+    let mut other = b.agent();
+    other.query("SELECT 'OTHERS QUERY'");
+    let mut agent = b.agent();
+    assert_eq!(agent.query("SELECT pid FROM pg_stat_activity").column(), [agent.pid.to_string()]);
+    assert!(!agent.query("SELECT query FROM pg_stat_activity WHERE pid <> pg_backend_pid()").shows("OTHERS"));
+    assert!(b.setup("SELECT query FROM pg_stat_activity").shows("OTHERS QUERY"), "control run");
+    for relation in ["pg_locks", "pg_cursors", "pg_prepared_statements"] {
+        b.denies(&format!("SELECT * FROM {relation}"), "42501", "relation_not_allowed");
+    }
+}
+
+/// Runs a psql command; its output and what it says of errors.
+fn psql(b: &Bench, user: &str, command: &str) -> (String, String) {
+    let config = cluster::pg_config(b.version).expect("the server's pg_config");
+    let bin = Command::new(config).arg("--bindir").output().expect("pg_config runs");
+    let bin = String::from_utf8_lossy(&bin.stdout).trim().to_owned();
+    let output = Command::new(format!("{bin}/psql"))
+        .args(["-X", "-w", "-h"])
+        .arg(b.cluster.socket_dir())
+        .args(["-p", &b.cluster.port().to_string(), "-U", user, "-d", &b.db, "-c", command])
+        .output()
+        .expect("psql runs");
+    (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+fn psql_commands(b: &Bench) {
+    zebra(b);
+    let plain = b.plain.clone();
+    for (command, shows) in [
+        ("\\d", ""),
+        ("\\d shop.*", "visible"),
+        ("\\d shop.visible", "visible_check"),
+        ("\\d+ shop.visible", "plain comment"),
+        ("\\d+ shop.over_shown", "View definition"),
+        ("\\d+ shop.over_hidden", "View \"shop.over_hidden\""),
+        ("\\d+ shop.events", "Partition key"),
+        ("\\d shop.events_2024", "Partition of"),
+        ("\\d+ shop.visible_parted", "Partitioned table"),
+        ("\\d shop.counter", "Sequence"),
+        ("\\dt shop.*", "orders"),
+        ("\\dt+ *.*", "orders"),
+        ("\\dv *.*", "over_shown"),
+        ("\\dm *.*", "contacts"),
+        ("\\di *.*", "visible_shown"),
+        ("\\ds *.*", "counter"),
+        ("\\dn", "shop"),
+        ("\\dn+", "shop"),
+        ("\\df *.*", ""),
+        ("\\df+ shop.*", ""),
+        ("\\dT *.*", ""),
+        ("\\dT+ shop.*", ""),
+        ("\\dD *.*", ""),
+        ("\\dC", "integer"),
+        ("\\do shop.*", ""),
+        ("\\dO shop.*", ""),
+        ("\\dF", ""),
+        ("\\dX *.*", ""),
+        ("\\dd", ""),
+        ("\\dp shop.*", "orders"),
+        ("\\dx", ""),
+        ("\\dL", ""),
+        ("\\dA", ""),
+        ("\\l", &b.db),
+        ("\\du", &b.agent),
+        ("\\dRp", ""),
+        ("\\sv shop.over_shown", "CREATE OR REPLACE VIEW"),
+    ] {
+        let (output, errors) = psql(b, &b.agent, command);
+        assert!(!shows_zebu(output.as_bytes()) && !shows_zebu(errors.as_bytes()), "{command}: {}{}", around(output.as_bytes()), around(errors.as_bytes()));
+        assert!(!errors.contains("ERROR"), "{command}: {errors}");
+        assert!(output.contains(shows), "{command} does not show {shows}: {output}{errors}");
+        // The same columns as for a role without a policy.
+        let (native, _) = psql(b, &plain, command);
+        if !output.trim().is_empty() && output.contains('|') && !native.is_empty() && !command.starts_with("\\d+ ") && !command.starts_with("\\d shop.visible") {
+            assert_eq!(head(&output), head(&native), "{command}");
+        }
+    }
+    assert!(shows_zebu(psql(b, &plain, "\\dt *.*").0.as_bytes()), "control run");
+}
+
+/// The names of the first table's columns.
+fn head(output: &str) -> Vec<String> {
+    output
+        .lines()
+        .find(|line| line.contains('|'))
+        .map(|line| line.split('|').map(|column| column.trim().to_owned()).collect())
+        .unwrap_or_default()
+}
+
+fn policy_changes_show_at_once(b: &Bench) {
+    zebra(b);
+    let mut agent = b.agent();
+    let seen = "SELECT count(*) FROM pg_class WHERE relname = 'zebu_table'";
+    agent.query("SET search_path = zebu_vault, shop");
+    assert_eq!(agent.value(seen), "0");
+    b.setup("SELECT agent_policy.allow_relation('@agent@', 'zebu_vault.zebu_table')");
+    assert_eq!(agent.value(seen), "1");
+    assert_eq!(agent.value("SELECT count(*) FROM zebu_table"), "50");
+    assert_eq!(agent.value("SELECT count(*) FROM pg_class WHERE relname = 'zebu_view'"), "0");
+    b.setup("SELECT agent_policy.reset_relation('@agent@', 'zebu_vault.zebu_table')");
+    assert_eq!(agent.value(seen), "0");
+    assert_eq!(agent.simple("SELECT count(*) FROM zebu_table").err().code, "42P01");
+    // A relation that is made later in an allowed schema is there at once.
+    b.setup("CREATE TABLE shop.later (id int); GRANT SELECT ON shop.later TO @agent@");
+    assert_eq!(agent.value("SELECT count(*) FROM pg_class WHERE relname = 'later'"), "1");
+}
+
+fn denied_columns(b: &Bench) {
+    zebra(b);
+    let mut agent = b.agent();
+    for statement in [
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'shop.visible'::regclass",
+        "SELECT column_name FROM information_schema.columns WHERE table_name = 'visible'",
+        "SELECT indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'shop.visible'::regclass",
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'shop.visible'::regclass",
+        "SELECT * FROM information_schema.column_privileges WHERE table_name = 'visible'",
+        "SELECT * FROM pg_stats WHERE tablename = 'visible'",
+        "SELECT has_column_privilege('shop.visible', attnum, 'select'), attname FROM pg_attribute WHERE attrelid = 'shop.visible'::regclass",
+    ] {
+        assert!(shows_zebu(&b.unconfined().simple(statement).bytes) || statement.contains("pg_stats"), "control run: {statement}");
+        clean(&agent.simple(statement), statement);
+    }
+}
+
+fn joins_cursors_and_copies(b: &Bench) {
+    zebra(b);
+    let mut agent = b.agent();
+    for statement in [
+        "SELECT d.*, c.relname, p.proname, t.typname FROM pg_depend d LEFT JOIN pg_class c ON c.oid = d.objid LEFT JOIN pg_proc p ON p.oid = d.objid LEFT JOIN pg_type t ON t.oid = d.refobjid",
+        "SELECT a.attname FROM pg_attribute a RIGHT JOIN generate_series(16384, 30000) o ON a.attrelid = o",
+        "SELECT c.relname, a.attname FROM generate_series(16384, 30000) o LEFT JOIN LATERAL (SELECT * FROM pg_class WHERE oid = o) c ON true LEFT JOIN pg_attribute a ON a.attrelid = o WHERE c.oid IS NOT NULL OR a.attname IS NOT NULL",
+        "SELECT relname FROM pg_class WHERE relname LIKE '%ebu%' OR relname ~ 'ebu' OR 1 / length(relname) > 5",
+        "SELECT min(relname), max(relname), count(DISTINCT relname) FROM pg_class WHERE relname > 'zeb' AND relname < 'zec'",
+        "SELECT typname::text::int FROM pg_type WHERE typname ~ '^zeb'",
+        "SELECT * FROM (SELECT oid, relname FROM pg_class TABLESAMPLE SYSTEM (100)) x WHERE relname ~ 'zeb'",
+        "SELECT relname FROM ONLY pg_class ORDER BY relname DESC LIMIT 50",
+        "SELECT * FROM pg_catalog.pg_class NATURAL FULL JOIN (SELECT oid FROM pg_type) x",
+        "SELECT obj_description(o::oid, c), col_description(o::oid, 2) FROM generate_series(16384, 18500) o, (VALUES ('pg_class'), ('pg_proc'), ('pg_type'), ('pg_namespace'), ('pg_constraint')) v(c)",
+        "TABLE pg_catalog.pg_namespace",
+        "SELECT query_to_xml('SELECT relname FROM pg_class', true, false, '')",
+        "EXPLAIN (VERBOSE) SELECT * FROM pg_class WHERE relname = 'x'",
+        "EXPLAIN SELECT * FROM shop.visible_parted",
+    ] {
+        let answer = agent.simple(statement);
+        clean(&answer, statement);
+    }
+    assert_eq!(agent.value("SELECT count(*) FROM pg_class WHERE relname LIKE 'zeb%'"), "0");
+}
+
+/// Sessions without a policy, and a policy that only watches, see what they always did.
+fn others_see_everything(b: &Bench) {
+    zebra(b);
+    let statement = "SELECT count(*) FROM pg_class WHERE relname ~ 'zebu'";
+    let all = b.value(statement);
+    assert_eq!(b.unconfined().value(statement), all);
+    assert_eq!(b.unconfined().simple("SELECT * FROM gnuu_vault.x").err().code, "42P01");
+    b.setup("SELECT agent_policy.protect_role('@agent@', 'read_only', 'monitor')");
+    assert_eq!(b.agent().value(statement), all);
+    assert_eq!(b.agent().value("SELECT 'zebu_vault.zebu_table'::regclass::text"), "zebu_vault.zebu_table");
+    assert_eq!(b.agent().simple("SELECT * FROM gnuu_vault.x").err().code, "42P01");
+}
+
+/// What drivers and ORMs ask must stay quick where there is much to filter.
+fn large_catalogs_stay_quick(b: &Bench) {
+    zebra(b);
+    b.setup(
+        "DO $$ BEGIN FOR i IN 1..1500 LOOP \
+             EXECUTE format('CREATE TABLE shop.many_%s (id int PRIMARY KEY, a text, b text, c int)', i); \
+             EXECUTE format('CREATE TABLE zebu_vault.many_%s (id int PRIMARY KEY, a text, b text, c int)', i); \
+         END LOOP; END $$",
+    );
+    let statements = [
+        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v')",
+        "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), pg_get_expr(d.adbin, d.adrelid) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attnum > 0 AND c.relkind = 'r'",
+        "SELECT table_name, column_name, data_type FROM information_schema.columns",
+        "SELECT t.oid, t.typname, n.nspname FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace",
+        "SELECT conname, conrelid::regclass, pg_get_constraintdef(oid) FROM pg_constraint",
+    ];
+    let (mut agent, mut plain) = (b.agent(), b.unconfined());
+    for statement in statements {
+        plain.query(statement);
+        let start = std::time::Instant::now();
+        plain.query(statement);
+        let native = start.elapsed();
+        let start = std::time::Instant::now();
+        clean(&agent.query(statement), statement);
+        let confined = start.elapsed();
+        eprintln!("{native:?} -> {confined:?}: {}", &statement[..60]);
+        // Debug builds on busy machines: far from what a person would notice as hanging.
+        assert!(confined.as_secs() < 10, "{confined:?} for {statement}");
+    }
+}
