@@ -10,7 +10,9 @@ use policy::rule::Rule;
 
 use super::boundary::{self, Thrown};
 use super::hooks::{PREV_END, PREV_FINISH, PREV_START, begin, exempt, is_worker, timed};
-use super::{compat, depth, names, nodes, raw, receiver, rewrite, session, source, stamp, touched};
+use super::{
+    compat, deadline, depth, names, nodes, raw, receiver, rewrite, session, source, stamp, touched,
+};
 use crate::catalog::Policy;
 use crate::denial::Denial;
 use crate::statement::{self, Named, Particulars};
@@ -275,6 +277,12 @@ pub unsafe fn confined_run(query: *mut QueryDesc, next: impl FnOnce()) -> Result
         let outermost = depth::RUN.load(Relaxed) == 0;
         if outermost && let Err(denial) = still_valid(&policy, query) {
             denial.raise();
+        }
+        if outermost && !policy.monitors() {
+            enforce(
+                &policy,
+                deadline::judge_transaction(policy.limits.statement_timeout),
+            );
         }
         let carried = depth::UTILITY.load(Relaxed) > 0;
         if outermost && (carried || !statement::is_open_for(query as usize)) {

@@ -127,24 +127,14 @@ pub unsafe fn timed<T>(work: impl FnOnce() -> T) -> Result<T, Thrown> {
     // SAFETY: by the caller's promise.
     match unsafe { boundary::call(work) } {
         Err(thrown) if thrown.is_cancel() => match deadline::hit() {
-            Some(limit) => {
+            Some(reason) => {
                 thrown.replace();
-                timeout(limit).raise()
+                reason.denial().raise()
             }
             None => Err(thrown),
         },
         result => result,
     }
-}
-
-fn timeout(limit_ms: u32) -> Denial {
-    Denial::new(
-        Rule::StatementTimeout,
-        "statement_timeout",
-        format!("the statement took longer than {limit_ms} ms"),
-    )
-    .with("limit_ms", limit_ms)
-    .hint("Read less: fewer rows with a WHERE clause, aggregates over a smaller range, no cross join.")
 }
 
 // --- utility commands -------------------------------------------------------------------------

@@ -17,6 +17,7 @@ pub mod depth;
 pub mod execution;
 pub mod explain;
 pub mod facts;
+pub mod first_look;
 pub mod functions;
 pub mod hooks;
 pub mod internal;
@@ -78,6 +79,7 @@ pub fn catching<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 /// Installs everything that has to be in place before the first session starts.
 pub fn init() {
     no_backtraces();
+    deadline::define();
     session::init();
     hooks::init();
     statistics::init();

@@ -140,6 +140,9 @@ unsafe extern "C-unwind" {
         context: *mut c_void,
     ) -> bool;
     pub static mut StatementTimeout: c_int;
+    pub static mut IdleInTransactionSessionTimeout: c_int;
+    pub static mut LockTimeout: c_int;
+    pub static mut am_walsender: bool;
     #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
     pub fn query_tree_walker(
         query: *mut pg_sys::Query,

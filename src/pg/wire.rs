@@ -15,6 +15,10 @@ use crate::{identity, statement};
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
+    /// What is in the buffer goes out as far as the client takes it.
+    static SEND_LATER: Cell<bool> = const { Cell::new(false) };
+    /// ReadyForQuery is in the buffer: the clock stops when the client has it.
+    static SAID_READY: Cell<bool> = const { Cell::new(false) };
     static INNER: Cell<*const raw::PQcommMethods> = const { Cell::new(std::ptr::null()) };
     static OURS: Cell<raw::PQcommMethods> = const {
         Cell::new(raw::PQcommMethods {
@@ -45,6 +49,7 @@ pub fn install() {
         INNER.set(inner);
         let mut ours = *inner;
         ours.putmessage = Some(put_message);
+        ours.flush = Some(flush);
         OURS.set(ours);
         raw::PqCommMethods = OURS.with(Cell::as_ptr);
     }
@@ -55,9 +60,40 @@ unsafe fn pass(kind: c_char, body: *const c_char, length: usize) -> c_int {
     // SAFETY: the methods that were there before us, with the arguments that were meant for them.
     unsafe {
         match (*INNER.get()).putmessage {
-            Some(put) => put(kind, body, length),
+            Some(put) => deadline::while_writing(|| put(kind, body, length)),
             None => -1,
         }
+    }
+}
+
+/// An error is put into the buffer, however full that is: the server sends errors before it aborts
+/// the transaction, and nothing could end it while it waited for the client.
+unsafe fn pass_error(body: *const c_char, length: usize) -> c_int {
+    // SAFETY: see `pass`.
+    unsafe {
+        match (*INNER.get()).putmessage_noblock {
+            Some(put) => put(b'E' as c_char, body, length),
+            None => return -1,
+        }
+    }
+    SEND_LATER.set(true);
+    0
+}
+
+unsafe extern "C-unwind" fn flush() -> c_int {
+    // SAFETY: the methods that were there before us; none of them raises.
+    unsafe {
+        let inner = &*INNER.get();
+        let flush = if SEND_LATER.replace(false) {
+            inner.flush_if_writable
+        } else {
+            inner.flush
+        };
+        let result = flush.map_or(-1, |flush| deadline::while_writing(|| flush()));
+        if SAID_READY.replace(false) {
+            deadline::disarm();
+        }
+        result
     }
 }
 
@@ -83,17 +119,20 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
                 }
                 limits::count(length);
             }
-            b'E' => on_error(body, length),
+            b'E' => return send_error(body, length),
             b'N' => {
                 let _ = !statement::is_open() || statement::data_may_leave();
             }
             // CommandComplete, PortalSuspended, EmptyQueryResponse
             b'C' | b's' | b'I' => on_complete(body, length),
             b'Z' => on_ready(),
+            // CopyInResponse, CopyBothResponse
+            b'G' | b'W' => deadline::reads_client(true),
             _ => {}
         }
-        if matches!(kind as u8, b'E' | b'N') && length > LONG_MESSAGE {
-            return pass_shortened(kind, body, length);
+        if kind as u8 == b'N' && length > LONG_MESSAGE {
+            let short = shortened(body, length);
+            return pass(kind, short.as_ptr().cast(), short.len());
         }
         pass(kind, body, length)
     }
@@ -109,8 +148,8 @@ unsafe fn ends_binary_copy(body: *const c_char, length: usize) -> bool {
 const LONG_MESSAGE: usize = 8192;
 const LONG_FIELD: usize = 1024;
 
-/// Sends an error or notice with its long fields cut.
-unsafe fn pass_shortened(kind: c_char, body: *const c_char, length: usize) -> c_int {
+/// An error or notice with its long fields cut.
+unsafe fn shortened(body: *const c_char, length: usize) -> Vec<u8> {
     // SAFETY: an ErrorResponse or NoticeResponse: fields of one type byte and a NUL-terminated
     // text each, then a NUL.
     unsafe {
@@ -131,14 +170,31 @@ unsafe fn pass_shortened(kind: c_char, body: *const c_char, length: usize) -> c_
             short.push(0);
         }
         short.push(0);
-        pass(kind, short.as_ptr().cast(), short.len())
+        short
+    }
+}
+
+unsafe fn send_error(body: *const c_char, length: usize) -> c_int {
+    // SAFETY: an ErrorResponse. What is passed on raises nothing.
+    unsafe {
+        let told = on_error(body, length);
+        if !told.is_null() {
+            let told = Box::from_raw(told);
+            pass_error(told.as_ptr().cast(), told.len())
+        } else if length > LONG_MESSAGE {
+            let short = shortened(body, length);
+            pass_error(short.as_ptr().cast(), short.len())
+        } else {
+            pass_error(body, length)
+        }
     }
 }
 
 /// The server is ready for the next message.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_ready() {
-    deadline::disarm();
+    SAID_READY.set(true);
+    deadline::reads_client(false);
     deadline::cap_native(identity::known_timeout());
     statement::message_ends();
 }
@@ -157,6 +213,9 @@ unsafe extern "C-unwind" fn cut() -> bool {
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_complete(body: *const c_char, length: usize) {
+    deadline::reads_client(false);
+    // A transaction that has just begun waits for its next message under the clocks of the server.
+    deadline::cap_native(identity::known_timeout());
     if !statement::is_open() {
         return;
     }
@@ -193,11 +252,46 @@ unsafe fn error_fields(body: *const c_char, length: usize) -> ([u8; 5], bool) {
     (state, goes_on)
 }
 
+/// Writes the error down. The words of our clock, if the error is its doing, else null.
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) {
+unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) -> *mut Vec<u8> {
+    deadline::reads_client(false);
     // SAFETY: an ErrorResponse.
-    let (state, _) = unsafe { error_fields(body, length) };
-    statement::failed(state);
+    let (state, goes_on) = unsafe { error_fields(body, length) };
+    let by_clock = match &state {
+        // Ours has a DETAIL already.
+        b"57014" => !statement::was_denied(),
+        b"57P01" => deadline::ended(),
+        _ => false,
+    };
+    let Some(denial) = deadline::hit()
+        .filter(|_| by_clock)
+        .map(deadline::Reason::denial)
+    else {
+        statement::failed(state, None);
+        return std::ptr::null_mut();
+    };
+    let code = denial.rule.sqlstate();
+    statement::failed(
+        code.as_bytes().try_into().unwrap_or(state),
+        Some(&denial),
+    );
+    let severity = if goes_on { "ERROR" } else { "FATAL" };
+    let mut told = Vec::new();
+    for (field, text) in [
+        (b'S', severity),
+        (b'V', severity),
+        (b'C', code),
+        (b'M', denial.message.as_str()),
+        (b'D', denial.detail().as_str()),
+        (b'H', denial.hint.as_str()),
+    ] {
+        told.push(field);
+        told.extend_from_slice(text.as_bytes());
+        told.push(0);
+    }
+    told.push(0);
+    Box::into_raw(Box::new(told))
 }
 
 // --- before anybody knows whether the session is confined ---------------------------------------
@@ -218,7 +312,9 @@ unsafe fn unconfined(kind: c_char, body: *const c_char, length: usize) -> c_int 
         match kind as u8 {
             b'E' if READY.get() && hold(body, length) => 0,
             b'Z' => {
-                if READY.replace(true) && held() {
+                if !READY.replace(true) {
+                    super::first_look::take();
+                } else if held() {
                     release();
                 }
                 pass(kind, body, length)
