@@ -371,11 +371,6 @@ fn write_failed(start: &Start, outcome: Outcome, sqlstate: [u8; 5]) {
     let _ = audit::whole(start, &end);
 }
 
-/// Is the error that follows a denial's own?
-pub fn was_denied() -> bool {
-    STATE.with_borrow(|s| s.denied.is_some())
-}
-
 /// An error of a text that no hook has seen.
 pub struct Unseen {
     text: Rc<Text>,

@@ -30,10 +30,8 @@ static LIMIT_MS: AtomicU32 = AtomicU32::new(0);
 /// Bytes, 0 for no limit.
 static MEMORY: AtomicU64 = AtomicU64::new(0);
 static OVER_MEMORY: AtomicBool = AtomicBool::new(false);
-/// The backend writes to its client, or reads what COPY is fed with: a cancellation is not looked
-/// at there.
-static WITH_CLIENT: AtomicU32 = AtomicU32::new(0);
-static READS_CLIENT: AtomicBool = AtomicBool::new(false);
+/// The backend writes to its client: a cancellation is not looked at there.
+static WRITES: AtomicU32 = AtomicU32::new(0);
 
 /// Milliseconds between two looks of the clock.
 const TICK_MS: c_int = 100;
@@ -145,8 +143,8 @@ unsafe extern "C-unwind" fn on_timer() {
         }
         NEXT.store(now + REPEAT, Relaxed);
         // A cancellation that has not been looked at yet was not ignored, unless the client is
-        // what is waited for; but there is an end to that, too.
-        let waits = WITH_CLIENT.load(Relaxed) > 0 || READS_CLIENT.load(Relaxed);
+        // what is waited for (reads hold cancellations off); but there is an end to that, too.
+        let waits = WRITES.load(Relaxed) > 0 || pg_sys::QueryCancelHoldoffCount > 0;
         let unseen = FIRED.load(Relaxed) > 0 && pg_sys::QueryCancelPending != 0 && !waits;
         let looks = LOOKS.fetch_add(1, Relaxed) + 1;
         let fired = if unseen {
@@ -199,7 +197,6 @@ fn forget() {
     LOOKS.store(0, Relaxed);
     ENDED.store(false, Relaxed);
     OVER_MEMORY.store(false, Relaxed);
-    READS_CLIENT.store(false, Relaxed);
 }
 
 /// Stops the clock: the client knows that the server is ready for its next message.
@@ -233,15 +230,10 @@ pub fn ended() -> bool {
 
 /// Writes to the client. An ERROR cannot come out of `write`.
 pub fn while_writing<T>(write: impl FnOnce() -> T) -> T {
-    WITH_CLIENT.fetch_add(1, Relaxed);
+    WRITES.fetch_add(1, Relaxed);
     let result = write();
-    WITH_CLIENT.fetch_sub(1, Relaxed);
+    WRITES.fetch_sub(1, Relaxed);
     result
-}
-
-/// COPY waits for the client's data, or does so no longer.
-pub fn reads_client(reads: bool) {
-    READS_CLIENT.store(reads, Relaxed);
 }
 
 // --- the server's own clocks ----------------------------------------------------------------------
@@ -299,6 +291,20 @@ const IDLE_TIMES: u64 = 30;
 const TRANSACTION_TIMES: u64 = 60;
 /// People read answers, and models think: a transaction may be idle that long in any case.
 const LEAST_IDLE_MS: u64 = 300_000;
+
+/// Was the message cancelled where no hook has been reached, by the server's clock in our place?
+pub fn hit_native() -> Option<Reason> {
+    const STATEMENT_TIMEOUT: c_int = 3;
+    let cap = STATEMENT.cap.load(Relaxed);
+    // SAFETY: reads of variables of this backend.
+    let up = unsafe {
+        let end = raw::get_timeout_finish_time(STATEMENT_TIMEOUT);
+        raw::StatementTimeout == cap && end != 0 && end <= raw::GetCurrentTimestamp()
+    };
+    (cap != 0 && up).then(|| Reason::Time {
+        limit_ms: (cap as u32).saturating_sub(BEHIND_MS as u32),
+    })
+}
 
 /// Puts the server's own time-outs in force.
 pub fn cap_native(limit_ms: Option<u64>) {

@@ -52,6 +52,7 @@ unsafe extern "C-unwind" {
 
     pub fn RegisterTimeout(id: c_int, handler: Option<unsafe extern "C-unwind" fn()>) -> c_int;
     pub fn enable_timeout_every(id: c_int, first: i64, delay_ms: c_int);
+    pub fn get_timeout_finish_time(id: c_int) -> i64;
     pub fn disable_timeout(id: c_int, keep_indicator: bool);
 
     pub fn standard_planner(

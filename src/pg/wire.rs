@@ -15,6 +15,8 @@ use crate::{identity, statement};
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
+    /// The buffer was made large enough for the message, which now comes here once more.
+    static ENLARGED: Cell<bool> = const { Cell::new(false) };
     /// What is in the buffer goes out as far as the client takes it.
     static SEND_LATER: Cell<bool> = const { Cell::new(false) };
     /// ReadyForQuery is in the buffer: the clock stops when the client has it.
@@ -72,7 +74,11 @@ unsafe fn pass_error(body: *const c_char, length: usize) -> c_int {
     // SAFETY: see `pass`.
     unsafe {
         match (*INNER.get()).putmessage_noblock {
-            Some(put) => put(b'E' as c_char, body, length),
+            Some(put) => {
+                ENLARGED.set(true);
+                put(b'E' as c_char, body, length);
+                ENLARGED.set(false);
+            }
             None => return -1,
         }
     }
@@ -101,6 +107,9 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
     // SAFETY: a message as the server has built it; what may raise is guarded by itself, and this
     // frame owns nothing.
     unsafe {
+        if ENLARGED.get() {
+            return pass(kind, body, length);
+        }
         if !session::last_known() {
             return unconfined(kind, body, length);
         }
@@ -126,8 +135,6 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             // CommandComplete, PortalSuspended, EmptyQueryResponse
             b'C' | b's' | b'I' => on_complete(body, length),
             b'Z' => on_ready(),
-            // CopyInResponse, CopyBothResponse
-            b'G' | b'W' => deadline::reads_client(true),
             _ => {}
         }
         if kind as u8 == b'N' && length > LONG_MESSAGE {
@@ -194,7 +201,6 @@ unsafe fn send_error(body: *const c_char, length: usize) -> c_int {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_ready() {
     SAID_READY.set(true);
-    deadline::reads_client(false);
     deadline::cap_native(identity::known_timeout());
     statement::message_ends();
 }
@@ -213,7 +219,6 @@ unsafe extern "C-unwind" fn cut() -> bool {
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_complete(body: *const c_char, length: usize) {
-    deadline::reads_client(false);
     // A transaction that has just begun waits for its next message under the clocks of the server.
     deadline::cap_native(identity::known_timeout());
     if !statement::is_open() {
@@ -236,35 +241,50 @@ unsafe extern "C-unwind" fn on_complete(body: *const c_char, length: usize) {
     statement::completed();
 }
 
-/// The SQLSTATE of an ErrorResponse, and whether the session goes on after it.
-unsafe fn error_fields(body: *const c_char, length: usize) -> ([u8; 5], bool) {
+/// What matters of an ErrorResponse.
+struct ErrorFields {
+    state: [u8; 5],
+    /// The session goes on after it.
+    goes_on: bool,
+    has_detail: bool,
+}
+
+unsafe fn error_fields(body: *const c_char, length: usize) -> ErrorFields {
     // SAFETY: fields of one type byte and a NUL-terminated text each.
     let fields = unsafe { std::slice::from_raw_parts(body.cast::<u8>(), length) };
-    let mut state = *b"XX000";
-    let mut goes_on = false;
+    let mut found = ErrorFields {
+        state: *b"XX000",
+        goes_on: false,
+        has_detail: false,
+    };
     for field in fields.split(|b| *b == 0) {
         match field {
-            [b'C', code @ ..] => state = <[u8; 5]>::try_from(code).unwrap_or(state),
-            [b'V', severity @ ..] => goes_on = severity == b"ERROR",
+            [b'C', code @ ..] => found.state = code.try_into().unwrap_or(found.state),
+            [b'V', severity @ ..] => found.goes_on = severity == b"ERROR",
+            [b'D', ..] => found.has_detail = true,
             _ => {}
         }
     }
-    (state, goes_on)
+    found
 }
 
 /// Writes the error down. The words of our clock, if the error is its doing, else null.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) -> *mut Vec<u8> {
-    deadline::reads_client(false);
     // SAFETY: an ErrorResponse.
-    let (state, goes_on) = unsafe { error_fields(body, length) };
+    let ErrorFields {
+        state,
+        goes_on,
+        has_detail,
+    } = unsafe { error_fields(body, length) };
     let by_clock = match &state {
-        // Ours has a DETAIL already.
-        b"57014" => !statement::was_denied(),
+        // What a hook has told so has a DETAIL.
+        b"57014" => !has_detail,
         b"57P01" => deadline::ended(),
         _ => false,
     };
     let Some(denial) = deadline::hit()
+        .or_else(deadline::hit_native)
         .filter(|_| by_clock)
         .map(deadline::Reason::denial)
     else {
@@ -332,7 +352,7 @@ fn held() -> bool {
 unsafe extern "C-unwind" fn hold(body: *const c_char, length: usize) -> bool {
     // SAFETY: an ErrorResponse.
     unsafe {
-        let (state, goes_on) = error_fields(body, length);
+        let ErrorFields { state, goes_on, .. } = error_fields(body, length);
         // A FATAL error is the last message, and a second one would overtake the first.
         if !goes_on || held() {
             return false;

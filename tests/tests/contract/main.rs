@@ -17,6 +17,7 @@ mod c12_hard_input;
 mod c13_bystander;
 mod c14_clients;
 mod c15_real_client;
+mod c20_time;
 
 fn main() -> std::process::ExitCode {
     cluster_tests::run::main(cluster_tests::run::trials(&[
@@ -35,5 +36,6 @@ fn main() -> std::process::ExitCode {
         c13_bystander::CASES,
         c14_clients::CASES,
         c15_real_client::CASES,
+        c20_time::CASES,
     ]))
 }
