@@ -19,7 +19,9 @@ pub fn disposition(name: Option<String>) -> Disposition {
         // Masks and substitutes are put in by the rewriting; text that names them is refused,
         // or they would serve to guess what they hide.
         Some("set_config" | "column_readable") => Disposition::Internal,
-        Some(name) if name.starts_with("mask_") => Disposition::Internal,
+        Some(name) if name.starts_with("mask_") || name.starts_with("bounded_") => {
+            Disposition::Internal
+        }
         _ => Disposition::Deny,
     }
 }

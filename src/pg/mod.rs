@@ -7,6 +7,7 @@
 pub mod access;
 pub mod bgworker;
 pub mod boundary;
+pub mod bounded;
 mod call;
 mod changed;
 pub mod compat;

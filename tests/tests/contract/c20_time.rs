@@ -26,6 +26,7 @@ pub const CASES: &[Case] = cases![
     the_words_of_the_clock,
     a_login_does_not_wait_for_the_policy,
     memory_is_bounded,
+    what_makes_large_values_is_bounded,
 ];
 
 const LIMIT: Duration = Duration::from_millis(500);
@@ -548,12 +549,47 @@ fn memory_is_bounded(b: &Bench) {
     let own = Bench::new(std::sync::Arc::new(own));
     own.allow();
     for sql in [
-        "SELECT cardinality(array_agg(repeat(g::text, 100000))) FROM generate_series(1, 20000) g",
-        "SELECT length(string_agg(repeat(g::text, 100000), '')) FROM generate_series(1, 20000) g",
-        "SELECT jsonb_agg(repeat(g::text, 100000)) IS NULL FROM generate_series(1, 2000) g",
+        "SELECT cardinality(array_agg(repeat(g::text, 50000))) FROM generate_series(1, 20000) g",
+        "SELECT length(string_agg(repeat(g::text, 50000), '')) FROM generate_series(1, 20000) g",
+        "SELECT jsonb_agg(repeat(g::text, 50000)) IS NULL FROM generate_series(1, 2000) g",
     ] {
         let answer = own.agent().simple(sql);
         denial(&answer, sql, "54000", "max_memory");
     }
     own.agent().query("SELECT count(*) FROM shop.orders");
+}
+
+fn what_makes_large_values_is_bounded(b: &Bench) {
+    limited(b);
+    for (sql, what) in [
+        ("SELECT length(repeat('x', 1000000000))", "repeat"),
+        ("SELECT length(repeat(name, 10000000)) FROM shop.customers", "repeat"),
+        ("SELECT length(lpad('x', 100000000))", "lpad"),
+        ("SELECT length(rpad('x', 100000000, 'ab'))", "rpad"),
+        ("SELECT cardinality(array_fill(1, ARRAY[20000000]))", "array_fill"),
+        ("SELECT cardinality(array_fill('abc'::text, ARRAY[1000, 1000], ARRAY[1, 1]))", "array_fill"),
+        ("SELECT length(format('%100000000s', 'x'))", "format"),
+        ("SELECT length(format('%*s', VARIADIC ARRAY['100000000', 'x']))", "format"),
+        ("EXECUTE p(100000000)", "repeat"),
+    ] {
+        let mut agent = b.agent();
+        agent.query("PREPARE p(int) AS SELECT repeat('x', $1)");
+        let answer = timed(sql, || agent.simple(sql));
+        let error = denial(&answer, sql, "54000", "max_bytes");
+        assert_eq!(error.detail_json()["object"], what, "{error}");
+    }
+    // What is shorter is what it was.
+    let same = "SELECT repeat('ab', 3), repeat('x', -1), repeat(NULL, 3), lpad('x', 5), lpad('x', 3, ''), rpad('abc', 2), \
+                rpad('x', 5, 'yz'), array_fill(7, ARRAY[2, 2]), array_fill('a'::text, ARRAY[2], ARRAY[5]), \
+                array_fill(NULL::int, ARRAY[2]), format('%s-%I-%L', 1, 'A b', 'c'), format('%2$s', VARIADIC ARRAY['a', 'b']), \
+                format(NULL), pg_typeof(array_fill(1::smallint, ARRAY[1]))";
+    let (ours, plain) = (b.agent().query(same), b.unconfined().query(same));
+    assert_eq!((&ours.columns, ours.texts()), (&plain.columns, plain.texts()));
+    for sql in ["SELECT array_fill(1, NULL)", "SELECT array_fill(1, ARRAY[-1])", "SELECT format('%z', 1)"] {
+        assert_eq!(
+            (b.agent().error(sql).code, b.agent().error(sql).message),
+            (b.unconfined().error(sql).code, b.unconfined().error(sql).message)
+        );
+    }
+    b.denies("SELECT agent_policy.bounded_repeat('x', 3)", "42501", "function_not_allowed");
 }
