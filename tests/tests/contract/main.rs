@@ -18,6 +18,7 @@ mod c13_bystander;
 mod c14_clients;
 mod c15_real_client;
 mod c20_time;
+mod c21_robust;
 
 fn main() -> std::process::ExitCode {
     cluster_tests::run::main(cluster_tests::run::trials(&[
@@ -37,5 +38,6 @@ fn main() -> std::process::ExitCode {
         c14_clients::CASES,
         c15_real_client::CASES,
         c20_time::CASES,
+        c21_robust::CASES,
     ]))
 }
