@@ -11,6 +11,7 @@ use policy::rule::Rule;
 
 use crate::audit::{self, End, Objects, Outcome, Start, Verdict};
 use crate::denial::Denial;
+use crate::pg::text::readable;
 use crate::pg::{depth, facts};
 use crate::{identity, limits};
 
@@ -328,7 +329,7 @@ pub fn failed(sqlstate: [u8; 5], told_by_clock: Option<&Denial>) {
         told_by_clock.map(|denial| Denied {
             sqlstate,
             rule: denial.rule,
-            object: denial.object.clone(),
+            object: readable(denial.object.clone()),
         })
     });
     let outcome = if cancelled {
@@ -435,7 +436,7 @@ pub fn denied(denial: &Denial) {
         let mut start = new_start(depth::nesting());
         start.verdict = Verdict::Denied;
         start.rule = Some(denial.rule.word().to_owned());
-        start.object = Some(denial.object.clone());
+        start.object = Some(readable(denial.object.clone()));
         write_failed(&start, Outcome::Error, state);
     }
     let _ = audit::wait_durable();
@@ -443,7 +444,7 @@ pub fn denied(denial: &Denial) {
         s.denied = Some(Denied {
             sqlstate: state,
             rule: denial.rule,
-            object: denial.object.clone(),
+            object: readable(denial.object.clone()),
         });
     });
 }
@@ -453,13 +454,13 @@ fn note(denial: &Denial, verdict: Verdict) {
         if let Some(open) = s.open.first_mut() {
             open.start.verdict = verdict;
             open.start.rule = Some(denial.rule.word().to_owned());
-            open.start.object = Some(denial.object.clone());
+            open.start.object = Some(readable(denial.object.clone()));
             open.amended |= open.written;
         } else {
             s.pending = Some((
                 verdict,
                 denial.rule.word().to_owned(),
-                denial.object.clone(),
+                readable(denial.object.clone()),
             ));
         }
     });
