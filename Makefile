@@ -4,12 +4,14 @@ PG_CONFIG ?= pg_config
 DESTDIR ?=
 V ?=
 B ?=
+SECONDS ?= 1200
 
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build install installcheck test test-unit test-pg test-cluster lint \
+.PHONY: help setup build install installcheck test test-unit test-pg test-cluster \
+        test-cassert sqlsmith lint \
         schema check-schema demo psql psql-agent clean-demo bench clean
 
 help: ## list the targets
@@ -22,6 +24,7 @@ help: ## list the targets
 	@echo '  DESTDIR=DIR      install below DIR'
 	@echo '  V="17 18"        versions for test-pg, test-cluster (default: 15 16 17 18)'
 	@echo '  B=NAME           which benchmark'
+	@echo '  SECONDS=N        how long sqlsmith runs'
 
 setup: ## install PostgreSQL 15 to 18, cargo-pgrx and tools for development
 	@scripts/setup.sh all
@@ -46,6 +49,12 @@ test-pg: ## tests inside a server, for every version or V=
 
 test-cluster: ## tests against real clusters, for every version or V=
 	@scripts/test.sh cluster $(V)
+
+test-cassert: ## a part of the cluster tests against PostgreSQL 18 with assertions
+	@scripts/test.sh cassert
+
+sqlsmith: ## random statements as a confined role, for SECONDS=1200, on 18 or V=
+	@SQLSMITH_SECONDS='$(SECONDS)' scripts/test.sh sqlsmith $(or $(V),18)
 
 lint: ## rustfmt, clippy for every version, cargo deny, committed schema
 	@scripts/test.sh lint $(V)
