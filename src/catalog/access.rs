@@ -99,6 +99,26 @@ impl Policy {
         })
     }
 
+    /// May the session see the raw values of this column, of all rows?
+    pub fn column_readable(&self, relid: Oid, attno: i16) -> bool {
+        let hidden = self.relation(relid);
+        self.access(relid) > Access::Deny
+            && hidden.filters.is_empty()
+            && hidden.broken.is_none()
+            && !hidden.denied.contains(&attno)
+            && !hidden.masks.contains_key(&attno)
+    }
+
+    /// May the session see where a sequence stands? It tells what the greatest value of its column
+    /// does; a sequence without a column has to be allowed by its own name.
+    pub fn sequence_readable(&self, relid: Oid) -> bool {
+        self.access(relid) > Access::Deny
+            && match names::column_of_sequence(relid) {
+                Some((table, column)) => self.column_readable(table, column),
+                None => self.allowed_by_name(relid),
+            }
+    }
+
     /// Was the relation allowed by its own name in every policy of the session?
     pub fn allowed_by_name(&self, relid: Oid) -> bool {
         self.allowed.iter().all(|role| {
@@ -134,7 +154,8 @@ impl Policy {
         }
         if !direct
             && (self.policy_functions.borrow().contains(&function)
-                // Triggers are the table owner's; what they do is judged statement by statement.
+                // Triggers are the table owner's, event triggers a superuser's; what they do is
+                // judged statement by statement.
                 || names::is_trigger_function(function)
                 // Serial columns take their value so.
                 || (function.to_u32() == NEXTVAL && self.capability > Capability::ReadOnly))

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use pgrx::pg_sys::Oid;
+use policy::builtins;
 use policy::rule::Rule;
 
 use super::{Filter, Policy};
@@ -150,13 +151,16 @@ impl Policy {
         relation
     }
 
-    /// What of a catalog is shown: statistics only of columns whose values may be seen.
+    /// What of a catalog is shown: statistics only of columns whose values may be seen, memberships
+    /// only of the role's own, and nothing of what tools read in passing but no agent can use.
     fn system_filter(&self, relid: Oid) -> Option<&'static str> {
+        const PG_AUTH_MEMBERS: u32 = 1261;
         const PG_STATISTIC: u32 = 2619;
         match relid.to_u32() {
-            PG_STATISTIC if !self.monitors() => {
-                Some("agent_policy.column_readable(starelid, staattnum)")
-            }
+            _ if self.monitors() => None,
+            PG_STATISTIC => Some("agent_policy.column_readable(starelid, staattnum)"),
+            PG_AUTH_MEMBERS => Some("pg_catalog.pg_has_role(member, 'USAGE')"),
+            relid if builtins::shows_nothing(relid) => Some("false"),
             _ => None,
         }
     }

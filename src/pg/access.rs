@@ -9,6 +9,7 @@ use pgrx::pg_sys::{self, Oid};
 use policy::rule::Rule;
 
 use super::hooks::{PREV_ACCESS, PREV_FMGR, PREV_NEEDS_FMGR, begin, exempt, is_worker};
+use super::layers::{self, Layer};
 use super::{definition, depth, names, raw, session};
 use crate::denial::Denial;
 use crate::{enforce, identity, plan};
@@ -47,7 +48,7 @@ unsafe extern "C-unwind" fn confined_access(
         return;
     };
     match access {
-        Kind::OAT_FUNCTION_EXECUTE => {
+        Kind::OAT_FUNCTION_EXECUTE if layers::on(Layer::Functions) => {
             if depth::nowhere() && !is_worker() {
                 let Some(policy) = begin() else { return };
                 enforce::<()>(&policy, Err(fast_path(object)));
@@ -56,7 +57,9 @@ unsafe extern "C-unwind" fn confined_access(
             let direct = !depth::tree_was_checked() && !is_worker();
             enforce(&policy, plan::judge_function(&policy, object, direct));
         }
-        Kind::OAT_POST_CREATE | Kind::OAT_DROP | Kind::OAT_POST_ALTER | Kind::OAT_TRUNCATE => {
+        Kind::OAT_POST_CREATE | Kind::OAT_DROP | Kind::OAT_POST_ALTER | Kind::OAT_TRUNCATE
+            if layers::on(Layer::Objects) =>
+        {
             enforce(&policy, definition::judge_object(&policy, class, object));
         }
         _ => {}
@@ -84,6 +87,7 @@ pub unsafe extern "C-unwind" fn on_needs_fmgr(function: Oid) -> bool {
             return true;
         }
         function.to_u32() >= super::FIRST_NORMAL_OID
+            && layers::on(Layer::Inlining)
             && raw::IsTransactionState()
             && session::confined()
             && confined_needs_fmgr(function)
@@ -135,7 +139,7 @@ unsafe extern "C-unwind" fn confined_fmgr(event: pg_sys::FmgrHookEventType::Type
     let Some(policy) = identity::policy() else {
         return;
     };
-    if event == Event::FHET_START && !exempt() {
+    if event == Event::FHET_START && layers::on(Layer::Calls) && !exempt() {
         enforce(&policy, plan::judge_function(&policy, function, false));
     }
     if policy.function_trusted(function) {

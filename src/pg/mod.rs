@@ -22,6 +22,7 @@ pub mod first_look;
 pub mod functions;
 pub mod hooks;
 pub mod internal;
+pub mod layers;
 pub mod mapping;
 mod mask_column;
 mod mask_expr;
@@ -81,6 +82,7 @@ pub fn catching<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 pub fn init() {
     no_backtraces();
     deadline::define();
+    layers::define();
     session::init();
     hooks::init();
     statistics::init();

@@ -5,6 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "attacks/ablation.rs"]
+mod ablation;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -132,21 +135,7 @@ fn own(attack: &Attack, version: u32) {
         return;
     }
     let bench = Bench::new(shared);
-    bench.mask();
-    bench.setup(
-        "SELECT agent_policy.deny_relation('@agent@', 'shop.hidden');
-         SELECT agent_policy.deny_relation('@agent@', 'shop.vault_view');
-         SELECT agent_policy.set_limits('@agent@', max_rows => 100, max_bytes => 60000, statement_timeout => '3 s');
-         SELECT agent_policy.allow_function('@agent@', f::regprocedure) FROM unnest(ARRAY['shop.get_email(int)', 'shop.all_customers()',
-            'shop.all_customers_atomic()', 'shop.secdef_email(int)', 'shop.run(text)', 'shop.loud(text)', 'shop.swallow(text)', 'shop.swallow_timeout()']) f",
-    );
-    // A budget that the release cannot keep shows as an escape, not as a broken set-up.
-    let budget = bench.fill("SELECT agent_policy.set_limits('@agent@', rows_per_hour => 100)");
-    bench
-        .cluster
-        .connect("postgres", &bench.db, &[])
-        .expect("connects")
-        .simple(&budget);
+    confine_own(&bench);
     let sql = bench.fill(&attack.sql);
     let mut verdicts = Vec::new();
     for extended in [false, true] {
@@ -162,6 +151,25 @@ fn own(attack: &Attack, version: u32) {
         ));
     }
     settle(&tally, attack, verdicts);
+}
+
+/// The policy that the project's own attacks are judged by.
+fn confine_own(bench: &Bench) {
+    bench.mask();
+    bench.setup(
+        "SELECT agent_policy.deny_relation('@agent@', 'shop.hidden');
+         SELECT agent_policy.deny_relation('@agent@', 'shop.vault_view');
+         SELECT agent_policy.set_limits('@agent@', max_rows => 100, max_bytes => 60000, statement_timeout => '3 s');
+         SELECT agent_policy.allow_function('@agent@', f::regprocedure) FROM unnest(ARRAY['shop.get_email(int)', 'shop.all_customers()',
+            'shop.all_customers_atomic()', 'shop.secdef_email(int)', 'shop.run(text)', 'shop.loud(text)', 'shop.swallow(text)', 'shop.swallow_timeout()']) f",
+    );
+    // A budget that the release cannot keep shows as an escape, not as a broken set-up.
+    let budget = bench.fill("SELECT agent_policy.set_limits('@agent@', rows_per_hour => 100)");
+    bench
+        .cluster
+        .connect("postgres", &bench.db, &[])
+        .expect("connects")
+        .simple(&budget);
 }
 
 /// The other corpus: one server with the policy, one without.
@@ -416,8 +424,17 @@ fn shared(attack: &Attack, version: u32, dir: &Path) -> Completion {
     Completion::Completed
 }
 
+fn stop_servers() {
+    for server in SERVERS.lock().unwrap_or_else(|e| e.into_inner()).drain(..) {
+        server.stop();
+    }
+}
+
 fn main() -> std::process::ExitCode {
     let versions = cluster::versions();
+    if std::env::var_os("AGENT_POLICY_ABLATION").is_some() {
+        return ablation::main(&versions);
+    }
     let mut trials = Vec::new();
     for attack in attack::read_dir(&cluster::project_root().join("tests/attacks")) {
         for version in versions.iter().copied().filter(|v| attack.runs_on(*v)) {
@@ -447,9 +464,7 @@ fn main() -> std::process::ExitCode {
         None => trials.push(Trial::test("shared::not_found", || Ok(())).with_ignored_flag(true)),
     }
     let code = run::main(trials);
-    for server in SERVERS.lock().unwrap_or_else(|e| e.into_inner()).drain(..) {
-        server.stop();
-    }
+    stop_servers();
     let mut tallies: Vec<_> =
         std::mem::take(&mut *TALLIES.lock().unwrap_or_else(|e| e.into_inner()));
     tallies.sort_by_key(|(key, _)| *key);

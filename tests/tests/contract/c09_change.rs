@@ -221,8 +221,10 @@ fn what_changes_nothing_refuses_nothing(b: &Bench) {
     b.control("SELECT email FROM shop.customers WHERE id < 5");
     b.setup("ALTER ROLE @agent@ SET plan_cache_mode = force_generic_plan");
     let mut agent = b.agent();
-    agent.query("PREPARE q(int) AS SELECT email FROM shop.customers WHERE id < $1");
-    agent.query("EXECUTE q(5)");
+    agent.query("PREPARE q(int) AS SELECT email FROM shop.customers WHERE id = $1");
+    for _ in 0..7 {
+        agent.query("EXECUTE q(5)");
+    }
     for change in [
         "CREATE FUNCTION public.unrelated() RETURNS int LANGUAGE sql RETURN 1",
         "CREATE ROLE unrelated_@agent@",
