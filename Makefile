@@ -12,7 +12,8 @@ SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build install installcheck installcheck-core test test-clients ablation fuzz-wire test-unit test-pg test-cluster lint \
+.PHONY: help setup build install installcheck installcheck-core test test-clients ablation fuzz-wire test-unit \
+        test-pg test-cluster test-cassert sqlsmith lint \
         schema check-schema demo psql psql-agent clean-demo bench clean
 
 help: ## list the targets
@@ -28,6 +29,7 @@ help: ## list the targets
 	@echo '  C=NAME           which client'
 	@echo '  B=NAME           which benchmark'
 	@echo '  L="NAME ..."     which layers'
+	@echo '  SECONDS=N        how long sqlsmith and fuzz-wire run (default: 600)'
 
 setup: ## install PostgreSQL 15 to 18, cargo-pgrx and tools for development
 	@scripts/setup.sh all
@@ -64,6 +66,12 @@ test-pg: ## tests inside a server, for every version or V=
 
 test-cluster: ## tests against real clusters, for every version or V=
 	@scripts/test.sh cluster $(V)
+
+test-cassert: ## a part of the cluster tests against PostgreSQL 18 with assertions
+	@scripts/test.sh cassert
+
+sqlsmith: ## random statements as a confined role, for SECONDS=1200, on 18 or V=
+	@SQLSMITH_SECONDS='$(SECONDS)' scripts/test.sh sqlsmith $(or $(V),18)
 
 lint: ## rustfmt, clippy for every version, cargo deny, committed schema
 	@scripts/test.sh lint $(V)

@@ -4,6 +4,8 @@
 #   scripts/setup.sh packages          system packages (Debian/Ubuntu, needs root or sudo)
 #   scripts/setup.sh pg 15|16|17|18    one PostgreSQL (several numbers may be given)
 #   scripts/setup.sh core 15|17|18     PostgreSQL from source, with its regression suite
+#   scripts/setup.sh cassert           PostgreSQL 18 from source, with its assertions
+#   scripts/setup.sh sqlsmith          the generator of random statements
 #   scripts/setup.sh cargo-pgrx        the cargo-pgrx subcommand, in the cache
 #   scripts/setup.sh cargo-deny        the cargo-deny subcommand, in the cache
 #   scripts/setup.sh pgrx-home         PGRX_HOME/config.toml for the versions present
@@ -233,6 +235,46 @@ setup_core() {
     build_source "$1" "$CACHE/core/$1" "$CACHE/log/core$1.log" all --without-icu --without-readline
 }
 
+# A server that checks itself: assertions, memory contexts, freed memory overwritten. It is for tests
+# only, and what they do not need is left out.
+setup_cassert() {
+    local prefix="$CACHE/pg/18-cassert" log="$CACHE/log/cassert.log" build part tool why
+    if [ -x "$prefix/bin/postgres" ]; then
+        say "PostgreSQL 18 with assertions: present"
+        return 0
+    fi
+    for tool in gcc make bison flex perl; do
+        command -v "$tool" >/dev/null || { setup_packages; break; }
+    done
+    if ! why="$(fetch_source 18)"; then
+        missing "PostgreSQL 18 with assertions: $why"
+        return 1
+    fi
+    build="$(mktemp -d "$CACHE/tmp.XXXXXX")"
+    mkdir -p "$CACHE/log" "$CACHE/pg"
+    say "PostgreSQL 18 with assertions: compiling (about 3 minutes with 2 cores)"
+    if ! (
+        cd "$build" || exit 1
+        clean_env "$CACHE/src/18/configure" --prefix="$prefix" --enable-cassert CFLAGS=-O1 \
+            --without-icu --without-readline --without-zlib || exit 1
+        clean_env "${NICE[@]}" make -s -j"$(jobs_n)" -C src/backend generated-headers || exit 1
+        for part in common port timezone backend interfaces/libpq fe_utils pl/plpgsql bin/initdb bin/pg_ctl \
+            bin/psql bin/pg_config bin/pg_dump include backend/snowball backend/utils/mb/conversion_procs; do
+            clean_env "${NICE[@]}" make -s -j"$(jobs_n)" -C "src/$part" all || exit 1
+            clean_env make -s -C "src/$part" DESTDIR="$build/stage" install || exit 1
+        done
+    ) </dev/null >"$log" 2>&1; then
+        tail -n 30 "$log" >&2
+        rm -rf "$build"
+        missing "PostgreSQL 18 with assertions: the build failed, see $log"
+        return 1
+    fi
+    chmod -R a+rX "$build/stage$prefix" && rm -rf "$prefix" && mv "$build/stage$prefix" "$prefix" || return 1
+    rm -rf "$build"
+}
+
+setup_sqlsmith() { apt_install sqlsmith || true; }
+
 # --- cargo subcommands, PGRX_HOME --------------------------------------------
 
 cargo_tool() { # crate version root
@@ -307,6 +349,8 @@ case "$1" in
         [ "$#" -gt 0 ] || die "which version? setup.sh core 15|17|18"
         for v in "$@"; do require_version "$v"; done
         for v in "$@"; do setup_core "$v" || true; done ;;
+    cassert)    setup_cassert || true ;;
+    sqlsmith)   setup_sqlsmith ;;
     cargo-pgrx) setup_cargo_pgrx ;;
     cargo-deny) setup_cargo_deny ;;
     pgrx-home)  setup_pgrx_home ;;
@@ -317,6 +361,8 @@ case "$1" in
         setup_cargo_pgrx
         setup_pg 17
         setup_pgrx_home
+        setup_cassert || true
+        setup_sqlsmith
         setup_cargo_deny ;;
     -h|--help|help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;

@@ -7,6 +7,8 @@
 #   scripts/test.sh pg [15|16|17|18 …]   #[pg_test]s inside a server
 #   scripts/test.sh cluster [15|… ] [--no-install] [--pg-config PATH]
 #                                        tests against real clusters
+#   scripts/test.sh cassert              a part of them against a server with assertions
+#   scripts/test.sh sqlsmith [15|… ]     random statements, for $SQLSMITH_SECONDS
 #
 # Every suite runs, also after a failure of another one. The last line is
 # `N passed, N failed`. A step of lint counts only when it fails, as 1 failed; so
@@ -195,6 +197,47 @@ cluster() {
     done
 }
 
+# The library that was built for PostgreSQL 18, in a server that checks itself: what a hook does wrong
+# to memory, locks or trees ends there in an abort, which the tests see as a crash. The chapters that
+# meet most of the server's code; c21 has the tests that make use of such a server.
+cassert() {
+    local pc="$CACHE/pg/18-cassert/bin/pg_config" chapter why
+    if [ ! -x "$pc" ]; then scripts/setup.sh cassert || true; fi
+    if [ ! -x "$pc" ]; then
+        fail "cassert pg18" "no PostgreSQL 18 with assertions (scripts/setup.sh cassert)"
+        return
+    fi
+    if ! (use_pg 18) >/dev/null 2>&1; then fail "cassert pg18" "PostgreSQL 18 is not installed"; return; fi
+    use_pg 18
+    if [ "$INSTALL" = 1 ]; then
+        step "build pg18" scripts/build.sh 18 || return
+        step "install cassert" scripts/install.sh --pg-config "$pc" --no-build || return
+    fi
+    why="$(PG_CONFIG="$pc" unreachable)"
+    if [ -n "$why" ]; then fail "cassert pg18" "$why"; return; fi
+    for chapter in c05 c10 c12 c21; do
+        suite "cassert pg18 $chapter" env AGENT_POLICY_PG=18 "PG_CONFIG_18=$pc" \
+            cargo test --package cluster-tests --no-fail-fast --locked --test contract -- --test-threads=4 "$chapter"
+    done
+    suite "cassert pg18 sqlsmith" env AGENT_POLICY_PG=18 "PG_CONFIG_18=$pc" \
+        cargo test --package cluster-tests --no-fail-fast --locked --test sqlsmith -- --nocapture
+}
+
+sqlsmith() {
+    local n
+    command -v sqlsmith >/dev/null || scripts/setup.sh sqlsmith || true
+    SUITE_TIMEOUT=$((${SQLSMITH_SECONDS:-30} + 600))
+    for n in "${VERSIONS[@]}"; do
+        if ! (use_pg "$n") >/dev/null 2>&1; then fail "sqlsmith pg$n" "PostgreSQL $n is not installed"; continue; fi
+        use_pg "$n"
+        if [ "$INSTALL" = 1 ]; then
+            step "install pg$n" scripts/install.sh --pg-config "$PG_CONFIG" || continue
+        fi
+        suite "sqlsmith pg$n" env AGENT_POLICY_PG="$n" "PG_CONFIG_$n=$PG_CONFIG" \
+            cargo test --package cluster-tests --no-fail-fast --locked --test sqlsmith -- --nocapture
+    done
+}
+
 # --- main --------------------------------------------------------------------
 
 WHAT="${1:-}"
@@ -212,9 +255,9 @@ done
 [ "${#VERSIONS[@]}" -gt 0 ] || VERSIONS=("${PG_VERSIONS[@]}")
 
 case "$WHAT" in
-    all)     lint; unit; pg; cluster ;;
-    lint|unit|pg|cluster) "$WHAT" ;;
-    *) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+    all)     lint; unit; pg; cluster; cassert ;;
+    lint|unit|pg|cluster|cassert|sqlsmith) "$WHAT" ;;
+    *) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac
 
 printf '\n'

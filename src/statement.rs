@@ -11,7 +11,8 @@ use policy::rule::Rule;
 
 use crate::audit::{self, End, Objects, Outcome, Start, Verdict};
 use crate::denial::Denial;
-use crate::pg::{deadline, depth, facts};
+use crate::pg::text::readable;
+use crate::pg::{depth, facts};
 use crate::{identity, limits};
 
 mod objects;
@@ -315,22 +316,23 @@ pub fn completed() {
     close(Outcome::Ok, None);
 }
 
-/// An error is on its way to the client: it is written down, durably, before it leaves.
-pub fn failed(sqlstate: [u8; 5]) {
+/// An error is on its way to the client: it is written down, durably, before it leaves. Where our
+/// clock cancelled the statement and nobody was around to say so, `told_by_clock` is what it says.
+pub fn failed(sqlstate: [u8; 5], told_by_clock: Option<&Denial>) {
     let denied = STATE
         .with_borrow_mut(|s| s.denied.take())
         .filter(|d| d.sqlstate == sqlstate);
     let written = denied.is_some();
     // A cancellation by our clock that no hook was around to tell as what it was.
-    let timed_out = &sqlstate == b"57014" && deadline::hit().is_some();
+    let cancelled = told_by_clock.is_some() || &sqlstate == b"57014";
     let denied = denied.or_else(|| {
-        timed_out.then(|| Denied {
+        told_by_clock.map(|denial| Denied {
             sqlstate,
-            rule: Rule::StatementTimeout,
-            object: Rule::StatementTimeout.word().to_owned(),
+            rule: denial.rule,
+            object: readable(denial.object.clone()),
         })
     });
-    let outcome = if &sqlstate == b"57014" {
+    let outcome = if cancelled {
         Outcome::Cancelled
     } else {
         Outcome::Error
@@ -419,11 +421,15 @@ pub fn denied(denial: &Denial) {
     let state = sqlstate(denial);
     let of_whole = matches!(
         denial.rule,
-        Rule::StatementTimeout | Rule::MaxRows | Rule::MaxBytes | Rule::AuditUnavailable
+        Rule::StatementTimeout
+            | Rule::MaxMemory
+            | Rule::MaxRows
+            | Rule::MaxBytes
+            | Rule::AuditUnavailable
     );
     if is_open() && (of_whole || depth::nesting() == 0) {
         note(denial, Verdict::Denied);
-        let outcome = if denial.rule == Rule::StatementTimeout {
+        let outcome = if matches!(denial.rule, Rule::StatementTimeout | Rule::MaxMemory) {
             Outcome::Cancelled
         } else {
             Outcome::Error
@@ -437,7 +443,7 @@ pub fn denied(denial: &Denial) {
         let mut start = new_start(depth::nesting());
         start.verdict = Verdict::Denied;
         start.rule = Some(denial.rule.word().to_owned());
-        start.object = Some(denial.object.clone());
+        start.object = Some(readable(denial.object.clone()));
         write_failed(&start, Outcome::Error, state);
     }
     let _ = audit::wait_durable();
@@ -445,7 +451,7 @@ pub fn denied(denial: &Denial) {
         s.denied = Some(Denied {
             sqlstate: state,
             rule: denial.rule,
-            object: denial.object.clone(),
+            object: readable(denial.object.clone()),
         });
     });
 }
@@ -455,13 +461,13 @@ fn note(denial: &Denial, verdict: Verdict) {
         if let Some(open) = s.open.first_mut() {
             open.start.verdict = verdict;
             open.start.rule = Some(denial.rule.word().to_owned());
-            open.start.object = Some(denial.object.clone());
+            open.start.object = Some(readable(denial.object.clone()));
             open.amended |= open.written;
         } else {
             s.pending = Some((
                 verdict,
                 denial.rule.word().to_owned(),
-                denial.object.clone(),
+                readable(denial.object.clone()),
             ));
         }
     });

@@ -15,3 +15,33 @@ CREATE FUNCTION readable_sequence(sequence regclass) RETURNS regclass
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'readable_sequence_wrapper';
 COMMENT ON FUNCTION readable_sequence(regclass) IS
 'The sequence, if the session may see where it stands, else NULL: its column is readable, or it is allowed by its own name.';
+
+CREATE FUNCTION bounded_repeat(value text, number integer) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_repeat';
+COMMENT ON FUNCTION bounded_repeat(text, integer) IS
+'Stands in for pg_catalog.repeat in the statements of a confined session: results above 1 MB or max_bytes are refused.';
+
+CREATE FUNCTION bounded_lpad(value text, length integer, fill text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_lpad';
+COMMENT ON FUNCTION bounded_lpad(text, integer, text) IS
+'Stands in for pg_catalog.lpad in the statements of a confined session: results above 1 MB or max_bytes are refused.';
+
+CREATE FUNCTION bounded_rpad(value text, length integer, fill text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_rpad';
+COMMENT ON FUNCTION bounded_rpad(text, integer, text) IS
+'Stands in for pg_catalog.rpad in the statements of a confined session: results above 1 MB or max_bytes are refused.';
+
+CREATE FUNCTION bounded_array_fill(value anyelement, dimensions integer[]) RETURNS anyarray
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_array_fill';
+COMMENT ON FUNCTION bounded_array_fill(anyelement, integer[]) IS
+'Stands in for pg_catalog.array_fill in the statements of a confined session: results above 1 MB or max_bytes are refused.';
+
+CREATE FUNCTION bounded_array_fill(value anyelement, dimensions integer[], lower_bounds integer[]) RETURNS anyarray
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_array_fill_from';
+COMMENT ON FUNCTION bounded_array_fill(anyelement, integer[], integer[]) IS
+'Stands in for pg_catalog.array_fill in the statements of a confined session: results above 1 MB or max_bytes are refused.';
+
+CREATE FUNCTION bounded_format(format text, VARIADIC arguments "any") RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_format';
+COMMENT ON FUNCTION bounded_format(text, VARIADIC "any") IS
+'Stands in for pg_catalog.format in the statements of a confined session: results above 1 MB or max_bytes are refused.';

@@ -15,7 +15,7 @@ BEGIN
               WHERE p.pronamespace = 'agent_policy'::regnamespace LOOP
         -- The body of the script has its own schema in search_path: regprocedure may print
         -- unqualified names, and they resolve to these functions again.
-        IF f::text ~ '^(agent_policy\.)?mask_(partial|email|hash|truncate|bucket|network|scrub|scrub_json)\(' THEN
+        IF f::text ~ '^(agent_policy\.)?(mask_(partial|email|hash|truncate|bucket|network|scrub|scrub_json)|bounded_[a-z_]+)\(' THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f);
         END IF;
     END LOOP;

@@ -20,7 +20,9 @@ pub fn disposition(name: Option<String>) -> Disposition {
         // or they would serve to guess what they hide.
         Some("set_config" | "readable_sequence") => Disposition::Internal,
         Some(name) if CATALOG_FUNCTIONS.contains(&name) => Disposition::Internal,
-        Some(name) if name.starts_with("mask_") => Disposition::Internal,
+        Some(name) if name.starts_with("mask_") || name.starts_with("bounded_") => {
+            Disposition::Internal
+        }
         _ => Disposition::Deny,
     }
 }

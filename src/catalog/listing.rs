@@ -259,9 +259,7 @@ impl Policy {
             let something = !hidden.masks.is_empty() || !hidden.denied.is_empty();
             if something
                 && names.columns.iter().any(|attno| {
-                    *attno == 0
-                        || hidden.masks.contains_key(attno)
-                        || hidden.denied.contains(attno)
+                    *attno == 0 || hidden.masks.contains_key(attno) || hidden.denied.contains(attno)
                 })
             {
                 return false;
@@ -396,7 +394,11 @@ impl Policy {
             return found;
         };
         for schema in first.schemas.keys() {
-            if self.allowed.iter().all(|role| role.schemas.contains_key(schema)) {
+            if self
+                .allowed
+                .iter()
+                .all(|role| role.schemas.contains_key(schema))
+            {
                 found.insert(*schema);
             }
         }

@@ -62,7 +62,10 @@ unsafe extern "C-unwind" fn confined_access(
             let direct = !depth::tree_was_checked() && !is_worker();
             if direct && policy::builtins::guards::is_guarded(object.to_u32()) {
                 // Its arguments are checked in statements that were planned.
-                enforce::<()>(&policy, Err(plan::function_name_denied(&names::signature(object))));
+                enforce::<()>(
+                    &policy,
+                    Err(plan::function_name_denied(&names::signature(object))),
+                );
             }
             enforce(&policy, plan::judge_function(&policy, object, direct));
         }

@@ -126,23 +126,13 @@ pub unsafe fn c_string(datum: pg_sys::Datum) -> *mut c_char {
 /// # Safety
 /// `s` is a C string.
 pub unsafe fn to_rust(s: *const c_char) -> String {
-    // SAFETY: the caller's; pg_server_to_any returns `s` or a converted copy, NUL-terminated.
-    unsafe {
-        let len = std::ffi::CStr::from_ptr(s).count_bytes();
-        let utf8 = pg_sys::pg_server_to_any(s, len as i32, pg_sys::pg_enc::PG_UTF8 as i32);
-        std::ffi::CStr::from_ptr(utf8)
-            .to_string_lossy()
-            .into_owned()
-    }
+    // SAFETY: the caller's.
+    unsafe { super::text::from_ptr(s) }.unwrap_or_default()
 }
 
 /// A Rust string as a C string in the server's encoding; it ends at a NUL.
 pub fn to_server(s: &str) -> *mut c_char {
-    let s = s.split('\0').next().unwrap_or_default();
-    // SAFETY: pnstrdup copies exactly the bytes of `s` and ends them with NUL; pg_any_to_server
-    // takes as many and returns a C string.
-    unsafe {
-        let copy = pg_sys::pnstrdup(s.as_ptr().cast(), s.len());
-        pg_sys::pg_any_to_server(copy, s.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32)
-    }
+    let text = super::text::to_c(s);
+    // SAFETY: a C string, copied.
+    unsafe { pg_sys::pstrdup(text.as_ptr()) }
 }

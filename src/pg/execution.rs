@@ -11,7 +11,10 @@ use policy::rule::Rule;
 use super::boundary::{self, Thrown};
 use super::hooks::{PREV_END, PREV_FINISH, PREV_START, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
-use super::{compat, depth, names, nodes, objects, raw, receiver, rewrite, session, source, stamp, touched};
+use super::{
+    compat, deadline, depth, names, nodes, objects, raw, receiver, rewrite, session, source, stamp,
+    touched,
+};
 use crate::catalog::Policy;
 use crate::denial::Denial;
 use crate::statement::{self, Named, Particulars};
@@ -299,6 +302,12 @@ pub unsafe fn confined_run(query: *mut QueryDesc, next: impl FnOnce()) -> Result
         let outermost = depth::RUN.load(Relaxed) == 0;
         if outermost && let Err(denial) = still_valid(&policy, query) {
             denial.raise();
+        }
+        if outermost && !policy.monitors() {
+            enforce(
+                &policy,
+                deadline::judge_transaction(policy.limits.statement_timeout),
+            );
         }
         let carried = depth::UTILITY.load(Relaxed) > 0;
         if outermost && (carried || !statement::is_open_for(query as usize)) {

@@ -127,11 +127,11 @@ unsafe fn guard_call(call: *mut pg_sys::FuncExpr) {
                     };
                     around(check, argument, number(kind.code()))
                 }
-                Guard::NameOrNull(kind) => {
-                    around(ours.name_or_null, argument, number(kind.code()))
-                }
+                Guard::NameOrNull(kind) => around(ours.name_or_null, argument, number(kind.code())),
                 Guard::Expression => {
-                    let relation = (*(*(*call).args).elements.add(i + 1)).ptr_value.cast::<Node>();
+                    let relation = (*(*(*call).args).elements.add(i + 1))
+                        .ptr_value
+                        .cast::<Node>();
                     around(ours.shown_expression, argument, nodes::copy(relation))
                 }
             }
@@ -287,4 +287,3 @@ unsafe fn show_some_settings(rte: *mut pg_sys::RangeTblEntry, rti: i32) {
         (*rte).securityQuals = pg_sys::lappend((*rte).securityQuals, condition.cast());
     }
 }
-

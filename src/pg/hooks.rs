@@ -8,7 +8,6 @@ use core::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys;
 use policy::model::Capability;
-use policy::rule::Rule;
 
 use super::boundary::{self, Thrown};
 use super::layers::{self, Layer};
@@ -17,8 +16,7 @@ use super::{
     session, utility, wire,
 };
 use crate::catalog::Policy;
-use crate::denial::Denial;
-use crate::{doors, identity, trial};
+use crate::{doors, identity, statement, trial};
 
 macro_rules! previous {
     ($($name:ident: $type:ty),+ $(,)?) => { $(pub static mut $name: $type = None;)+ };
@@ -128,24 +126,14 @@ pub unsafe fn timed<T>(work: impl FnOnce() -> T) -> Result<T, Thrown> {
     // SAFETY: by the caller's promise.
     match unsafe { boundary::call(work) } {
         Err(thrown) if thrown.is_cancel() => match deadline::hit() {
-            Some(limit) => {
+            Some(reason) => {
                 thrown.replace();
-                timeout(limit).raise()
+                reason.denial().raise()
             }
             None => Err(thrown),
         },
         result => result,
     }
-}
-
-fn timeout(limit_ms: u32) -> Denial {
-    Denial::new(
-        Rule::StatementTimeout,
-        "statement_timeout",
-        format!("the statement took longer than {limit_ms} ms"),
-    )
-    .with("limit_ms", limit_ms)
-    .hint("Read less: fewer rows with a WHERE clause, aggregates over a smaller range, no cross join.")
 }
 
 // --- utility commands -------------------------------------------------------------------------
@@ -203,6 +191,17 @@ unsafe extern "C-unwind" fn on_authentication(port: *mut c_void, status: c_int) 
 
 // --- transactions -----------------------------------------------------------------------------
 
+/// A session that our clock ends while its client does not read says nothing any more: what was
+/// under way is written down here.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn ended_by_clock() {
+    if statement::is_open()
+        && let Some(reason) = deadline::hit()
+    {
+        statement::failed(*b"57014", Some(&reason.denial()));
+    }
+}
+
 unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
     use pg_sys::XactEvent as Event;
     if matches!(
@@ -210,6 +209,10 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argu
         Event::XACT_EVENT_COMMIT | Event::XACT_EVENT_ABORT | Event::XACT_EVENT_PREPARE
     ) {
         session::transaction_ended(event == Event::XACT_EVENT_ABORT);
+        if event == Event::XACT_EVENT_ABORT && deadline::ended() {
+            // SAFETY: guarded by itself; nothing that it does looks at a catalog.
+            unsafe { ended_by_clock() };
+        }
         depth::reset_trust();
         if session::last_known() {
             receiver::forget_all();

@@ -117,9 +117,8 @@ unsafe fn expression_is_shown(fcinfo: pg_sys::FunctionCallInfo) -> bool {
         let relid = Oid::from_u32(arg(fcinfo, 1).value() as u32);
         under_policy(|policy| {
             let over = (relid != Oid::INVALID).then_some(relid);
-            over.is_none_or(|relid| {
-                policy.listed(policy::builtins::guards::class::RELATION, relid)
-            }) && policy.expression_shown(&objects::names_in_text(tree), over)
+            over.is_none_or(|relid| policy.listed(policy::builtins::guards::class::RELATION, relid))
+                && policy.expression_shown(&objects::names_in_text(tree), over)
         })
     }
 }

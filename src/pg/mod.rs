@@ -7,6 +7,7 @@
 pub mod access;
 pub mod bgworker;
 pub mod boundary;
+pub mod bounded;
 mod call;
 mod changed;
 pub mod compat;
@@ -17,14 +18,15 @@ pub mod depth;
 pub mod execution;
 pub mod explain;
 pub mod facts;
+pub mod first_look;
 pub mod functions;
 mod guard;
 pub mod hooks;
 pub mod internal;
 pub mod label;
 pub mod layers;
-pub mod login;
 mod listing_fns;
+pub mod login;
 pub mod mapping;
 mod mask_column;
 mod mask_expr;
@@ -85,6 +87,7 @@ pub fn catching<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 /// Installs everything that has to be in place before the first session starts.
 pub fn init() {
     no_backtraces();
+    deadline::define();
     layers::define();
     session::init();
     hooks::init();

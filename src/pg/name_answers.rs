@@ -64,7 +64,9 @@ unsafe extern "C-unwind" fn explicit(schema: Oid) {
     }
     let Some(policy) = begin() else { return };
     // SAFETY: compares with a variable of the backend.
-    if policy.monitors() || policy.schema_shown(schema) || unsafe { pg_sys::isTempNamespace(schema) }
+    if policy.monitors()
+        || policy.schema_shown(schema)
+        || unsafe { pg_sys::isTempNamespace(schema) }
     {
         return;
     }
@@ -83,7 +85,11 @@ fn denial_in_text(policy: &Policy, meant: impl Fn(&str) -> bool) -> Option<Denia
         .into_iter()
         .find(|found| meant(&found.schema))
         .map(|found| {
-            let name = format!("{}.{}", names::quote(&found.schema), names::quote(&found.name));
+            let name = format!(
+                "{}.{}",
+                names::quote(&found.schema),
+                names::quote(&found.name)
+            );
             if found.call {
                 plan::function_name_denied(&name)
             } else {
@@ -129,17 +135,27 @@ pub fn refusal(policy: &Policy, kind: Named, name: &str) -> Option<Denial> {
             refused.then(|| plan::relation_name_denied(policy, &canonical()))
         }
         Named::Type => {
-            let hidden =
-                || qualified(name).iter().any(|found| !policy.schema_name_shown(&found.schema));
+            let hidden = || {
+                qualified(name)
+                    .iter()
+                    .any(|found| !policy.schema_name_shown(&found.schema))
+            };
             let found = number.or_else(|| look_up(pg_sys::to_regtype, name));
             judged(class::TYPE, found, hidden())
                 .then(|| plan::name_denied(policy, "type", &canonical()))
         }
         Named::Function => {
             let plain = !name.contains('(');
-            let find = if plain { pg_sys::to_regproc } else { pg_sys::to_regprocedure };
-            let hidden =
-                || qualified(name).iter().any(|found| !policy.schema_name_shown(&found.schema));
+            let find = if plain {
+                pg_sys::to_regproc
+            } else {
+                pg_sys::to_regprocedure
+            };
+            let hidden = || {
+                qualified(name)
+                    .iter()
+                    .any(|found| !policy.schema_name_shown(&found.schema))
+            };
             let found = number.or_else(|| look_up(find, name));
             judged(class::PROCEDURE, found, hidden())
                 .then(|| plan::function_name_denied(&canonical()))
@@ -167,10 +183,7 @@ pub fn shows(policy: &Policy, kind: Named, name: &str) -> bool {
     refusal(policy, kind, name).is_none()
 }
 
-fn look_up(
-    find: unsafe fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum,
-    name: &str,
-) -> Option<Oid> {
+fn look_up(find: unsafe fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum, name: &str) -> Option<Oid> {
     // SAFETY: these take a text and return NULL for what they do not find.
     unsafe { pgrx::direct_function_call::<Oid>(find, &[name.into_datum()]) }
 }
@@ -217,7 +230,9 @@ pub fn instead_of(policy: &Policy, body: &[u8], text: &str) -> Option<Denial> {
         message.match_indices(name).any(|(at, found)| {
             let word = |c: char| c.is_alphanumeric() || c == '_';
             let before = message.get(..at).and_then(|text| text.chars().next_back());
-            let after = message.get(at + found.len()..).and_then(|text| text.chars().next());
+            let after = message
+                .get(at + found.len()..)
+                .and_then(|text| text.chars().next());
             !before.is_some_and(word) && !after.is_some_and(word)
         })
     };
@@ -230,7 +245,11 @@ pub fn instead_of(policy: &Policy, body: &[u8], text: &str) -> Option<Denial> {
             }
     });
     if let Some(found) = found {
-        let name = format!("{}.{}", names::quote(&found.schema), names::quote(&found.name));
+        let name = format!(
+            "{}.{}",
+            names::quote(&found.schema),
+            names::quote(&found.name)
+        );
         return Some(if found.call {
             plan::function_name_denied(&name)
         } else {

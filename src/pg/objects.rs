@@ -86,7 +86,10 @@ impl Row {
                 return Vec::new();
             }
             let length = *array.add(1).cast::<i32>();
-            let first = array.cast::<u8>().add(size_of::<pg_sys::ArrayType>() + 8).cast::<i16>();
+            let first = array
+                .cast::<u8>()
+                .add(size_of::<pg_sys::ArrayType>() + 8)
+                .cast::<i16>();
             (0..usize::try_from(length).unwrap_or(0))
                 .map(|i| *first.add(i))
                 .collect()
@@ -266,11 +269,16 @@ fn some_dependents(class: u32, object: Oid, limit: usize) -> Vec<(u32, Oid, i32)
     let mut found = Vec::new();
     // SAFETY: attributes 4 and 5 are refclassid and refobjid; GETSTRUCT's layout is the catalog's.
     unsafe {
-        scan(DEPEND, DEPEND_BY_REFERENCE, &[(4, class), (5, object.to_u32())], |tuple| {
-            let row = pg_sys::heap_tuple_get_struct::<Depend>(tuple);
-            found.push(((*row).classid.to_u32(), (*row).objid, (*row).objsubid));
-            found.len() < limit
-        });
+        scan(
+            DEPEND,
+            DEPEND_BY_REFERENCE,
+            &[(4, class), (5, object.to_u32())],
+            |tuple| {
+                let row = pg_sys::heap_tuple_get_struct::<Depend>(tuple);
+                found.push(((*row).classid.to_u32(), (*row).objid, (*row).objsubid));
+                found.len() < limit
+            },
+        );
     }
     found
 }
@@ -439,7 +447,11 @@ pub unsafe fn oids_of(datum: pg_sys::Datum, element: Oid) -> Vec<Oid> {
 pub unsafe fn filtered_acl(acl: pg_sys::Datum, shown: impl Fn(Oid) -> bool) -> pg_sys::Datum {
     const ACLITEM: Oid = Oid::from_u32(1033);
     let size = size_of::<pg_sys::AclItem>() as i32;
-    let align = if align_of::<pg_sys::AclItem>() == 8 { b'd' } else { b'i' } as core::ffi::c_char;
+    let align = if align_of::<pg_sys::AclItem>() == 8 {
+        b'd'
+    } else {
+        b'i'
+    } as core::ffi::c_char;
     // SAFETY: an array of fixed-size items passed by reference, none of them NULL; size and
     // alignment are those of the struct, as pg_type has them.
     unsafe {
@@ -512,10 +524,15 @@ pub fn extension_schema(extension: Oid) -> Oid {
     // SAFETY: attribute 1 is oid; GETSTRUCT's layout is the catalog's.
     unsafe {
         let keys = [(1, extension.to_u32())];
-        scan(Oid::from_u32(class::EXTENSION), EXTENSION_BY_OID, &keys, |tuple| {
-            schema = (*pg_sys::heap_tuple_get_struct::<Extension>(tuple)).extnamespace;
-            false
-        });
+        scan(
+            Oid::from_u32(class::EXTENSION),
+            EXTENSION_BY_OID,
+            &keys,
+            |tuple| {
+                schema = (*pg_sys::heap_tuple_get_struct::<Extension>(tuple)).extnamespace;
+                false
+            },
+        );
     }
     schema
 }

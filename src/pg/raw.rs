@@ -53,6 +53,7 @@ unsafe extern "C-unwind" {
 
     pub fn RegisterTimeout(id: c_int, handler: Option<unsafe extern "C-unwind" fn()>) -> c_int;
     pub fn enable_timeout_every(id: c_int, first: i64, delay_ms: c_int);
+    pub fn get_timeout_finish_time(id: c_int) -> i64;
     pub fn disable_timeout(id: c_int, keep_indicator: bool);
 
     pub fn standard_planner(
@@ -141,6 +142,9 @@ unsafe extern "C-unwind" {
         context: *mut c_void,
     ) -> bool;
     pub static mut StatementTimeout: c_int;
+    pub static mut IdleInTransactionSessionTimeout: c_int;
+    pub static mut LockTimeout: c_int;
+    pub static mut am_walsender: bool;
     #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
     pub fn query_tree_walker(
         query: *mut pg_sys::Query,

@@ -136,6 +136,7 @@ pub unsafe fn apply(policy: &Policy, query: *mut Query) -> Result<Facts, Denial>
     unsafe {
         let seen = survey(query);
         substitute_functions(&seen.functions);
+        super::bounded::substitute(&seen.functions);
         let mut found = Vec::new();
         for (owner, rte, rti) in seen.relations {
             if !policy.kind((*rte).relid).is_readable() || (*rte).relkind as u8 == b'v' {

@@ -340,7 +340,9 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
         for (array, element) in arrays {
             if let Some(class) = names_type(element.to_u32()) {
                 let oids = objects::oids_of(array, element);
-                touched.named.extend(oids.into_iter().map(|oid| (class, oid)));
+                touched
+                    .named
+                    .extend(oids.into_iter().map(|oid| (class, oid)));
             }
         }
     }

@@ -16,6 +16,12 @@ use crate::{identity, statement};
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
+    /// The buffer was made large enough for the message, which now comes here once more.
+    static ENLARGED: Cell<bool> = const { Cell::new(false) };
+    /// What is in the buffer goes out as far as the client takes it.
+    static SEND_LATER: Cell<bool> = const { Cell::new(false) };
+    /// ReadyForQuery is in the buffer: the clock stops when the client has it.
+    static SAID_READY: Cell<bool> = const { Cell::new(false) };
     static INNER: Cell<*const raw::PQcommMethods> = const { Cell::new(std::ptr::null()) };
     static OURS: Cell<raw::PQcommMethods> = const {
         Cell::new(raw::PQcommMethods {
@@ -46,6 +52,7 @@ pub fn install() {
         INNER.set(inner);
         let mut ours = *inner;
         ours.putmessage = Some(put_message);
+        ours.flush = Some(flush);
         OURS.set(ours);
         raw::PqCommMethods = OURS.with(Cell::as_ptr);
     }
@@ -56,9 +63,44 @@ unsafe fn pass(kind: c_char, body: *const c_char, length: usize) -> c_int {
     // SAFETY: the methods that were there before us, with the arguments that were meant for them.
     unsafe {
         match (*INNER.get()).putmessage {
-            Some(put) => put(kind, body, length),
+            Some(put) => deadline::while_writing(|| put(kind, body, length)),
             None => -1,
         }
+    }
+}
+
+/// An error is put into the buffer, however full that is: the server sends errors before it aborts
+/// the transaction, and nothing could end it while it waited for the client.
+unsafe fn pass_error(body: *const c_char, length: usize) -> c_int {
+    // SAFETY: see `pass`.
+    unsafe {
+        match (*INNER.get()).putmessage_noblock {
+            Some(put) => {
+                ENLARGED.set(true);
+                put(b'E' as c_char, body, length);
+                ENLARGED.set(false);
+            }
+            None => return -1,
+        }
+    }
+    SEND_LATER.set(true);
+    0
+}
+
+unsafe extern "C-unwind" fn flush() -> c_int {
+    // SAFETY: the methods that were there before us; none of them raises.
+    unsafe {
+        let inner = &*INNER.get();
+        let flush = if SEND_LATER.replace(false) {
+            inner.flush_if_writable
+        } else {
+            inner.flush
+        };
+        let result = flush.map_or(-1, |flush| deadline::while_writing(|| flush()));
+        if SAID_READY.replace(false) {
+            deadline::disarm();
+        }
+        result
     }
 }
 
@@ -66,6 +108,9 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
     // SAFETY: a message as the server has built it; what may raise is guarded by itself, and this
     // frame owns nothing.
     unsafe {
+        if ENLARGED.get() {
+            return pass(kind, body, length);
+        }
         // Rows that were stored before there was a policy come without any other hook.
         if !session::last_known() && !(kind as u8 == b'D' && !session::is_known() && now_confined())
         {
@@ -86,7 +131,7 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
                 }
                 limits::count(length);
             }
-            b'E' => return error(body, length),
+            b'E' => return send_error(body, length),
             b'N' => {
                 let _ = !statement::is_open() || statement::data_may_leave();
             }
@@ -96,26 +141,10 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             _ => {}
         }
         if kind as u8 == b'N' && (length > LONG_MESSAGE || guesses(body, length)) {
-            return pass_edited(kind, body, length);
+            let short = edited(body, length);
+            return pass(kind, short.as_ptr().cast(), short.len());
         }
         pass(kind, body, length)
-    }
-}
-
-/// An error is written down, and tells no more about hidden objects than a denial does.
-unsafe fn error(body: *const c_char, length: usize) -> c_int {
-    // SAFETY: an ErrorResponse.
-    unsafe {
-        let mut other: Option<Vec<u8>> = None;
-        on_error(body, length, &raw mut other);
-        let (body, length) = match &other {
-            Some(other) => (other.as_ptr().cast(), other.len()),
-            None => (body, length),
-        };
-        if length > LONG_MESSAGE || guesses(body, length) {
-            return pass_edited(b'E' as c_char, body, length);
-        }
-        pass(b'E' as c_char, body, length)
     }
 }
 
@@ -137,11 +166,11 @@ const NO_SUCH_COLUMN: &[u8] =
 /// Is it about a column that does not exist?
 unsafe fn guesses(body: *const c_char, length: usize) -> bool {
     // SAFETY: an ErrorResponse or NoticeResponse.
-    unsafe { error_fields(body, length).0 == *b"42703" }
+    unsafe { error_fields(body, length).state == *b"42703" }
 }
 
-/// Sends an error or notice with its long fields cut and the guesses left out.
-unsafe fn pass_edited(kind: c_char, body: *const c_char, length: usize) -> c_int {
+/// An error or notice with its long fields cut and the guesses left out.
+unsafe fn edited(body: *const c_char, length: usize) -> Vec<u8> {
     // SAFETY: an ErrorResponse or NoticeResponse: fields of one type byte and a NUL-terminated
     // text each, then a NUL.
     unsafe {
@@ -165,7 +194,25 @@ unsafe fn pass_edited(kind: c_char, body: *const c_char, length: usize) -> c_int
             short.push(0);
         }
         short.push(0);
-        pass(kind, short.as_ptr().cast(), short.len())
+        short
+    }
+}
+
+unsafe fn send_error(body: *const c_char, length: usize) -> c_int {
+    // SAFETY: an ErrorResponse, or what was made in its place. What is passed on raises nothing.
+    unsafe {
+        let told = on_error(body, length);
+        let told = (!told.is_null()).then(|| Box::from_raw(told));
+        let (body, length) = match &told {
+            Some(told) => (told.as_ptr().cast(), told.len()),
+            None => (body, length),
+        };
+        if length > LONG_MESSAGE || guesses(body, length) {
+            let short = edited(body, length);
+            pass_error(short.as_ptr().cast(), short.len())
+        } else {
+            pass_error(body, length)
+        }
     }
 }
 
@@ -177,7 +224,7 @@ unsafe extern "C-unwind" fn now_confined() -> bool {
 /// The server is ready for the next message.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_ready() {
-    deadline::disarm();
+    SAID_READY.set(true);
     deadline::cap_native(identity::known_timeout());
     statement::message_ends();
 }
@@ -196,6 +243,8 @@ unsafe extern "C-unwind" fn cut() -> bool {
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_complete(body: *const c_char, length: usize) {
+    // A transaction that has just begun waits for its next message under the clocks of the server.
+    deadline::cap_native(identity::known_timeout());
     if !statement::is_open() {
         return;
     }
@@ -216,43 +265,69 @@ unsafe extern "C-unwind" fn on_complete(body: *const c_char, length: usize) {
     statement::completed();
 }
 
-/// The SQLSTATE of an ErrorResponse, and whether the session goes on after it.
-unsafe fn error_fields(body: *const c_char, length: usize) -> ([u8; 5], bool) {
+/// What matters of an ErrorResponse.
+struct ErrorFields {
+    state: [u8; 5],
+    /// The session goes on after it.
+    goes_on: bool,
+    has_detail: bool,
+}
+
+unsafe fn error_fields(body: *const c_char, length: usize) -> ErrorFields {
     // SAFETY: fields of one type byte and a NUL-terminated text each.
     let fields = unsafe { std::slice::from_raw_parts(body.cast::<u8>(), length) };
-    let mut state = *b"XX000";
-    let mut goes_on = false;
+    let mut found = ErrorFields {
+        state: *b"XX000",
+        goes_on: false,
+        has_detail: false,
+    };
     for field in fields.split(|b| *b == 0) {
         match field {
-            [b'C', code @ ..] => state = <[u8; 5]>::try_from(code).unwrap_or(state),
-            [b'V', severity @ ..] => goes_on = severity == b"ERROR",
+            [b'C', code @ ..] => found.state = code.try_into().unwrap_or(found.state),
+            [b'V', severity @ ..] => found.goes_on = severity == b"ERROR",
+            [b'D', ..] => found.has_detail = true,
             _ => {}
         }
     }
-    (state, goes_on)
+    found
 }
 
+/// Writes the error down. What is sent in its place, or null: the words of our clock, if it is the
+/// clock's doing; a denial, if it would tell whether something hidden exists.
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn on_error(
-    body: *const c_char,
-    length: usize,
-    other: *mut Option<Vec<u8>>,
-) {
-    // SAFETY: an ErrorResponse, and the caller's variable.
-    unsafe {
-        let (mut state, _) = error_fields(body, length);
-        let fields = std::slice::from_raw_parts(body.cast::<u8>(), length);
-        *other = name_answers::without_places(fields);
-        if let Some(policy) = identity::last_policy()
-            && let Some(denial) =
-                name_answers::instead_of(&policy, fields, &name_answers::statement_text())
-        {
-            statement::denied(&denial);
-            state = *b"42501";
-            *other = Some(name_answers::message(fields, &denial));
-        }
-        statement::failed(state);
-    }
+unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) -> *mut Vec<u8> {
+    // SAFETY: an ErrorResponse.
+    let fields = unsafe { std::slice::from_raw_parts(body.cast::<u8>(), length) };
+    // SAFETY: the same.
+    let ErrorFields {
+        state, has_detail, ..
+    } = unsafe { error_fields(body, length) };
+    let by_clock = match &state {
+        // What a hook has told so has a DETAIL.
+        b"57014" => !has_detail,
+        b"57P01" => deadline::ended(),
+        _ => false,
+    };
+    let clock = deadline::hit()
+        .or_else(deadline::hit_native)
+        .filter(|_| by_clock)
+        .map(deadline::Reason::denial);
+    let told = if let Some(denial) = clock {
+        let code = denial.rule.sqlstate();
+        statement::failed(code.as_bytes().try_into().unwrap_or(state), Some(&denial));
+        Some(name_answers::message(fields, &denial))
+    } else if let Some(policy) = identity::last_policy()
+        && let Some(denial) =
+            name_answers::instead_of(&policy, fields, &name_answers::statement_text())
+    {
+        statement::denied(&denial);
+        statement::failed(*b"42501", None);
+        Some(name_answers::message(fields, &denial))
+    } else {
+        statement::failed(state, None);
+        name_answers::without_places(fields)
+    };
+    told.map_or(std::ptr::null_mut(), |told| Box::into_raw(Box::new(told)))
 }
 
 // --- before anybody knows whether the session is confined ---------------------------------------
@@ -279,7 +354,9 @@ unsafe fn unconfined(kind: c_char, body: *const c_char, length: usize) -> c_int 
         match kind as u8 {
             b'E' if READY.get() && hold(body, length) => 0,
             b'Z' => {
-                if READY.replace(true) && held() {
+                if !READY.replace(true) {
+                    super::first_look::take();
+                } else if held() {
                     release();
                 }
                 pass(kind, body, length)
@@ -297,7 +374,7 @@ fn held() -> bool {
 unsafe extern "C-unwind" fn hold(body: *const c_char, length: usize) -> bool {
     // SAFETY: an ErrorResponse.
     unsafe {
-        let (state, goes_on) = error_fields(body, length);
+        let ErrorFields { state, goes_on, .. } = error_fields(body, length);
         // A FATAL error is the last message, and a second one would overtake the first.
         if !goes_on || held() {
             return false;
@@ -351,7 +428,8 @@ unsafe extern "C-unwind" fn release() {
         }
         let (body, length) = (message.as_ptr().cast(), message.len());
         if session::last_known() && guesses(body, length) {
-            pass_edited(b'E' as c_char, body, length);
+            let short = edited(body, length);
+            pass(b'E' as c_char, short.as_ptr().cast(), short.len());
         } else {
             pass(b'E' as c_char, body, length);
         }

@@ -6,6 +6,7 @@ use pgrx::pg_sys::Oid;
 
 use super::{Recent, STATE};
 use crate::audit::{Objects, Start};
+use crate::pg::text::readable;
 use crate::pg::{names, session as ids};
 
 /// What a statement touches.
@@ -57,17 +58,24 @@ pub(super) fn named(of: &Named) -> Rc<Objects> {
     }
     let mut found = Objects::default();
     for relid in &of.relations {
-        add(&mut found.relations, [names::relation(*relid)].iter());
+        add(
+            &mut found.relations,
+            [readable(names::relation(*relid))].iter(),
+        );
     }
     for (relid, attno) in &of.masked_columns {
         if let Some(column) = names::attribute_name(*relid, *attno) {
             let name = format!("{}.{}", names::relation(*relid), names::quote(&column));
+            let name = readable(name);
             add(&mut found.masked_columns, [name].iter());
         }
     }
     for function in &of.functions {
         if function.to_u32() >= crate::pg::FIRST_NORMAL_OID {
-            add(&mut found.functions, [names::signature(*function)].iter());
+            add(
+                &mut found.functions,
+                [readable(names::signature(*function))].iter(),
+            );
         }
     }
     let found = Rc::new(found);

@@ -7,6 +7,7 @@ use pgrx::pg_sys::Oid;
 use super::STATE;
 use crate::api::identity as forwarded;
 use crate::audit::{Origin, SharedOrigin};
+use crate::pg::text::readable;
 use crate::pg::{facts, users};
 
 /// The origin of the session's last record, and what it was made from.
@@ -75,10 +76,10 @@ pub(super) fn origin() -> SharedOrigin {
     let origin = SharedOrigin::from(Origin {
         assurance: user.as_ref().map_or("none", |w| w.assurance.word()).into(),
         user_email: user.as_ref().map(|w| w.email.to_string()),
-        role_name: role_name().to_string(),
-        session_user_name: session.session_user.clone(),
-        database_name: session.database.clone(),
-        application_name: crate::pg::text::from_server(&application),
+        role_name: readable(role_name().to_string()),
+        session_user_name: readable(session.session_user.clone()),
+        database_name: readable(session.database.clone()),
+        application_name: crate::pg::text::shown(&application),
         client_addr: session.client,
         backend_pid: session.pid,
         session_id: session.id.clone(),

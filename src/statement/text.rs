@@ -24,7 +24,7 @@ pub(super) fn text() -> Rc<Text> {
             return known;
         }
         // Nobody reads more of a statement; its hash is over all of it.
-        let lossy = crate::pg::text::from_server(beginning(bytes));
+        let lossy = crate::pg::text::shown(beginning(bytes));
         let text = Rc::new(Text {
             redacted: redact::redact(&lossy).text.map(Rc::from),
             sha256: Sha256::digest(bytes).into(),

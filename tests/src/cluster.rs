@@ -193,6 +193,7 @@ impl Cluster {
         Self::start_with(version, "")
     }
 
+    /// AGENT_POLICY_CONF in the environment is more of postgresql.conf, for every cluster.
     fn start_with(version: u32, conf: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let dir = work_dir().join(format!(
@@ -211,8 +212,9 @@ impl Cluster {
             "listen_addresses = ''\nunix_socket_directories = '{dir}'\nport = {PORT}\n\
              fsync = off\nshared_buffers = 32MB\nmax_connections = 120\nmax_worker_processes = 64\n\
              max_prepared_transactions = 4\nlog_line_prefix = '%m [%p] %u@%d '\nlogging_collector = off\n\
-             wal_level = logical\nautovacuum_naptime = 1h\n{conf}\n",
-            dir = dir.display()
+             wal_level = logical\nautovacuum_naptime = 1h\n{conf}\n{more}\n",
+            dir = dir.display(),
+            more = std::env::var("AGENT_POLICY_CONF").unwrap_or_default()
         );
         let mut file = fs::OpenOptions::new()
             .append(true)

@@ -516,6 +516,7 @@ impl Wire {
                     self.unread.extend(&chunk[..n]);
                     self.received.extend(&chunk[..n]);
                 }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e)
                     if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) =>
                 {

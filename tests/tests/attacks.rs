@@ -393,7 +393,8 @@ fn shared(attack: &Attack, version: u32, dir: &Path) -> Completion {
                     && outcome.errors.is_empty()
                     && outcome.rows == 0
                     && control.as_ref().is_some_and(|control| control.rows > 0);
-                let verdict = match attack::judge(attack, sql, &outcome, &CORPUS_CANARIES, &CORPUS) {
+                let verdict = match attack::judge(attack, sql, &outcome, &CORPUS_CANARIES, &CORPUS)
+                {
                     Err(_) if attack.expect == Expect::Deny && shown_nothing => Ok(()),
                     verdict => verdict,
                 };

@@ -29,7 +29,8 @@ fn identifier(text: &str) -> Option<(String, &str)> {
                 chars.next();
                 name.push('"');
             } else {
-                return (!name.is_empty()).then(|| (name, quoted.get(at + 1..).unwrap_or_default()));
+                return (!name.is_empty())
+                    .then(|| (name, quoted.get(at + 1..).unwrap_or_default()));
             }
         }
         return None;
@@ -67,12 +68,15 @@ pub fn qualified(text: &str) -> Vec<Qualified> {
     let mut inside_word = false;
     while let Some(c) = rest.chars().next() {
         let starts = !inside_word && (c == '"' || c == '_' || c.is_alphabetic() || !c.is_ascii());
-        let pair = starts.then(|| identifier(rest)).flatten().and_then(|(schema, after)| {
-            let after = after.trim_start().strip_prefix('.')?.trim_start();
-            let (name, after) = identifier(after)?;
-            let call = after.trim_start().starts_with('(');
-            Some(Qualified { schema, name, call })
-        });
+        let pair = starts
+            .then(|| identifier(rest))
+            .flatten()
+            .and_then(|(schema, after)| {
+                let after = after.trim_start().strip_prefix('.')?.trim_start();
+                let (name, after) = identifier(after)?;
+                let call = after.trim_start().starts_with('(');
+                Some(Qualified { schema, name, call })
+            });
         found.extend(pair);
         inside_word = c == '_' || c == '$' || c.is_alphanumeric();
         rest = rest.get(c.len_utf8()..).unwrap_or_default();
@@ -87,7 +91,10 @@ mod tests {
     #[test]
     fn splits() {
         assert_eq!(split("A.b"), Some(vec!["a".into(), "b".into()]));
-        assert_eq!(split(" \"A\"\"x\" . b$1 "), Some(vec!["A\"x".into(), "b$1".into()]));
+        assert_eq!(
+            split(" \"A\"\"x\" . b$1 "),
+            Some(vec!["A\"x".into(), "b$1".into()])
+        );
         for none in ["", "1", "a.", ".a", "\"", "\"\"", "a b", "12345"] {
             assert_eq!(split(none), None, "{none}");
         }
@@ -96,8 +103,10 @@ mod tests {
     #[test]
     fn finds() {
         let found = qualified("SELECT x.y, 'vault.T'::regclass FROM \"Va\".f (1) WHERE 1.5 > a.b1");
-        let names: Vec<(&str, &str, bool)> =
-            found.iter().map(|q| (q.schema.as_str(), q.name.as_str(), q.call)).collect();
+        let names: Vec<(&str, &str, bool)> = found
+            .iter()
+            .map(|q| (q.schema.as_str(), q.name.as_str(), q.call))
+            .collect();
         assert!(names.contains(&("x", "y", false)));
         assert!(names.contains(&("vault", "t", false)));
         assert!(names.contains(&("Va", "f", true)));

@@ -16,6 +16,7 @@ pub enum Rule {
     MaxRows,
     MaxBytes,
     MaxPlanCost,
+    MaxMemory,
     StatementTimeout,
     IdentityRequired,
     AuditUnavailable,
@@ -24,7 +25,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, for documentation and tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::RelationNotAllowed,
         Self::ColumnDenied,
         Self::FunctionNotAllowed,
@@ -36,6 +37,7 @@ impl Rule {
         Self::MaxRows,
         Self::MaxBytes,
         Self::MaxPlanCost,
+        Self::MaxMemory,
         Self::StatementTimeout,
         Self::IdentityRequired,
         Self::AuditUnavailable,
@@ -56,6 +58,7 @@ impl Rule {
             Self::MaxRows => "max_rows",
             Self::MaxBytes => "max_bytes",
             Self::MaxPlanCost => "max_plan_cost",
+            Self::MaxMemory => "max_memory",
             Self::StatementTimeout => "statement_timeout",
             Self::IdentityRequired => "identity_required",
             Self::AuditUnavailable => "audit_unavailable",
@@ -76,7 +79,7 @@ impl Rule {
             | Self::MaskedColumnWrite
             | Self::PolicyUnavailable => "42501",
             Self::ReadOnly => "25006",
-            Self::MaxRows | Self::MaxBytes | Self::MaxPlanCost => "54000",
+            Self::MaxRows | Self::MaxBytes | Self::MaxPlanCost | Self::MaxMemory => "54000",
             Self::StatementTimeout => "57014",
             Self::IdentityRequired => "28000",
             Self::AuditUnavailable => "58030",

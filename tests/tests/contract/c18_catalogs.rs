@@ -36,7 +36,9 @@ fn zebra(b: &Bench) {
 }
 
 fn shows_zebu(bytes: &[u8]) -> bool {
-    String::from_utf8_lossy(bytes).to_lowercase().contains("zebu")
+    String::from_utf8_lossy(bytes)
+        .to_lowercase()
+        .contains("zebu")
 }
 
 /// The text around the first hit, for messages.
@@ -58,7 +60,10 @@ fn clean(answer: &Answer, statement: &str) {
         around(&answer.bytes)
     );
     if let Some(error) = answer.errors.first() {
-        assert!(!error.code.starts_with("XX"), "{statement}\n  gives: {error}");
+        assert!(
+            !error.code.starts_with("XX"),
+            "{statement}\n  gives: {error}"
+        );
     }
 }
 
@@ -89,7 +94,10 @@ fn every_system_relation(b: &Bench) {
         }
     }
     assert!(relations.len() > 180, "{}", relations.len());
-    assert!(told > 60, "control run: only {told} relations tell the plain role");
+    assert!(
+        told > 60,
+        "control run: only {told} relations tell the plain role"
+    );
     assert!(answered > 200, "only {answered} statements were answered");
 }
 
@@ -100,8 +108,12 @@ fn every_system_relation_by_other_ways(b: &Bench) {
     for relation in system_relations(b) {
         for statement in [
             format!("COPY (SELECT * FROM {relation}) TO STDOUT"),
-            format!("BEGIN; DECLARE c CURSOR FOR SELECT * FROM {relation}; FETCH ALL FROM c; ROLLBACK"),
-            format!("WITH x AS MATERIALIZED (SELECT * FROM {relation}) SELECT string_agg(x::text, ' ') FROM x"),
+            format!(
+                "BEGIN; DECLARE c CURSOR FOR SELECT * FROM {relation}; FETCH ALL FROM c; ROLLBACK"
+            ),
+            format!(
+                "WITH x AS MATERIALIZED (SELECT * FROM {relation}) SELECT string_agg(x::text, ' ') FROM x"
+            ),
             format!("SELECT (SELECT array_agg(t) FROM {relation} t)::text"),
         ] {
             let answer = agent.simple(&statement);
@@ -110,7 +122,8 @@ fn every_system_relation_by_other_ways(b: &Bench) {
                 agent.simple("ROLLBACK");
             }
         }
-        let statement = format!("SELECT t.* FROM {relation} t LEFT JOIN pg_class c ON c.oid = 1259");
+        let statement =
+            format!("SELECT t.* FROM {relation} t LEFT JOIN pg_class c ON c.oid = 1259");
         clean(&agent.extended(&statement, &[]), &statement);
     }
 }
@@ -119,13 +132,30 @@ fn what_may_be_used_is_shown(b: &Bench) {
     zebra(b);
     let mut agent = b.agent();
     let mut names = |sql: &str| agent.query(sql).column();
-    let relations = names("SELECT relname FROM pg_class WHERE relnamespace = 'shop'::regnamespace ORDER BY 1");
-    for shown in ["customers", "orders", "visible", "visible_shown", "counter", "over_hidden", "filtered"] {
-        assert!(relations.iter().any(|name| name == shown), "{shown} not in {relations:?}");
+    let relations =
+        names("SELECT relname FROM pg_class WHERE relnamespace = 'shop'::regnamespace ORDER BY 1");
+    for shown in [
+        "customers",
+        "orders",
+        "visible",
+        "visible_shown",
+        "counter",
+        "over_hidden",
+        "filtered",
+    ] {
+        assert!(
+            relations.iter().any(|name| name == shown),
+            "{shown} not in {relations:?}"
+        );
     }
-    assert!(!names("SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop'").is_empty());
+    assert!(
+        !names("SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop'")
+            .is_empty()
+    );
     assert_eq!(
-        names("SELECT column_name FROM information_schema.columns WHERE table_name = 'visible' ORDER BY ordinal_position"),
+        names(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = 'visible' ORDER BY ordinal_position"
+        ),
         ["id", "shown", "masked", "calls", "numbered", "reference"]
     );
     assert_eq!(
@@ -133,19 +163,47 @@ fn what_may_be_used_is_shown(b: &Bench) {
         ["agent_policy", "information_schema", "shop"]
     );
     assert_eq!(
-        names("SELECT conname FROM pg_constraint WHERE conrelid = 'shop.visible'::regclass AND contype = 'c'"),
+        names(
+            "SELECT conname FROM pg_constraint WHERE conrelid = 'shop.visible'::regclass AND contype = 'c'"
+        ),
         ["visible_check"]
     );
-    assert_eq!(names("SELECT col_description('shop.visible'::regclass, 2)"), ["a plain comment"]);
-    assert_eq!(names("SELECT format_type(a.atttypid, NULL) FROM pg_attribute a WHERE attrelid = 'shop.orders'::regclass AND attname = 'amount'"), ["numeric"]);
-    assert_eq!(names("SELECT 'shop.orders'::regclass::text"), ["shop.orders"]);
-    assert_eq!(names("SELECT oid::regclass::text FROM pg_class WHERE relname = 'orders'"), ["shop.orders"]);
-    assert_eq!(names("SELECT to_regclass('shop.orders')::text"), ["shop.orders"]);
-    assert_eq!(names("SELECT has_table_privilege('shop.orders', 'select')"), ["t"]);
-    assert_eq!(names("SELECT 'int4'::regtype::text || 'pg_catalog.array_in'::regproc::text"), ["integerarray_in"]);
+    assert_eq!(
+        names("SELECT col_description('shop.visible'::regclass, 2)"),
+        ["a plain comment"]
+    );
+    assert_eq!(
+        names(
+            "SELECT format_type(a.atttypid, NULL) FROM pg_attribute a WHERE attrelid = 'shop.orders'::regclass AND attname = 'amount'"
+        ),
+        ["numeric"]
+    );
+    assert_eq!(
+        names("SELECT 'shop.orders'::regclass::text"),
+        ["shop.orders"]
+    );
+    assert_eq!(
+        names("SELECT oid::regclass::text FROM pg_class WHERE relname = 'orders'"),
+        ["shop.orders"]
+    );
+    assert_eq!(
+        names("SELECT to_regclass('shop.orders')::text"),
+        ["shop.orders"]
+    );
+    assert_eq!(
+        names("SELECT has_table_privilege('shop.orders', 'select')"),
+        ["t"]
+    );
+    assert_eq!(
+        names("SELECT 'int4'::regtype::text || 'pg_catalog.array_in'::regproc::text"),
+        ["integerarray_in"]
+    );
     assert!(names("SELECT pg_get_indexdef('shop.visible_shown'::regclass)")[0].contains("(shown)"));
     assert!(names("SELECT pg_get_viewdef('shop.over_shown'::regclass)")[0].contains("shop.orders"));
-    assert_eq!(names("SELECT tableoid::regclass::text FROM shop.events WHERE id = 1"), ["shop.events_2024"]);
+    assert_eq!(
+        names("SELECT tableoid::regclass::text FROM shop.events WHERE id = 1"),
+        ["shop.events_2024"]
+    );
     // A type that an allowed column has is known, wherever it is.
     b.setup("CREATE TYPE zebu_vault.mood AS ENUM ('good', 'bad'); ALTER TABLE shop.visible ADD COLUMN mood zebu_vault.mood");
     let mut agent = b.agent();
@@ -222,7 +280,16 @@ const OID_TYPES: &str = "'oid'::regtype, 'regclass'::regtype, 'regproc'::regtype
 fn other_arguments(function: &str, kind: &str) -> &'static str {
     match kind {
         "text" if function == "has_function_privilege" => "'EXECUTE'",
-        "text" if function.starts_with("has_") && ["schema", "type", "language", "server", "sequence", "foreign"].iter().any(|k| function.contains(k)) => "'USAGE'",
+        "text"
+            if function.starts_with("has_")
+                && [
+                    "schema", "type", "language", "server", "sequence", "foreign",
+                ]
+                .iter()
+                .any(|k| function.contains(k)) =>
+        {
+            "'USAGE'"
+        }
         "text" if function.starts_with("has_") => "'SELECT'",
         "text" if function == "pg_has_role" => "'USAGE'",
         "text" => "'main'",
@@ -269,7 +336,10 @@ fn every_function_of_an_oid(b: &Bench) {
             answered += usize::from(answer.errors.is_empty());
         }
     }
-    assert!(asked > 150 && told > 15 && answered > 60, "asked {asked}, told {told}, answered {answered}");
+    assert!(
+        asked > 150 && told > 15 && answered > 60,
+        "asked {asked}, told {told}, answered {answered}"
+    );
 }
 
 /// Every built-in function that takes a name answers for a hidden one as for one that is not there.
@@ -280,7 +350,10 @@ fn every_function_of_a_name(b: &Bench) {
         ("zebu_vault.zebu_table", "gnuu_vault.gnuu_table"),
         ("zebu_vault.zebu_view", "gnuu_vault.gnuu_view"),
         ("zebu_vault.zebu_status", "gnuu_vault.gnuu_status"),
-        ("zebu_vault.zebu_function(int)", "gnuu_vault.gnuu_function(int)"),
+        (
+            "zebu_vault.zebu_function(int)",
+            "gnuu_vault.gnuu_function(int)",
+        ),
         ("zebu_vault.zebu_trigger_fn", "gnuu_vault.gnuu_trigger_fn"),
         ("zebu_vault", "gnuu_vault"),
         ("zebu_owner", "gnuu_owner"),
@@ -289,9 +362,29 @@ fn every_function_of_a_name(b: &Bench) {
         ("zebu_vault.zebu_table", "zebu_vault.gnuu_table"),
     ];
     let (mut differ, mut asked) = (0, 0);
-    for (function, kinds) in functions(b, "'text'::regtype, 'name'::regtype, 'regclass'::regtype, 'regtype'::regtype") {
-        let about = ["has_", "to_reg", "pg_get_", "reg", "row_sec", "pg_has", "pg_relation", "pg_table", "pg_total", "pg_index", "pg_partition", "currval", "nextval", "pg_database", "pg_sequence"];
-        if !about.iter().any(|start| function.starts_with(start)) || function.starts_with("regexp") {
+    for (function, kinds) in functions(
+        b,
+        "'text'::regtype, 'name'::regtype, 'regclass'::regtype, 'regtype'::regtype",
+    ) {
+        let about = [
+            "has_",
+            "to_reg",
+            "pg_get_",
+            "reg",
+            "row_sec",
+            "pg_has",
+            "pg_relation",
+            "pg_table",
+            "pg_total",
+            "pg_index",
+            "pg_partition",
+            "currval",
+            "nextval",
+            "pg_database",
+            "pg_sequence",
+        ];
+        if !about.iter().any(|start| function.starts_with(start)) || function.starts_with("regexp")
+        {
             continue;
         }
         for (subject, kind) in kinds.iter().enumerate() {
@@ -307,14 +400,20 @@ fn every_function_of_a_name(b: &Bench) {
                             if i == subject {
                                 format!("{}::{kind}", literal(name))
                             } else {
-                                format!("{}::{kind}", match kind.as_str() {
-                                    "oid" => "'shop.orders'::regclass",
-                                    kind => other_arguments(&function, kind),
-                                })
+                                format!(
+                                    "{}::{kind}",
+                                    match kind.as_str() {
+                                        "oid" => "'shop.orders'::regclass",
+                                        kind => other_arguments(&function, kind),
+                                    }
+                                )
                             }
                         })
                         .collect();
-                    format!("SELECT pg_catalog.\"{function}\"({})::text", arguments.join(", "))
+                    format!(
+                        "SELECT pg_catalog.\"{function}\"({})::text",
+                        arguments.join(", ")
+                    )
                 };
                 let both = |wire: &mut Wire| {
                     let hidden = said(&wire.simple(&with(hidden)));
@@ -337,7 +436,10 @@ fn every_function_of_a_name(b: &Bench) {
 fn said(answer: &Answer) -> String {
     let mut text = format!("{:?}", answer.texts());
     for error in &answer.errors {
-        text.push_str(&format!("{} {} {} {} {}", error.code, error.message, error.detail, error.hint, error.context));
+        text.push_str(&format!(
+            "{} {} {} {} {}",
+            error.code, error.message, error.detail, error.hint, error.context
+        ));
     }
     text
 }
@@ -374,10 +476,18 @@ fn numbers_do_not_become_names(b: &Bench) {
         format!("SELECT CASE WHEN true THEN {table}::regclass END"),
         format!("SELECT * FROM json_to_record('{{\"a\": {table}}}') AS x(a regclass)"),
         format!("SELECT * FROM json_to_recordset('[{{\"a\": {table}}}]') AS x(a regclass[])"),
-        format!("SELECT * FROM xmltable('/a' PASSING '<a>{table}</a>' COLUMNS a regclass PATH '.')"),
-        format!("SELECT json_populate_record(NULL::pg_catalog.pg_aggregate, '{{\"aggfnoid\": {function}}}')"),
-        format!("SELECT jsonb_populate_record(NULL::pg_catalog.pg_range, '{{\"rngcanonical\": {function}}}')"),
-        format!("SELECT '({function},n,0,-,-,-,-,-,-,-,-,f,f,r,r,0,0,0,0,0,,)'::pg_catalog.pg_aggregate"),
+        format!(
+            "SELECT * FROM xmltable('/a' PASSING '<a>{table}</a>' COLUMNS a regclass PATH '.')"
+        ),
+        format!(
+            "SELECT json_populate_record(NULL::pg_catalog.pg_aggregate, '{{\"aggfnoid\": {function}}}')"
+        ),
+        format!(
+            "SELECT jsonb_populate_record(NULL::pg_catalog.pg_range, '{{\"rngcanonical\": {function}}}')"
+        ),
+        format!(
+            "SELECT '({function},n,0,-,-,-,-,-,-,-,-,f,f,r,r,0,0,0,0,0,,)'::pg_catalog.pg_aggregate"
+        ),
         format!("SELECT ROW({function}::regproc)::text"),
         format!("SELECT {function}::regproc, {function}::regprocedure"),
         format!("SELECT {typid}::regtype"),
@@ -386,15 +496,23 @@ fn numbers_do_not_become_names(b: &Bench) {
         format!("PREPARE a(oid) AS SELECT $1::regclass; EXECUTE a({table}); DEALLOCATE a"),
         format!("PREPARE a(regclass) AS SELECT $1; EXECUTE a({table}); DEALLOCATE a"),
         format!("PREPARE a(text) AS SELECT $1; EXECUTE a({table}::regclass::text); DEALLOCATE a"),
-        format!("PREPARE a(text) AS SELECT $1; EXECUTE a(pg_catalog.pg_get_indexdef({table})); DEALLOCATE a"),
-        format!("PREPARE a(text) AS SELECT $1; EXECUTE a(pg_catalog.format_type({typid}, 0)); DEALLOCATE a"),
+        format!(
+            "PREPARE a(text) AS SELECT $1; EXECUTE a(pg_catalog.pg_get_indexdef({table})); DEALLOCATE a"
+        ),
+        format!(
+            "PREPARE a(text) AS SELECT $1; EXECUTE a(pg_catalog.format_type({typid}, 0)); DEALLOCATE a"
+        ),
         format!("SELECT relname FROM pg_class WHERE oid = {table}"),
         format!("SELECT pg_get_expr(adbin, {table}) FROM pg_attrdef"),
         format!("SELECT pg_get_expr(conbin, {table}) FROM pg_constraint"),
     ];
     if b.version >= 17 {
-        statements.push(format!("SELECT * FROM json_table('[{table}]', '$[*]' COLUMNS (a regclass PATH '$'))"));
-        statements.push(format!("SELECT json_value('{table}', '$' RETURNING regclass)"));
+        statements.push(format!(
+            "SELECT * FROM json_table('[{table}]', '$[*]' COLUMNS (a regclass PATH '$'))"
+        ));
+        statements.push(format!(
+            "SELECT json_value('{table}', '$' RETURNING regclass)"
+        ));
     }
     let (mut agent, mut plain) = (b.agent(), b.unconfined());
     let mut told = 0;
@@ -404,7 +522,10 @@ fn numbers_do_not_become_names(b: &Bench) {
             clean(&agent.simple(&part), &part);
         }
     }
-    assert!(told > 20, "control run: only {told} statements tell the plain role");
+    assert!(
+        told > 20,
+        "control run: only {told} statements tell the plain role"
+    );
     for (parameter, statement) in [
         (table.clone(), "SELECT $1::regclass"),
         (table.clone(), "SELECT $1::regclass::text"),
@@ -414,7 +535,10 @@ fn numbers_do_not_become_names(b: &Bench) {
         (function.clone(), "SELECT $1::regproc"),
         (typid.clone(), "SELECT $1::regtype"),
     ] {
-        assert!(shows_zebu(&plain.extended(statement, &[Some(&parameter)]).bytes), "{statement}");
+        assert!(
+            shows_zebu(&plain.extended(statement, &[Some(&parameter)]).bytes),
+            "{statement}"
+        );
         clean(&agent.extended(statement, &[Some(&parameter)]), statement);
     }
 }
@@ -464,9 +588,17 @@ fn hidden_and_absent_are_the_same(b: &Bench) {
             let extended = b.agent().extended(statement, &[]);
             // The whole error message as it is on the wire, places in the source included.
             let errors = |answer: &Answer| -> Vec<u8> {
-                if answer.errors.is_empty() { Vec::new() } else { answer.bytes.clone() }
+                if answer.errors.is_empty() {
+                    Vec::new()
+                } else {
+                    answer.bytes.clone()
+                }
             };
-            (said(&simple), said(&extended), name(&String::from_utf8_lossy(&errors(&simple))))
+            (
+                said(&simple),
+                said(&extended),
+                name(&String::from_utf8_lossy(&errors(&simple))),
+            )
         };
         let (one, other) = (hold(hidden), hold(absent));
         assert_eq!(name(&one.0), name(&other.0), "{hidden}");
@@ -477,18 +609,33 @@ fn hidden_and_absent_are_the_same(b: &Bench) {
     let mut agent = b.agent();
     for path in ["zebu_vault", "gnuu_vault", "zebu_vault, shop"] {
         agent.query(&format!("SET search_path = {path}"));
-        for statement in ["SELECT * FROM zebu_table", "SELECT zebu_tex FROM zebu_table", "SELECT zebu_function(1)", "SELECT NULL::zebu_status"] {
+        for statement in [
+            "SELECT * FROM zebu_table",
+            "SELECT zebu_tex FROM zebu_table",
+            "SELECT zebu_function(1)",
+            "SELECT NULL::zebu_status",
+        ] {
             let answer = agent.simple(statement);
             let error = answer.err();
-            assert!(matches!(error.code.as_str(), "42P01" | "42883" | "42704"), "{statement} under {path}: {error}");
+            assert!(
+                matches!(error.code.as_str(), "42P01" | "42883" | "42704"),
+                "{statement} under {path}: {error}"
+            );
             assert!(!error.hint.contains("zebu"), "{error}");
         }
     }
     // The refusal says what may be read.
-    let error = b.denies("SELECT * FROM gnuu_vault.orders", "42501", "relation_not_allowed");
+    let error = b.denies(
+        "SELECT * FROM gnuu_vault.orders",
+        "42501",
+        "relation_not_allowed",
+    );
     assert!(error.hint.contains("shop.orders"), "{error}");
     let audited = b.audit("object = 'gnuu_vault.orders'");
-    assert!(audited.iter().any(|row| row["verdict"] == "denied"), "{audited:?}");
+    assert!(
+        audited.iter().any(|row| row["verdict"] == "denied"),
+        "{audited:?}"
+    );
 }
 
 fn columns_of_hidden_relations_are_not_guessed(b: &Bench) {
@@ -522,12 +669,26 @@ fn counts_of_hidden_rows(b: &Bench) {
     // What has no filter keeps its figures.
     assert_eq!(agent.query(&counts("shop.orders")).text(0, 0), "3000");
     plain.query("SELECT count(*) FROM shop.filtered");
-    let counters = "SELECT relname, seq_tup_read, n_live_tup, n_tup_ins FROM pg_stat_user_tables ORDER BY 1";
+    let counters =
+        "SELECT relname, seq_tup_read, n_live_tup, n_tup_ins FROM pg_stat_user_tables ORDER BY 1";
     let answer = agent.query(counters);
-    let row = answer.texts().into_iter().find(|row| row[0] == "filtered").expect("listed");
-    assert!(row[1..].iter().all(|count| matches!(count.as_str(), "0" | "∅")), "{row:?}");
+    let row = answer
+        .texts()
+        .into_iter()
+        .find(|row| row[0] == "filtered")
+        .expect("listed");
+    assert!(
+        row[1..]
+            .iter()
+            .all(|count| matches!(count.as_str(), "0" | "∅")),
+        "{row:?}"
+    );
     assert!(b.setup(counters).shows("7340"), "control run");
-    assert!(!agent.query("SELECT * FROM pg_stats WHERE tablename IN ('filtered', 'visible_part')").shows("mine"));
+    assert!(
+        !agent
+            .query("SELECT * FROM pg_stats WHERE tablename IN ('filtered', 'visible_part')")
+            .shows("mine")
+    );
     let plan = agent.query("EXPLAIN SELECT * FROM shop.filtered").texts();
     assert!(!format!("{plan:?}").contains("7340"), "{plan:?}");
 }
@@ -539,33 +700,74 @@ fn defaults_and_definitions(b: &Bench) {
         agent.query("SELECT column_name, column_default FROM information_schema.columns WHERE table_name = 'visible' AND column_default IS NOT NULL").texts(),
         [["shown", "'plain default'::text"]]
     );
-    assert_eq!(agent.value("SELECT pg_get_viewdef('shop.over_hidden'::regclass) IS NULL"), "t");
+    assert_eq!(
+        agent.value("SELECT pg_get_viewdef('shop.over_hidden'::regclass) IS NULL"),
+        "t"
+    );
     assert_eq!(agent.value("SELECT view_definition IS NULL OR view_definition = '' FROM information_schema.views WHERE table_name = 'over_hidden'"), "t");
-    assert_eq!(agent.value("SELECT count(*) FROM pg_rewrite WHERE ev_class = 'shop.over_hidden'::regclass"), "0");
+    assert_eq!(
+        agent
+            .value("SELECT count(*) FROM pg_rewrite WHERE ev_class = 'shop.over_hidden'::regclass"),
+        "0"
+    );
     b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.secdef_vault()')");
     let mut agent = b.agent();
-    assert_eq!(agent.value("SELECT prosrc FROM pg_proc WHERE proname = 'secdef_vault'"), "");
-    assert!(!agent.simple("SELECT pg_get_functiondef('shop.secdef_vault'::regproc)").shows("vault.secrets"));
+    assert_eq!(
+        agent.value("SELECT prosrc FROM pg_proc WHERE proname = 'secdef_vault'"),
+        ""
+    );
+    assert!(
+        !agent
+            .simple("SELECT pg_get_functiondef('shop.secdef_vault'::regproc)")
+            .shows("vault.secrets")
+    );
     assert_eq!(agent.value("SELECT routine_definition IS NULL OR routine_definition = '' FROM information_schema.routines WHERE routine_name = 'secdef_vault'"), "t");
 }
 
 fn roles_databases_and_settings(b: &Bench) {
     zebra(b);
     let mut agent = b.agent();
-    let roles = agent.query("SELECT rolname FROM pg_roles WHERE oid >= 16384").column();
-    assert!(roles.contains(&b.agent) && !roles.contains(&b.plain), "{roles:?}");
-    assert!(roles.iter().any(|role| role == "shop_owner"), "owners of what is shown: {roles:?}");
-    assert_eq!(agent.query("SELECT datname FROM pg_database").column(), [b.db.clone()]);
+    let roles = agent
+        .query("SELECT rolname FROM pg_roles WHERE oid >= 16384")
+        .column();
+    assert!(
+        roles.contains(&b.agent) && !roles.contains(&b.plain),
+        "{roles:?}"
+    );
+    assert!(
+        roles.iter().any(|role| role == "shop_owner"),
+        "owners of what is shown: {roles:?}"
+    );
+    assert_eq!(
+        agent.query("SELECT datname FROM pg_database").column(),
+        [b.db.clone()]
+    );
     let hidden = "SELECT name FROM pg_settings WHERE name IN ('data_directory', 'hba_file', 'shared_preload_libraries', 'archive_command', 'primary_conninfo') OR name ~ '^agent_policy'";
     assert!(!b.unconfined().query(hidden).rows.is_empty(), "control run");
     assert!(agent.query(hidden).rows.is_empty());
-    assert_eq!(agent.value("SELECT setting FROM pg_settings WHERE name = 'TimeZone'").is_empty(), false);
+    assert_eq!(
+        agent
+            .value("SELECT setting FROM pg_settings WHERE name = 'TimeZone'")
+            .is_empty(),
+        false
+    );
     let plain = b.plain.clone();
     for name in [plain.as_str(), "no_such_role"] {
-        let error = agent.simple(&format!("SELECT has_table_privilege('{name}', 'shop.orders', 'select')")).err();
-        assert_eq!((error.code.as_str(), error.rule().as_str()), ("42501", "relation_not_allowed"), "{error}");
+        let error = agent
+            .simple(&format!(
+                "SELECT has_table_privilege('{name}', 'shop.orders', 'select')"
+            ))
+            .err();
+        assert_eq!(
+            (error.code.as_str(), error.rule().as_str()),
+            ("42501", "relation_not_allowed"),
+            "{error}"
+        );
     }
-    assert_eq!(agent.value("SELECT pg_has_role(current_user, 'usage')"), "t");
+    assert_eq!(
+        agent.value("SELECT pg_has_role(current_user, 'usage')"),
+        "t"
+    );
 }
 
 fn sessions_of_the_same_role(b: &Bench) {
@@ -573,23 +775,50 @@ fn sessions_of_the_same_role(b: &Bench) {
     let mut other = b.agent();
     other.query("SELECT 'OTHERS QUERY'");
     let mut agent = b.agent();
-    assert_eq!(agent.query("SELECT pid FROM pg_stat_activity").column(), [agent.pid.to_string()]);
-    assert!(!agent.query("SELECT query FROM pg_stat_activity WHERE pid <> pg_backend_pid()").shows("OTHERS"));
-    assert!(b.setup("SELECT query FROM pg_stat_activity").shows("OTHERS QUERY"), "control run");
+    assert_eq!(
+        agent.query("SELECT pid FROM pg_stat_activity").column(),
+        [agent.pid.to_string()]
+    );
+    assert!(
+        !agent
+            .query("SELECT query FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+            .shows("OTHERS")
+    );
+    assert!(
+        b.setup("SELECT query FROM pg_stat_activity")
+            .shows("OTHERS QUERY"),
+        "control run"
+    );
     for relation in ["pg_locks", "pg_cursors", "pg_prepared_statements"] {
-        b.denies(&format!("SELECT * FROM {relation}"), "42501", "relation_not_allowed");
+        b.denies(
+            &format!("SELECT * FROM {relation}"),
+            "42501",
+            "relation_not_allowed",
+        );
     }
 }
 
 /// Runs a psql command; its output and what it says of errors.
 fn psql(b: &Bench, user: &str, command: &str) -> (String, String) {
     let config = cluster::pg_config(b.version).expect("the server's pg_config");
-    let bin = Command::new(config).arg("--bindir").output().expect("pg_config runs");
+    let bin = Command::new(config)
+        .arg("--bindir")
+        .output()
+        .expect("pg_config runs");
     let bin = String::from_utf8_lossy(&bin.stdout).trim().to_owned();
     let output = Command::new(format!("{bin}/psql"))
         .args(["-X", "-w", "-h"])
         .arg(b.cluster.socket_dir())
-        .args(["-p", &b.cluster.port().to_string(), "-U", user, "-d", &b.db, "-c", command])
+        .args([
+            "-p",
+            &b.cluster.port().to_string(),
+            "-U",
+            user,
+            "-d",
+            &b.db,
+            "-c",
+            command,
+        ])
         .output()
         .expect("psql runs");
     (
@@ -641,16 +870,32 @@ fn psql_commands(b: &Bench) {
         ("\\sv shop.over_shown", "CREATE OR REPLACE VIEW"),
     ] {
         let (output, errors) = psql(b, &b.agent, command);
-        assert!(!shows_zebu(output.as_bytes()) && !shows_zebu(errors.as_bytes()), "{command}: {}{}", around(output.as_bytes()), around(errors.as_bytes()));
+        assert!(
+            !shows_zebu(output.as_bytes()) && !shows_zebu(errors.as_bytes()),
+            "{command}: {}{}",
+            around(output.as_bytes()),
+            around(errors.as_bytes())
+        );
         assert!(!errors.contains("ERROR"), "{command}: {errors}");
-        assert!(output.contains(shows), "{command} does not show {shows}: {output}{errors}");
+        assert!(
+            output.contains(shows),
+            "{command} does not show {shows}: {output}{errors}"
+        );
         // The same columns as for a role without a policy.
         let (native, _) = psql(b, &plain, command);
-        if !output.trim().is_empty() && output.contains('|') && !native.is_empty() && !command.starts_with("\\d+ ") && !command.starts_with("\\d shop.visible") {
+        if !output.trim().is_empty()
+            && output.contains('|')
+            && !native.is_empty()
+            && !command.starts_with("\\d+ ")
+            && !command.starts_with("\\d shop.visible")
+        {
             assert_eq!(head(&output), head(&native), "{command}");
         }
     }
-    assert!(shows_zebu(psql(b, &plain, "\\dt *.*").0.as_bytes()), "control run");
+    assert!(
+        shows_zebu(psql(b, &plain, "\\dt *.*").0.as_bytes()),
+        "control run"
+    );
 }
 
 /// The names of the first table's columns.
@@ -658,7 +903,11 @@ fn head(output: &str) -> Vec<String> {
     output
         .lines()
         .find(|line| line.contains('|'))
-        .map(|line| line.split('|').map(|column| column.trim().to_owned()).collect())
+        .map(|line| {
+            line.split('|')
+                .map(|column| column.trim().to_owned())
+                .collect()
+        })
         .unwrap_or_default()
 }
 
@@ -671,13 +920,22 @@ fn policy_changes_show_at_once(b: &Bench) {
     b.setup("SELECT agent_policy.allow_relation('@agent@', 'zebu_vault.zebu_table')");
     assert_eq!(agent.value(seen), "1");
     assert_eq!(agent.value("SELECT count(*) FROM zebu_table"), "50");
-    assert_eq!(agent.value("SELECT count(*) FROM pg_class WHERE relname = 'zebu_view'"), "0");
+    assert_eq!(
+        agent.value("SELECT count(*) FROM pg_class WHERE relname = 'zebu_view'"),
+        "0"
+    );
     b.setup("SELECT agent_policy.reset_relation('@agent@', 'zebu_vault.zebu_table')");
     assert_eq!(agent.value(seen), "0");
-    assert_eq!(agent.simple("SELECT count(*) FROM zebu_table").err().code, "42P01");
+    assert_eq!(
+        agent.simple("SELECT count(*) FROM zebu_table").err().code,
+        "42P01"
+    );
     // A relation that is made later in an allowed schema is there at once.
     b.setup("CREATE TABLE shop.later (id int); GRANT SELECT ON shop.later TO @agent@");
-    assert_eq!(agent.value("SELECT count(*) FROM pg_class WHERE relname = 'later'"), "1");
+    assert_eq!(
+        agent.value("SELECT count(*) FROM pg_class WHERE relname = 'later'"),
+        "1"
+    );
 }
 
 fn denied_columns(b: &Bench) {
@@ -692,7 +950,10 @@ fn denied_columns(b: &Bench) {
         "SELECT * FROM pg_stats WHERE tablename = 'visible'",
         "SELECT has_column_privilege('shop.visible', attnum, 'select'), attname FROM pg_attribute WHERE attrelid = 'shop.visible'::regclass",
     ] {
-        assert!(shows_zebu(&b.unconfined().simple(statement).bytes) || statement.contains("pg_stats"), "control run: {statement}");
+        assert!(
+            shows_zebu(&b.unconfined().simple(statement).bytes) || statement.contains("pg_stats"),
+            "control run: {statement}"
+        );
         clean(&agent.simple(statement), statement);
     }
 }
@@ -719,7 +980,10 @@ fn joins_cursors_and_copies(b: &Bench) {
         let answer = agent.simple(statement);
         clean(&answer, statement);
     }
-    assert_eq!(agent.value("SELECT count(*) FROM pg_class WHERE relname LIKE 'zeb%'"), "0");
+    assert_eq!(
+        agent.value("SELECT count(*) FROM pg_class WHERE relname LIKE 'zeb%'"),
+        "0"
+    );
 }
 
 /// Sessions without a policy, and a policy that only watches, see what they always did.
@@ -728,11 +992,24 @@ fn others_see_everything(b: &Bench) {
     let statement = "SELECT count(*) FROM pg_class WHERE relname ~ 'zebu'";
     let all = b.value(statement);
     assert_eq!(b.unconfined().value(statement), all);
-    assert_eq!(b.unconfined().simple("SELECT * FROM gnuu_vault.x").err().code, "42P01");
+    assert_eq!(
+        b.unconfined()
+            .simple("SELECT * FROM gnuu_vault.x")
+            .err()
+            .code,
+        "42P01"
+    );
     b.setup("SELECT agent_policy.protect_role('@agent@', 'read_only', 'monitor')");
     assert_eq!(b.agent().value(statement), all);
-    assert_eq!(b.agent().value("SELECT 'zebu_vault.zebu_table'::regclass::text"), "zebu_vault.zebu_table");
-    assert_eq!(b.agent().simple("SELECT * FROM gnuu_vault.x").err().code, "42P01");
+    assert_eq!(
+        b.agent()
+            .value("SELECT 'zebu_vault.zebu_table'::regclass::text"),
+        "zebu_vault.zebu_table"
+    );
+    assert_eq!(
+        b.agent().simple("SELECT * FROM gnuu_vault.x").err().code,
+        "42P01"
+    );
 }
 
 /// What drivers and ORMs ask must stay quick where there is much to filter.

@@ -19,18 +19,20 @@ mod c12_hard_input;
 mod c13_bystander;
 mod c14_clients;
 mod c15_real_client;
-mod c20_layers;
 mod c16_doors;
 mod c17_harden;
 mod c18_catalogs;
+mod c19_layers;
+mod c20_time;
+mod c21_robust;
 
 fn main() -> std::process::ExitCode {
     cluster_tests::run::main(cluster_tests::run::trials(&[
         c01_policy::CASES,
         c02_allowlist::CASES,
         c03_read_only::CASES,
-        c04_masks::CASES,
         c04_mask_paths::CASES,
+        c04_masks::CASES,
         c05_row_filters::CASES,
         c06_limits::CASES,
         c07_audit::CASES,
@@ -43,9 +45,11 @@ fn main() -> std::process::ExitCode {
         c13_bystander::CASES,
         c14_clients::CASES,
         c15_real_client::CASES,
-        c20_layers::CASES,
         c16_doors::CASES,
         c17_harden::CASES,
         c18_catalogs::CASES,
+        c19_layers::CASES,
+        c20_time::CASES,
+        c21_robust::CASES,
     ]))
 }

@@ -130,14 +130,20 @@ pub mod class {
 /// The guard of each argument of a built-in function; none for what needs no guard.
 #[must_use]
 pub fn guards(function: u32) -> Option<impl Iterator<Item = Option<Guard>>> {
-    let at = GUARDS.binary_search_by_key(&function, |(oid, _)| *oid).ok()?;
-    GUARDS.get(at).map(|(_, letters)| letters.chars().map(guard))
+    let at = GUARDS
+        .binary_search_by_key(&function, |(oid, _)| *oid)
+        .ok()?;
+    GUARDS
+        .get(at)
+        .map(|(_, letters)| letters.chars().map(guard))
 }
 
 /// Does some argument of the function name an object?
 #[must_use]
 pub fn is_guarded(function: u32) -> bool {
-    GUARDS.binary_search_by_key(&function, |(oid, _)| *oid).is_ok()
+    GUARDS
+        .binary_search_by_key(&function, |(oid, _)| *oid)
+        .is_ok()
 }
 
 const fn guard(letter: char) -> Option<Guard> {
@@ -421,12 +427,28 @@ mod tests {
 
     #[test]
     fn codes_come_back() {
-        for shown in [Shown::Counts, Shown::Bound, Shown::PartitionKey, Shown::View,
-            Shown::Defaults, Shown::Ancestors, Shown::BuiltIn, Shown::Class(1259)] {
+        for shown in [
+            Shown::Counts,
+            Shown::Bound,
+            Shown::PartitionKey,
+            Shown::View,
+            Shown::Defaults,
+            Shown::Ancestors,
+            Shown::BuiltIn,
+            Shown::Class(1259),
+        ] {
             assert_eq!(Shown::from_code(shown.code()), shown);
         }
-        for named in [Named::Relation, Named::View, Named::Type, Named::Schema, Named::Function,
-            Named::Role, Named::Database, Named::Other] {
+        for named in [
+            Named::Relation,
+            Named::View,
+            Named::Type,
+            Named::Schema,
+            Named::Function,
+            Named::Role,
+            Named::Database,
+            Named::Other,
+        ] {
             assert_eq!(Named::from_code(named.code()), named);
         }
     }
@@ -438,12 +460,34 @@ mod tests {
         /// Pure functions of numbers, and those whose object is checked where it is read:
         /// comments come from pg_description, which has a filter.
         const HARMLESS: &[&str] = &[
-            "btoidcmp", "hashoid", "hashoidextended", "int8", "max", "min", "nameconcatoid",
-            "oideq", "oidge", "oidgt", "oidle", "oidlt", "oidne", "oidlarger", "oidsmaller",
-            "col_description", "obj_description", "shobj_description", "pg_is_other_temp_schema",
-            "pg_indexam_has_property", "has_language_privilege", "has_parameter_privilege",
-            "_pg_char_max_length", "_pg_char_octet_length", "_pg_datetime_precision",
-            "_pg_interval_type", "_pg_numeric_precision", "_pg_numeric_precision_radix",
+            "btoidcmp",
+            "hashoid",
+            "hashoidextended",
+            "int8",
+            "max",
+            "min",
+            "nameconcatoid",
+            "oideq",
+            "oidge",
+            "oidgt",
+            "oidle",
+            "oidlt",
+            "oidne",
+            "oidlarger",
+            "oidsmaller",
+            "col_description",
+            "obj_description",
+            "shobj_description",
+            "pg_is_other_temp_schema",
+            "pg_indexam_has_property",
+            "has_language_privilege",
+            "has_parameter_privilege",
+            "_pg_char_max_length",
+            "_pg_char_octet_length",
+            "_pg_datetime_precision",
+            "_pg_interval_type",
+            "_pg_numeric_precision",
+            "_pg_numeric_precision_radix",
             "_pg_numeric_scale",
         ];
         let guarded: HashMap<u32, &str> = GUARDS.iter().copied().collect();
@@ -456,7 +500,10 @@ mod tests {
             let (name, arguments) = signature.split_once('(').expect("a signature");
             let name = name.rsplit('.').next().expect("a name");
             let by_oid = arguments.trim_end_matches(')').split(',').any(|a| {
-                matches!(a, "oid" | "regclass" | "regtype" | "regprocedure" | "regrole" | "pg_node_tree")
+                matches!(
+                    a,
+                    "oid" | "regclass" | "regtype" | "regprocedure" | "regrole" | "pg_node_tree"
+                )
             });
             if by_oid && !HARMLESS.contains(&name) {
                 let oid: u32 = oid.parse().expect("fixed by pg_proc.dat");

@@ -23,7 +23,9 @@ impl Listing {
 /// What is shown of a relation of `pg_catalog`; `None` if all of it is.
 #[must_use]
 pub fn listing(relation: &str) -> Option<Listing> {
-    let at = LISTINGS.binary_search_by(|(name, ..)| (*name).cmp(relation)).ok()?;
+    let at = LISTINGS
+        .binary_search_by(|(name, ..)| (*name).cmp(relation))
+        .ok()?;
     LISTINGS
         .get(at)
         .map(|&(_, filter, masks)| Listing { filter, masks })
@@ -33,7 +35,11 @@ pub fn listing(relation: &str) -> Option<Listing> {
 const BUILT_IN: &str = "oid < 16384";
 const NOTHING: &str = "false";
 
-type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+type Row = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
 
 /// Sorted by name.
 #[rustfmt::skip]
@@ -149,12 +155,40 @@ pub fn setting_shown(name: &str) -> bool {
     if name.contains('.') {
         return false;
     }
-    const ENDS: &[&str] = &["_file", "_command", "_directory", "_directories", "_conninfo", "_libraries", "_dir",
-        "_path", "_slot_name", "_keyfile", "_dh_params_file", "_ciphers", "_suites"];
-    const HIDDEN: &[&str] = &["primary_conninfo", "synchronous_standby_names", "listen_addresses",
-        "archive_library", "log_filename", "log_line_prefix", "syslog_ident", "bonjour_name", "cluster_name",
-        "recovery_target", "recovery_target_name", "recovery_target_time", "recovery_target_xid",
-        "recovery_target_lsn", "event_source", "oauth_validator_libraries", "restrict_nonsystem_relation_kind"];
+    const ENDS: &[&str] = &[
+        "_file",
+        "_command",
+        "_directory",
+        "_directories",
+        "_conninfo",
+        "_libraries",
+        "_dir",
+        "_path",
+        "_slot_name",
+        "_keyfile",
+        "_dh_params_file",
+        "_ciphers",
+        "_suites",
+    ];
+    const HIDDEN: &[&str] = &[
+        "primary_conninfo",
+        "synchronous_standby_names",
+        "listen_addresses",
+        "archive_library",
+        "log_filename",
+        "log_line_prefix",
+        "syslog_ident",
+        "bonjour_name",
+        "cluster_name",
+        "recovery_target",
+        "recovery_target_name",
+        "recovery_target_time",
+        "recovery_target_xid",
+        "recovery_target_lsn",
+        "event_source",
+        "oauth_validator_libraries",
+        "restrict_nonsystem_relation_kind",
+    ];
     // The session's own, which drivers set and read.
     if name == "search_path" {
         return true;
@@ -175,28 +209,74 @@ mod tests {
     /// Every catalog that may be read, itself or below a view, is filtered or is a view over such.
     #[test]
     fn every_readable_catalog_is_listed() {
-        const VIEWS: &[&str] = &["pg_indexes", "pg_matviews", "pg_roles", "pg_rules", "pg_settings",
-            "pg_stat_activity", "pg_stat_all_indexes", "pg_stat_all_tables", "pg_stat_user_functions",
-            "pg_stat_user_indexes", "pg_stat_user_tables", "pg_statio_all_indexes",
-            "pg_statio_all_sequences", "pg_statio_all_tables", "pg_statio_user_indexes",
-            "pg_statio_user_sequences", "pg_statio_user_tables", "pg_stats", "pg_tables", "pg_views",
-            "pg_available_extensions", "pg_available_extension_versions", "pg_seclabels"];
+        const VIEWS: &[&str] = &[
+            "pg_indexes",
+            "pg_matviews",
+            "pg_roles",
+            "pg_rules",
+            "pg_settings",
+            "pg_stat_activity",
+            "pg_stat_all_indexes",
+            "pg_stat_all_tables",
+            "pg_stat_user_functions",
+            "pg_stat_user_indexes",
+            "pg_stat_user_tables",
+            "pg_statio_all_indexes",
+            "pg_statio_all_sequences",
+            "pg_statio_all_tables",
+            "pg_statio_user_indexes",
+            "pg_statio_user_sequences",
+            "pg_statio_user_tables",
+            "pg_stats",
+            "pg_tables",
+            "pg_views",
+            "pg_available_extensions",
+            "pg_available_extension_versions",
+            "pg_seclabels",
+        ];
         // Those that `shows_nothing` empties, by OID.
-        const EMPTY: &[&str] = &["pg_default_acl", "pg_event_trigger", "pg_foreign_table", "pg_init_privs",
-            "pg_largeobject_metadata", "pg_seclabel", "pg_shseclabel", "pg_subscription"];
+        const EMPTY: &[&str] = &[
+            "pg_default_acl",
+            "pg_event_trigger",
+            "pg_foreign_table",
+            "pg_init_privs",
+            "pg_largeobject_metadata",
+            "pg_seclabel",
+            "pg_shseclabel",
+            "pg_subscription",
+        ];
         for relation in super::super::relations::readable_catalogs() {
             assert_ne!(catalog("pg_catalog", relation), Catalog::Deny);
-            assert!(listing(relation).is_some() || VIEWS.contains(&relation) || EMPTY.contains(&relation), "{relation}");
+            assert!(
+                listing(relation).is_some()
+                    || VIEWS.contains(&relation)
+                    || EMPTY.contains(&relation),
+                "{relation}"
+            );
         }
     }
 
     #[test]
     fn settings() {
-        for hidden in ["data_directory", "hba_file", "ssl_key_file", "shared_preload_libraries",
-            "primary_conninfo", "agent_policy.user_email", "archive_command", "app.token"] {
+        for hidden in [
+            "data_directory",
+            "hba_file",
+            "ssl_key_file",
+            "shared_preload_libraries",
+            "primary_conninfo",
+            "agent_policy.user_email",
+            "archive_command",
+            "app.token",
+        ] {
             assert!(!setting_shown(hidden), "{hidden}");
         }
-        for shown in ["server_version", "search_path", "work_mem", "TimeZone", "max_index_keys"] {
+        for shown in [
+            "server_version",
+            "search_path",
+            "work_mem",
+            "TimeZone",
+            "max_index_keys",
+        ] {
             assert!(setting_shown(shown), "{shown}");
         }
     }

@@ -1,0 +1,664 @@
+//! The clock: whatever a statement does, it ends within its limit and a second.
+
+use std::time::{Duration, Instant};
+
+use cluster_tests::bench::denial;
+use cluster_tests::wire::{Wire, clip};
+use cluster_tests::{Answer, Bench, Case, Cluster, cases};
+
+pub const CASES: &[Case] = cases![
+    products_and_recursion_end,
+    long_calls_end,
+    matchers_end,
+    planning_ends,
+    many_relations_end,
+    copy_and_cursors_end,
+    one_message_has_one_clock,
+    catching_does_not_help,
+    work_at_commit_ends,
+    locks_end_from_the_first_statement_on,
+    a_client_that_does_not_read_loses_its_session,
+    a_client_that_does_not_feed_copy_loses_its_session,
+    a_pipeline_without_sync_ends,
+    what_sleeps_is_denied,
+    an_idle_transaction_ends,
+    a_transaction_has_an_age,
+    the_words_of_the_clock,
+    a_login_does_not_wait_for_the_policy,
+    memory_is_bounded,
+    what_makes_large_values_is_bounded,
+];
+
+const LIMIT: Duration = Duration::from_millis(500);
+/// What the promise adds to the limit.
+const GRACE: Duration = Duration::from_secs(1);
+
+fn limited(b: &Bench) {
+    b.allow();
+    b.setup("SELECT agent_policy.set_limits('@agent@', statement_timeout => '500 ms')");
+}
+
+/// The statement must still run after the limit and the grace when nobody limits it.
+#[track_caller]
+fn control(b: &Bench, sql: &str) {
+    let mut plain = b.unconfined();
+    let start = Instant::now();
+    plain.send(sql);
+    plain.set_patience(LIMIT + GRACE);
+    let answer = plain.collect();
+    assert!(
+        start.elapsed() >= LIMIT + GRACE,
+        "control run: ends by itself after {:?}: {}\n{:?}",
+        start.elapsed(),
+        clip(sql),
+        answer.errors
+    );
+    b.setup(&format!("SELECT pg_terminate_backend({})", plain.pid));
+}
+
+/// The best of three runs: a busy machine is not what is tested.
+#[track_caller]
+fn timed(what: &str, mut run: impl FnMut() -> Answer) -> Answer {
+    let mut best = Duration::MAX;
+    for _ in 0..3 {
+        let start = Instant::now();
+        let answer = run();
+        best = best.min(start.elapsed());
+        if best < LIMIT + GRACE {
+            return answer;
+        }
+    }
+    panic!("took {best:?}: {}", clip(what));
+}
+
+/// Ends in time, with the clock's own words or its end of the session.
+#[track_caller]
+fn ends(b: &Bench, sql: &str) -> Answer {
+    let answer = timed(sql, || b.agent().simple(sql));
+    let error = denial(&answer, sql, "57014", "statement_timeout");
+    assert!(error.message.contains("500 ms"), "{error}");
+    answer
+}
+
+#[track_caller]
+fn bombs(b: &Bench, all: &[&str]) {
+    for sql in all {
+        control(b, sql);
+        ends(b, sql);
+    }
+}
+
+fn products_and_recursion_end(b: &Bench) {
+    limited(b);
+    bombs(
+        b,
+        &[
+            "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r",
+            "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b",
+            "SELECT count(*) FROM shop.orders a, shop.orders b, shop.orders c WHERE a.status || b.status < c.status",
+            "SELECT count(*) FROM (SELECT md5(a::text || b) m FROM generate_series(1, 10000) a, generate_series(1, 10000) b ORDER BY m) s",
+            "SELECT sum(cardinality(a)) FROM (SELECT array_agg(g) OVER (ORDER BY g ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW EXCLUDE TIES) FROM generate_series(1, 100000) g) s(a)",
+            "SELECT (SELECT count(*) FROM generate_series(1, 3000000) WHERE generate_series % 7 = a) FROM generate_series(1, 1000000) a",
+        ],
+    );
+}
+
+fn long_calls_end(b: &Bench) {
+    limited(b);
+    bombs(
+        b,
+        &[
+            "SELECT length(factorial(30000)::text)",
+            "SELECT sum(factorial(g::int)) FROM generate_series(1, 4000) g",
+            "SELECT length(string_agg(md5(g::text), ',')) FROM generate_series(1, 100000000) g",
+            "SELECT jsonb_path_exists((SELECT jsonb_agg(g) FROM generate_series(1, 400) g), '$[*] ? (exists($[*] ? (exists($[*] ? (@ == -1)))))')",
+            "SELECT count(*) FROM generate_series(1, 1000000) g WHERE to_tsvector('simple', repeat(g::text || ' ', 1000)) @@ 'nothing'",
+            "SELECT count(*) FROM generate_series(1, 1000000) g WHERE length(array_to_string(array_fill(g, ARRAY[10000]), ',')) = 1",
+        ],
+    );
+}
+
+fn matchers_end(b: &Bench) {
+    limited(b);
+    bombs(
+        b,
+        &[
+            "SELECT count(*) FROM generate_series(1, 100000) g WHERE repeat('a', 2000) ~ ('^(a+)+\\1$b' || g)",
+            "SELECT count(*) FROM generate_series(1, 100000) g WHERE repeat('a', 2000) ~ ('^(a*)(a*)(a*)\\1\\2\\3$b' || g)",
+            "SELECT count(*) FROM generate_series(1, 1000000) g WHERE repeat('a', 300000) LIKE '%aab_a%a%' || g",
+            "SELECT count(*) FROM generate_series(1, 1000000) g WHERE repeat('a', 1500) SIMILAR TO '(a|aa|aaa)*(a|aa|aaa)*(a|aa|aaa)*b' || g",
+        ],
+    );
+}
+
+fn planning_ends(b: &Bench) {
+    limited(b);
+    let from = (1..=16)
+        .map(|i| format!("shop.orders a{i}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let on = (1..=16)
+        .flat_map(|i| (i + 1..=16).map(move |j| format!("a{i}.id = a{j}.customer_id")))
+        .collect::<Vec<_>>()
+        .join(" AND ");
+    let join = format!("SELECT 1 FROM {from} WHERE {on}");
+    for role in ["@agent@", "@plain@"] {
+        b.setup(&format!("ALTER ROLE {role} SET geqo = off; ALTER ROLE {role} SET join_collapse_limit = 30; ALTER ROLE {role} SET from_collapse_limit = 30"));
+    }
+    bombs(
+        b,
+        &[
+            &join,
+            &format!("EXPLAIN {join}"),
+            // Folded by the planner.
+            "SELECT length(factorial(30000)::text) FROM shop.orders WHERE id < 0",
+        ],
+    );
+    // Parse alone, and Parse with Bind.
+    let answer = timed("Parse and Describe", || {
+        let mut agent = b.agent();
+        agent.parse("s", &join).bind("", "s", &[], false).sync()
+    });
+    denial(&answer, &join, "57014", "statement_timeout");
+}
+
+fn many_relations_end(b: &Bench) {
+    b.setup(
+        "CREATE VIEW shop.v0 AS SELECT id FROM shop.orders;
+         DO $$ BEGIN FOR i IN 1..12 LOOP
+             EXECUTE format('CREATE VIEW shop.v%s AS SELECT a.id FROM shop.v%s a JOIN shop.v%s b USING (id)', i, i - 1, i - 1);
+         END LOOP; END $$;
+         CREATE TABLE shop.parts (id int, k int) PARTITION BY LIST (k);
+         DO $$ BEGIN FOR i IN 1..300 LOOP
+             EXECUTE format('CREATE TABLE shop.parts_%s PARTITION OF shop.parts FOR VALUES IN (%s)', i, i);
+         END LOOP; END $$;
+         GRANT SELECT ON ALL TABLES IN SCHEMA shop TO @agent@, @plain@",
+    );
+    limited(b);
+    b.setup("SELECT agent_policy.mask_column('shop.orders', 'status')");
+    ends(b, "SELECT count(*) FROM shop.v12");
+    let joins = (0..8)
+        .map(|i| format!("shop.parts p{i}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let on = (1..8)
+        .map(|i| format!("p{i}.id > p0.id + {i}"))
+        .collect::<Vec<_>>()
+        .join(" AND ");
+    let sql = format!("SELECT count(*) FROM {joins} WHERE {on}");
+    timed(&sql, || b.agent().simple(&sql));
+    let list = (0..30_000).map(|i| i.to_string()).collect::<Vec<_>>();
+    let sql = format!(
+        "SELECT count(*) FROM shop.orders WHERE id IN ({})",
+        list.join(",")
+    );
+    timed(&sql, || b.agent().simple(&sql));
+    let sql = format!(
+        "SELECT count(*) FROM shop.orders WHERE {}",
+        list[..5_000]
+            .iter()
+            .map(|i| format!("id + 1 = {i}"))
+            .collect::<Vec<_>>()
+            .join(" OR ")
+    );
+    timed(&sql, || b.agent().simple(&sql));
+}
+
+fn copy_and_cursors_end(b: &Bench) {
+    limited(b);
+    b.setup("SELECT agent_policy.reset_limits('@agent@', 'max_rows'), agent_policy.reset_limits('@agent@', 'max_bytes')");
+    ends(
+        b,
+        "COPY (SELECT * FROM generate_series(1, 2000000000) g WHERE g < 0) TO STDOUT",
+    );
+    let endless =
+        "COPY (SELECT a FROM generate_series(1, 100000) a, generate_series(1, 100000) b) TO STDOUT";
+    let answer = timed(endless, || b.agent().simple(endless));
+    denial(&answer, endless, "57014", "statement_timeout");
+    let answer = timed("FETCH", || {
+        let mut agent = b.agent();
+        agent.query("BEGIN; DECLARE c CURSOR FOR SELECT 1 FROM generate_series(1, 2000000000) g WHERE g < 0");
+        agent.simple("FETCH 1 FROM c")
+    });
+    denial(&answer, "FETCH", "57014", "statement_timeout");
+    let answer = timed("EXECUTE", || {
+        let mut agent = b.agent();
+        agent.query("PREPARE p AS SELECT count(*) FROM generate_series(1, 2000000000)");
+        agent.simple("EXECUTE p")
+    });
+    denial(&answer, "EXECUTE", "57014", "statement_timeout");
+    let answer = timed("a portal", || {
+        let mut agent = b.agent();
+        agent
+            .parse(
+                "",
+                "SELECT 1 FROM generate_series(1, 2000000000) g WHERE g < 0",
+            )
+            .bind("", "", &[], false)
+            .execute("", 10)
+            .sync()
+    });
+    denial(&answer, "a portal", "57014", "statement_timeout");
+}
+
+/// About 300 ms.
+const SHORT: &str = "SELECT count(*) FROM generate_series(1, 700000) a, generate_series(1, 3) b";
+
+fn one_message_has_one_clock(b: &Bench) {
+    limited(b);
+    let many = format!("{SHORT};").repeat(40);
+    let answer = ends(b, &many);
+    assert!(answer.rows.len() < 20, "{} of them ran", answer.rows.len());
+    ends(
+        b,
+        &format!(
+            "BEGIN; {}",
+            format!("SAVEPOINT a; {SHORT}; ROLLBACK TO a;").repeat(40)
+        ),
+    );
+    ends(b, &format!("BEGIN; {SHORT}; COMMIT; ").repeat(40));
+    // The same in a pipeline.
+    let answer = timed("a pipeline", || {
+        let mut agent = b.agent();
+        for _ in 0..40 {
+            agent
+                .parse("", SHORT)
+                .bind("", "", &[], false)
+                .execute("", 0);
+        }
+        agent.sync()
+    });
+    denial(&answer, "a pipeline", "57014", "statement_timeout");
+    // An error in between leaves the next message its clock.
+    let endless = "SELECT count(*) FROM generate_series(1, 2000000000)";
+    let mut agent = b.agent();
+    agent.query("BEGIN; SAVEPOINT a");
+    for _ in 0..2 {
+        let answer = timed(endless, || {
+            agent.simple("ROLLBACK TO a");
+            agent.simple(endless)
+        });
+        denial(&answer, endless, "57014", "statement_timeout");
+    }
+    for error in ["SELECT 1 / 0", "SELEKT", "SELECT * FROM vault.secrets"] {
+        let mut agent = b.agent();
+        agent.simple(error);
+        let answer = timed(endless, || agent.simple(endless));
+        denial(&answer, endless, "57014", "statement_timeout");
+    }
+}
+
+fn catching_does_not_help(b: &Bench) {
+    b.setup(
+        "CREATE FUNCTION shop.again() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+            LOOP BEGIN PERFORM count(*) FROM generate_series(1, 1000000000);
+            EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$;
+         CREATE FUNCTION shop.others() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+            LOOP BEGIN PERFORM 1 / 0; EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END $$;
+         CREATE FUNCTION shop.spins() RETURNS void LANGUAGE plpgsql AS $$ BEGIN LOOP NULL; END LOOP; END $$",
+    );
+    limited(b);
+    for function in ["again", "others", "spins"] {
+        b.setup(&format!(
+            "SELECT agent_policy.allow_function('@agent@', 'shop.{function}()')"
+        ));
+        let sql = format!("SELECT shop.{function}()");
+        control(b, &sql);
+        let answer = ends(b, &sql);
+        assert_eq!(answer.closed, function == "again", "{function}");
+    }
+    b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.again()', trusted => true)");
+    ends(b, "SELECT shop.again()");
+    b.denies("DO $$ BEGIN NULL; END $$", "42501", "statement_not_allowed");
+}
+
+fn work_at_commit_ends(b: &Bench) {
+    b.setup(
+        "CREATE TABLE shop.deferred (id int);
+         CREATE FUNCTION shop.slow_check() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM count(*) FROM generate_series(1, 1000000000); RETURN NULL; END $$;
+         CREATE FUNCTION shop.stubborn_check() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            LOOP BEGIN PERFORM count(*) FROM generate_series(1, 1000000000);
+            EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$;
+         CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON shop.deferred DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION shop.slow_check();
+         CREATE CONSTRAINT TRIGGER stubborn AFTER INSERT ON shop.deferred DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW WHEN (NEW.id = 2) EXECUTE FUNCTION shop.stubborn_check();
+         GRANT ALL ON shop.deferred TO @agent@, @plain@",
+    );
+    limited(b);
+    b.setup(
+        "SELECT agent_policy.protect_role('@agent@', 'read_write');
+         SELECT agent_policy.allow_schema('@agent@', 'shop', 'write');
+         SELECT agent_policy.allow_function('@agent@', 'shop.slow_check()');
+         SELECT agent_policy.allow_function('@agent@', 'shop.stubborn_check()')",
+    );
+    control(b, "INSERT INTO shop.deferred VALUES (1)");
+    ends(b, "INSERT INTO shop.deferred VALUES (1)");
+    let answer = timed("COMMIT", || {
+        let mut agent = b.agent();
+        agent.query("BEGIN; INSERT INTO shop.deferred VALUES (1)");
+        agent.simple("COMMIT")
+    });
+    denial(&answer, "COMMIT", "57014", "statement_timeout");
+    let answer = ends(b, "INSERT INTO shop.deferred VALUES (2)");
+    assert!(answer.closed);
+    assert_eq!(b.value("SELECT count(*) FROM shop.deferred"), "0");
+}
+
+fn locks_end_from_the_first_statement_on(b: &Bench) {
+    limited(b);
+    let mut holder = b
+        .cluster
+        .connect("postgres", &b.db, &[])
+        .expect("the superuser connects");
+    holder.query("BEGIN; LOCK TABLE shop.orders IN ACCESS EXCLUSIVE MODE");
+    let sql = "SELECT count(*) FROM shop.orders";
+    control(b, sql);
+    for sql in [
+        sql,
+        "EXPLAIN SELECT * FROM shop.orders",
+        "COPY shop.orders TO STDOUT",
+    ] {
+        ends(b, sql);
+        let answer = timed(sql, || {
+            let mut agent = b.agent();
+            agent.query("SELECT 1");
+            agent.simple(sql)
+        });
+        denial(&answer, sql, "57014", "statement_timeout");
+        let answer = timed(sql, || b.agent().extended(sql, &[]));
+        denial(&answer, sql, "57014", "statement_timeout");
+    }
+    holder.query("ROLLBACK");
+}
+
+/// Waits until the session has gone, or has no transaction any more.
+#[track_caller]
+fn gone(b: &Bench, agent: &Wire, start: Instant) {
+    let of = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE pid = {} AND (xact_start IS NOT NULL OR state = 'active')",
+        agent.pid
+    );
+    while b.value(&of) != "0" {
+        assert!(
+            start.elapsed() < LIMIT + GRACE + Duration::from_secs(2),
+            "{:?}",
+            b.setup(&format!(
+                "SELECT state, wait_event, query FROM pg_stat_activity WHERE pid = {}",
+                agent.pid
+            ))
+            .texts()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn a_client_that_does_not_read_loses_its_session(b: &Bench) {
+    limited(b);
+    b.setup("SELECT agent_policy.reset_limits('@agent@', 'max_rows'), agent_policy.reset_limits('@agent@', 'max_bytes')");
+    for sql in [
+        "SELECT repeat('x', 10000) FROM generate_series(1, 50000)",
+        "COPY (SELECT repeat('x', 10000) FROM generate_series(1, 50000)) TO STDOUT",
+        "BEGIN; SELECT repeat('x', 1000) FROM generate_series(1, 50000)",
+    ] {
+        let mut agent = b.agent();
+        agent.send(sql);
+        // Bytes are on their way, and nobody takes them.
+        let waits = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = {} AND wait_event = 'ClientWrite'",
+            agent.pid
+        );
+        let start = Instant::now();
+        while b.value(&waits) == "0" {
+            assert!(start.elapsed() < Duration::from_secs(10), "{sql}");
+        }
+        let start = Instant::now();
+        std::thread::sleep(LIMIT + GRACE);
+        gone(b, &agent, start);
+        // What was in the pipe, and then its end.
+        agent.set_patience(Duration::from_secs(5));
+        assert!(agent.collect().closed, "{sql}");
+    }
+    // Nobody was told; the audit was.
+    let log = b.audit("rule = 'statement_timeout' AND outcome = 'cancelled'");
+    assert_eq!(log.len(), 3, "{log:?}");
+    // Answers of just the size at which the end of one does not fit any more.
+    for rows in [150, 180, 200, 210, 220, 230, 260, 300] {
+        let mut agent = b.agent();
+        agent.query("BEGIN");
+        agent.send(&format!(
+            "SELECT repeat('x', 1000) FROM generate_series(1, {rows})"
+        ));
+        let start = Instant::now();
+        std::thread::sleep(Duration::from_millis(100));
+        agent.send(&format!(
+            "SELECT 1 / (g - {rows}) FROM generate_series(1, {rows}) g"
+        ));
+        std::thread::sleep(Duration::from_millis(100));
+        agent.send("SELECT count(*) FROM generate_series(1, 2000000000)");
+        gone_or_reads(b, &mut agent, start);
+    }
+}
+
+/// With a little read now and then, everything is over in time.
+fn gone_or_reads(b: &Bench, agent: &mut Wire, start: Instant) {
+    std::thread::sleep(LIMIT);
+    for _ in 0..3 {
+        let answer = agent.collect();
+        if answer.closed {
+            break;
+        }
+    }
+    gone(b, agent, start + LIMIT);
+    assert!(
+        start.elapsed() < 2 * LIMIT + 2 * GRACE,
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+fn a_client_that_does_not_feed_copy_loses_its_session(b: &Bench) {
+    b.setup("GRANT ALL ON shop.scratch TO @agent@");
+    limited(b);
+    b.setup("SELECT agent_policy.protect_role('@agent@', 'read_write'); SELECT agent_policy.allow_schema('@agent@', 'shop', 'write')");
+    let mut agent = b.agent();
+    let start = Instant::now();
+    agent.put(b'Q', b"COPY shop.scratch FROM STDIN\0");
+    agent.flush();
+    std::thread::sleep(LIMIT + GRACE);
+    gone(b, &agent, start);
+    // Feeding it slowly does not help.
+    let mut agent = b.agent();
+    let start = Instant::now();
+    agent.put(b'Q', b"COPY shop.scratch FROM STDIN\0");
+    while start.elapsed() < LIMIT + GRACE {
+        agent.put(b'd', b"1\t");
+        agent.flush();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    gone(b, &agent, start);
+}
+
+fn a_pipeline_without_sync_ends(b: &Bench) {
+    limited(b);
+    let mut agent = b.agent();
+    let start = Instant::now();
+    agent
+        .parse("", "SELECT id FROM shop.orders")
+        .bind("", "", &[], false)
+        .execute("", 1);
+    agent.put(b'H', b"");
+    agent.flush();
+    std::thread::sleep(LIMIT + GRACE);
+    gone(b, &agent, start);
+}
+
+fn what_sleeps_is_denied(b: &Bench) {
+    limited(b);
+    for sql in [
+        "SELECT pg_sleep(3)",
+        "SELECT pg_sleep_for('3 s')",
+        "SELECT pg_sleep_until(now() + '3 s')",
+        "SELECT 1 FROM shop.orders WHERE pg_sleep(1) IS NOT NULL",
+    ] {
+        b.denies(sql, "42501", "function_not_allowed");
+    }
+}
+
+fn an_idle_transaction_ends(b: &Bench) {
+    limited(b);
+    let show = "SHOW idle_in_transaction_session_timeout";
+    let mut agent = b.agent();
+    assert_eq!(agent.query(show).one(), "5min");
+    for raised in [
+        "SET idle_in_transaction_session_timeout = 0",
+        "SET idle_in_transaction_session_timeout = '1 d'",
+        "RESET idle_in_transaction_session_timeout",
+        "RESET ALL",
+        "DISCARD ALL",
+        "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; ROLLBACK",
+        "SELECT set_config('idle_in_transaction_session_timeout', '0', false)",
+    ] {
+        agent.simple(raised);
+        assert_eq!(agent.query(show).one(), "5min", "{raised}");
+    }
+    // The transaction that switches it off is under it, too.
+    let mut agent = b.agent();
+    agent.query("BEGIN; SET idle_in_transaction_session_timeout = 0");
+    assert_eq!(agent.query(show).one(), "5min");
+    // Lowered, it is seen to work.
+    let mut agent = b.agent();
+    agent.query("SET idle_in_transaction_session_timeout = '300 ms'; BEGIN; SELECT 1");
+    std::thread::sleep(Duration::from_millis(800));
+    assert!(agent.simple("SELECT 1").closed);
+    assert_eq!(b.unconfined().query(show).one(), "0");
+}
+
+fn a_transaction_has_an_age(b: &Bench) {
+    limited(b);
+    b.setup("SELECT agent_policy.set_limits('@agent@', statement_timeout => '40 ms')");
+    let mut agent = b.agent();
+    agent.query("BEGIN");
+    let start = Instant::now();
+    let error = loop {
+        let answer = agent.simple("SELECT 1");
+        if let Some(error) = answer.errors.first() {
+            break error.clone();
+        }
+        assert!(start.elapsed() < Duration::from_secs(6), "goes on");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert!(start.elapsed() > Duration::from_millis(2300), "{error}");
+    assert_eq!(
+        (error.code.as_str(), error.rule().as_str()),
+        ("57014", "statement_timeout")
+    );
+    agent.query("ROLLBACK; BEGIN; SELECT 1; COMMIT");
+}
+
+fn the_words_of_the_clock(b: &Bench) {
+    limited(b);
+    b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.swallow_timeout()')");
+    let answer = ends(b, "SELECT count(*) FROM generate_series(1, 2000000000)");
+    assert!(!answer.closed);
+    let log = b.audit("rule = 'statement_timeout'");
+    assert_eq!(log.len(), 1, "{log:?}");
+    assert_eq!(log[0]["outcome"], "cancelled");
+    assert_eq!(log[0]["verdict"], "denied");
+}
+
+fn a_login_does_not_wait_for_the_policy(b: &Bench) {
+    limited(b);
+    let mut holder = b
+        .cluster
+        .connect("postgres", &b.db, &[])
+        .expect("the superuser connects");
+    holder.query("BEGIN; LOCK TABLE agent_policy.policy_role IN ACCESS EXCLUSIVE MODE");
+    let start = Instant::now();
+    let mut plain = b.unconfined();
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    holder.query("ROLLBACK");
+    plain.query("SELECT count(*) FROM shop.orders");
+}
+
+fn memory_is_bounded(b: &Bench) {
+    // A cluster of its own: the setting is the server's.
+    let own = Cluster::start(b.version, "agent_policy.max_memory = '300MB'");
+    let own = Bench::new(std::sync::Arc::new(own));
+    own.allow();
+    for sql in [
+        "SELECT cardinality(array_agg(repeat(g::text, 50000))) FROM generate_series(1, 20000) g",
+        "SELECT length(string_agg(repeat(g::text, 50000), '')) FROM generate_series(1, 20000) g",
+        "SELECT jsonb_agg(repeat(g::text, 50000)) IS NULL FROM generate_series(1, 2000) g",
+    ] {
+        let answer = own.agent().simple(sql);
+        denial(&answer, sql, "54000", "max_memory");
+    }
+    own.agent().query("SELECT count(*) FROM shop.orders");
+}
+
+fn what_makes_large_values_is_bounded(b: &Bench) {
+    limited(b);
+    for (sql, what) in [
+        ("SELECT length(repeat('x', 1000000000))", "repeat"),
+        (
+            "SELECT length(repeat(name, 10000000)) FROM shop.customers",
+            "repeat",
+        ),
+        ("SELECT length(lpad('x', 100000000))", "lpad"),
+        ("SELECT length(rpad('x', 100000000, 'ab'))", "rpad"),
+        (
+            "SELECT cardinality(array_fill(1, ARRAY[20000000]))",
+            "array_fill",
+        ),
+        (
+            "SELECT cardinality(array_fill('abc'::text, ARRAY[1000, 1000], ARRAY[1, 1]))",
+            "array_fill",
+        ),
+        ("SELECT length(format('%100000000s', 'x'))", "format"),
+        (
+            "SELECT length(format('%*s', VARIADIC ARRAY['100000000', 'x']))",
+            "format",
+        ),
+        ("EXECUTE p(100000000)", "repeat"),
+    ] {
+        let mut agent = b.agent();
+        agent.query("PREPARE p(int) AS SELECT repeat('x', $1)");
+        let answer = timed(sql, || agent.simple(sql));
+        let error = denial(&answer, sql, "54000", "max_bytes");
+        assert_eq!(error.detail_json()["object"], what, "{error}");
+    }
+    // What is shorter is what it was.
+    let same = "SELECT repeat('ab', 3), repeat('x', -1), repeat(NULL, 3), lpad('x', 5), lpad('x', 3, ''), rpad('abc', 2), \
+                rpad('x', 5, 'yz'), array_fill(7, ARRAY[2, 2]), array_fill('a'::text, ARRAY[2], ARRAY[5]), \
+                array_fill(NULL::int, ARRAY[2]), format('%s-%I-%L', 1, 'A b', 'c'), format('%2$s', VARIADIC ARRAY['a', 'b']), \
+                format(NULL), pg_typeof(array_fill(1::smallint, ARRAY[1]))";
+    let (ours, plain) = (b.agent().query(same), b.unconfined().query(same));
+    assert_eq!(
+        (&ours.columns, ours.texts()),
+        (&plain.columns, plain.texts())
+    );
+    for sql in [
+        "SELECT array_fill(1, NULL)",
+        "SELECT array_fill(1, ARRAY[-1])",
+        "SELECT format('%z', 1)",
+    ] {
+        assert_eq!(
+            (b.agent().error(sql).code, b.agent().error(sql).message),
+            (
+                b.unconfined().error(sql).code,
+                b.unconfined().error(sql).message
+            )
+        );
+    }
+    b.denies(
+        "SELECT agent_policy.bounded_repeat('x', 3)",
+        "42501",
+        "function_not_allowed",
+    );
+}

@@ -1,0 +1,412 @@
+//! Unusual servers and databases: discarded caches, parallel plans, encodings, many of everything,
+//! and sessions that last.
+
+use std::sync::Arc;
+
+use cluster_tests::bench::{denial, leak};
+use cluster_tests::{Bench, Case, cases};
+
+pub const CASES: &[Case] = cases![
+    caches_are_discarded,
+    parallel_plans_say_the_same,
+    plan_cache_modes_and_jit,
+    names_in_an_sql_ascii_database,
+    names_in_a_latin1_database,
+    sixteen_hundred_columns,
+    many_partitions_and_ctes,
+    sessions_do_not_grow,
+];
+
+/// Statements that meet masks, filters, sub-queries, functions and cursors.
+const STATEMENTS: &[&str] = &[
+    "SELECT id, email, ssn, phone, born, salary, note, profile FROM shop.customers ORDER BY id LIMIT 20",
+    "SELECT count(*), min(email), max(note), sum(salary) FROM shop.customers",
+    "SELECT c.region, count(*), min(c.email) FROM shop.customers c JOIN shop.orders o ON o.customer_id = c.id GROUP BY 1 ORDER BY 1",
+    "SELECT email, count(*) FROM shop.customers GROUP BY email ORDER BY 1, 2 LIMIT 5",
+    "SELECT (SELECT max(email) FROM shop.customers i WHERE i.id = o.customer_id) FROM shop.orders o ORDER BY o.id LIMIT 5",
+    "WITH c AS MATERIALIZED (SELECT * FROM shop.customers) SELECT c::text FROM c ORDER BY id LIMIT 3",
+    "SELECT id, email FROM shop.customers WHERE email LIKE '%okapi%' OR note = 'QUAGGA'",
+    "SELECT status, count(*) FROM shop.orders GROUP BY 1 ORDER BY 1",
+    "SELECT to_jsonb(c) FROM shop.customers c ORDER BY id LIMIT 3",
+];
+
+fn protected(b: &Bench) {
+    b.mask();
+    b.setup("SELECT agent_policy.filter_rows('shop.orders', $$customer_id IN (SELECT id FROM shop.customers WHERE region <> 'none')$$)");
+}
+
+fn all(b: &Bench) -> Vec<Vec<Vec<String>>> {
+    let mut agent = b.agent();
+    let rows = STATEMENTS
+        .iter()
+        .map(|sql| agent.query(sql).texts())
+        .collect();
+    assert_eq!(leak(&agent.received), None);
+    rows
+}
+
+fn caches_are_discarded(b: &Bench) {
+    protected(b);
+    let expected = all(b);
+    let assertions = b.value("SHOW debug_assertions") == "on";
+    if assertions {
+        let sql = "SELECT email, (SELECT count(*) FROM shop.orders WHERE customer_id = c.id) FROM shop.customers c ORDER BY id LIMIT 2";
+        let undiscarded = b.agent().query(sql).texts();
+        // Every look into a cache finds it empty: a statement takes seconds, a long one minutes.
+        b.setup("ALTER ROLE @agent@ SET debug_discard_caches = 1; SELECT agent_policy.set_limits('@agent@', statement_timeout => '10 min')");
+        let mut agent = b.agent();
+        agent.set_patience(std::time::Duration::from_secs(600));
+        assert_eq!(agent.query("SHOW debug_discard_caches").one(), "1");
+        assert_eq!(agent.query(sql).texts(), undiscarded);
+        let answer = agent.simple("SELECT * FROM vault.secrets");
+        denial(&answer, "vault", "42501", "relation_not_allowed");
+        assert_eq!(leak(&agent.received), None);
+        b.setup("ALTER ROLE @agent@ RESET debug_discard_caches");
+        // The server reads back every tree that it writes, and copies what it is given.
+        b.setup("ALTER ROLE @agent@ SET debug_copy_parse_plan_trees = on; ALTER ROLE @agent@ SET debug_write_read_parse_plan_trees = on; ALTER ROLE @agent@ SET debug_raw_expression_coverage_test = on");
+        assert_eq!(all(b), expected);
+    } else {
+        // Somebody else's definitions empty them.
+        let mut other = b
+            .cluster
+            .connect("postgres", &b.db, &[])
+            .expect("the superuser connects");
+        let mut agent = b.agent();
+        for i in 0..15 {
+            other.query(&format!(
+                "CREATE TABLE shop.t{i} (id int); ALTER TABLE shop.customers ALTER region SET STATISTICS {i}; DROP TABLE shop.t{i}"
+            ));
+            let n = i % STATEMENTS.len();
+            assert_eq!(agent.query(STATEMENTS[n]).texts(), expected[n]);
+        }
+        assert_eq!(leak(&agent.received), None);
+    }
+}
+
+fn parallel_plans_say_the_same(b: &Bench) {
+    protected(b);
+    let expected = all(b);
+    let forced = if b.version >= 16 {
+        "debug_parallel_query"
+    } else {
+        "force_parallel_mode"
+    };
+    for mode in ["on", "regress"] {
+        for setting in [
+            &format!("{forced} = {mode}"),
+            "parallel_setup_cost = 0",
+            "parallel_tuple_cost = 0",
+            "min_parallel_table_scan_size = 0",
+            "max_parallel_workers_per_gather = 2",
+        ] {
+            b.setup(&format!("ALTER DATABASE @db@ SET {setting}"));
+        }
+        let plan = b
+            .unconfined()
+            .query("EXPLAIN ANALYZE SELECT count(*) FROM shop.customers")
+            .column()
+            .join("\n");
+        assert!(
+            mode == "regress" || plan.contains("Workers Launched"),
+            "control run: {plan}"
+        );
+        assert_eq!(all(b), expected, "{mode}");
+        // A denial in a worker, a cut, a cancellation.
+        let mut agent = b.agent();
+        b.setup("SELECT agent_policy.set_limits('@agent@', max_rows => 7)");
+        assert_eq!(agent.query("SELECT id FROM shop.customers").rows.len(), 7);
+        b.setup("SELECT agent_policy.set_limits('@agent@', max_rows => 10000)");
+        agent.error("SELECT 1 / (id - 5) FROM shop.customers");
+        agent.send("SELECT count(*) FROM shop.customers a, shop.customers b, shop.customers c, shop.customers d");
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        agent.cancel();
+        assert_eq!(agent.collect().err().code, "57014");
+        agent.query("SELECT count(*) FROM shop.orders");
+        assert_eq!(leak(&agent.received), None);
+    }
+}
+
+fn plan_cache_modes_and_jit(b: &Bench) {
+    protected(b);
+    for mode in ["force_generic_plan", "force_custom_plan", "auto"] {
+        for setting in [
+            &format!("plan_cache_mode = {mode}"),
+            "jit = on",
+            "jit_above_cost = 0",
+            "jit_inline_above_cost = 0",
+            "jit_optimize_above_cost = 0",
+        ] {
+            b.setup(&format!("ALTER ROLE @agent@ SET {setting}"));
+        }
+        let mut agent = b.agent();
+        agent.query("PREPARE p(int) AS SELECT email, note, salary FROM shop.customers WHERE id = $1 OR email = 'x' || $1");
+        agent
+            .parse(
+                "q",
+                "SELECT email, ssn FROM shop.customers WHERE id < $1 AND note <> $2",
+            )
+            .sync()
+            .ok();
+        for i in 0..8 {
+            assert_eq!(agent.query(&format!("EXECUTE p({})", i + 1)).rows.len(), 1);
+            agent.run("q", &[Some("9"), Some("none")]).ok();
+        }
+        assert_eq!(leak(&agent.received), None, "{mode}");
+        // Pinned: neither compiles, nor keeps an old plan alive.
+        assert_eq!(agent.query("SHOW jit").one(), "off");
+        assert_eq!(agent.query("SHOW plan_cache_mode").one(), "auto");
+        // A policy that changes between two runs of a plan.
+        b.setup("SELECT agent_policy.mask_column('shop.customers', 'name')");
+        agent.query("PREPARE r AS SELECT name FROM shop.customers WHERE id = 5");
+        assert_eq!(agent.query("EXECUTE r").one(), "***");
+        b.setup("SELECT agent_policy.unmask_column('shop.customers', 'name')");
+        let answer = agent.simple("EXECUTE r");
+        assert!(answer.errors.is_empty() || answer.err().code == "42501");
+        assert_ne!(agent.query("EXECUTE r").one(), "***");
+    }
+}
+
+/// A schema, table and columns whose names have such bytes in them, used from end to end.
+fn names(b: &Bench, encoding: &str, bytes: &[u8]) {
+    let own = Bench::with_database(
+        Arc::clone(&b.cluster),
+        &format!("TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"),
+    );
+    let with = |sql: &str| -> Vec<u8> {
+        let mut out = Vec::new();
+        for (i, part) in own.fill(sql).split('¤').enumerate() {
+            if i > 0 {
+                out.extend(bytes);
+            }
+            out.extend(part.as_bytes());
+        }
+        out
+    };
+    let mut su = own
+        .cluster
+        .connect("postgres", &own.db, &[("client_encoding", encoding)])
+        .expect("connects");
+    let mut setup = |sql: &str| {
+        su.simple_bytes(&with(sql)).ok();
+    };
+    setup(
+        "CREATE SCHEMA \"s¤\"; CREATE TABLE \"s¤\".\"t¤\" (id int, \"c¤\" text, \"m¤\" text, \"d¤\" text); \
+           INSERT INTO \"s¤\".\"t¤\" VALUES (1, 'keep ¤', 'QUAGGA ¤', 'QUAGGA'), (2, 'other', 'QUAGGA', 'QUAGGA'); \
+           CREATE TABLE \"s¤\".\"hidden¤\" AS SELECT 'QUAGGA ¤' AS v; \
+           CREATE VIEW \"s¤\".\"v¤\" AS SELECT \"m¤\" AS \"w¤\" FROM \"s¤\".\"t¤\"; \
+           GRANT USAGE ON SCHEMA \"s¤\" TO @agent@, @plain@; GRANT SELECT ON ALL TABLES IN SCHEMA \"s¤\" TO @agent@, @plain@",
+    );
+    own.protect();
+    setup("SELECT agent_policy.allow_schema('@agent@', 's¤')");
+    setup("SELECT agent_policy.deny_relation('@agent@', '\"s¤\".\"hidden¤\"')");
+    setup("SELECT agent_policy.deny_column('@agent@', '\"s¤\".\"t¤\"', 'd¤')");
+    setup(
+        "SELECT agent_policy.mask_column('\"s¤\".\"t¤\"', 'm¤', 'expression', '{\"sql\": \"left(\\\"c¤\\\", 4) || ''¤''\"}')",
+    );
+    setup("SELECT agent_policy.filter_rows('\"s¤\".\"t¤\"', $$\"c¤\" = 'keep ¤'$$)");
+    let mut agent = own
+        .agent_with(&[
+            ("client_encoding", encoding),
+            ("options", "-c agent_policy.user_email=alice@example.com"),
+        ])
+        .expect("connects");
+    let masked = [&b"keep"[..], bytes].concat();
+    for sql in [
+        "SELECT \"m¤\" FROM \"s¤\".\"t¤\"",
+        "SELECT t.\"m¤\" FROM \"s¤\".\"t¤\" t WHERE \"c¤\" LIKE '%¤'",
+        "SELECT \"w¤\" FROM \"s¤\".\"v¤\"",
+    ] {
+        let answer = agent.simple_bytes(&with(sql)).ok();
+        assert_eq!(answer.rows.len(), 1, "{encoding}: {sql}");
+        assert_eq!(
+            answer.rows[0][0].as_deref(),
+            Some(&masked[..]),
+            "{encoding}: {sql}"
+        );
+    }
+    for (sql, rule) in [
+        ("SELECT * FROM \"s¤\".\"hidden¤\"", "relation_not_allowed"),
+        ("SELECT \"d¤\" FROM \"s¤\".\"t¤\"", "column_denied"),
+        ("SELECT * FROM \"s¤\".\"t¤\"", "column_denied"),
+    ] {
+        let answer = agent.simple_bytes(&with(sql));
+        let error = denial(&answer, sql, "42501", rule);
+        assert!(!error.hint.is_empty());
+    }
+    let copied = agent
+        .simple_bytes(&with("COPY \"s¤\".\"t¤\" (id, \"m¤\") TO STDOUT"))
+        .ok();
+    assert_eq!(copied.copied.len(), 7 + bytes.len());
+    assert_eq!(leak(&agent.received), None, "{encoding}");
+    let log = own.audit("verdict = 'denied'");
+    assert_eq!(log.len(), 3);
+    assert!(
+        own.audit("relations::text LIKE '%t%'").len() >= 4,
+        "the audit names relations"
+    );
+    // Somebody whose address has such bytes in it.
+    let email = [b"-c agent_policy.user_email=", bytes, b"@example.com"].concat();
+    if let Ok(email) = String::from_utf8(email) {
+        let _ = own.agent_with(&[("options", &email)]);
+    }
+}
+
+fn names_in_an_sql_ascii_database(b: &Bench) {
+    names(b, "SQL_ASCII", b"\xff\xe9\x80");
+    names(b, "SQL_ASCII", "é€".as_bytes());
+    // What stands for bytes that are no text is a character, too.
+    names(b, "SQL_ASCII", "\u{10ff80}\u{10ffff}".as_bytes());
+}
+
+fn names_in_a_latin1_database(b: &Bench) {
+    names(b, "LATIN1", b"\xff\xe9\xc3\xa9");
+}
+
+fn sixteen_hundred_columns(b: &Bench) {
+    // 1600 columns, of which the statement selects as many.
+    let columns = (0..1600)
+        .map(|i| format!("c{i} int DEFAULT 88100"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    b.setup(&format!(
+        "CREATE TABLE shop.widest ({columns}); INSERT INTO shop.widest DEFAULT VALUES; GRANT SELECT ON shop.widest TO @agent@, @plain@"
+    ));
+    b.allow();
+    b.setup("SELECT agent_policy.mask_column('shop.widest', 'c' || i, 'constant', '{\"value\": 1}') FROM generate_series(0, 1599) i");
+    let answer = b.masks("SELECT * FROM shop.widest");
+    assert_eq!(answer.columns.len(), 1600);
+    b.masks("SELECT w::text FROM shop.widest w");
+    // One masked column more than a target list has room for, by whole rows.
+    let both = b
+        .agent()
+        .simple("SELECT a.*, b.c0, b.c1 FROM shop.widest a, shop.widest b");
+    assert_eq!(leak(&both.bytes), None);
+}
+
+fn many_partitions_and_ctes(b: &Bench) {
+    b.setup(
+        "CREATE TABLE shop.parts (id int, k int, secret text) PARTITION BY LIST (k);
+         DO $$ BEGIN FOR i IN 1..600 LOOP
+             EXECUTE format('CREATE TABLE shop.parts_%s PARTITION OF shop.parts FOR VALUES IN (%s)', i, i);
+         END LOOP; END $$;
+         INSERT INTO shop.parts SELECT i, i, 'QUAGGA ' || i FROM generate_series(1, 600) i;
+         GRANT SELECT ON ALL TABLES IN SCHEMA shop TO @agent@, @plain@",
+    );
+    b.mask();
+    b.setup("SELECT agent_policy.mask_column('shop.parts', 'secret'); SELECT agent_policy.filter_rows('shop.parts', 'id <> 3')");
+    assert_eq!(b.masks("SELECT id, secret FROM shop.parts").rows.len(), 599);
+    assert_eq!(b.masks("SELECT secret FROM shop.parts_7").rows.len(), 1);
+    let ctes = (0..1000)
+        .map(|i| {
+            format!(
+                "c{i} AS MATERIALIZED (SELECT id, email FROM shop.customers WHERE id = {})",
+                i % 50 + 1
+            )
+        })
+        .collect::<Vec<_>>()
+        .join(", ");
+    let from = (0..1000)
+        .map(|i| format!("SELECT email FROM c{i}"))
+        .collect::<Vec<_>>()
+        .join(" UNION ALL ");
+    let answer = b.masks(&format!("WITH {ctes} {from}"));
+    assert_eq!(answer.rows.len(), 1000);
+    let nested = (0..300).fold(
+        "SELECT email FROM shop.customers WHERE id = 1".to_owned(),
+        |q, i| format!("WITH n{i} AS ({q}) SELECT * FROM n{i}"),
+    );
+    b.masks(&nested);
+}
+
+/// Kilobytes: all memory contexts of the session, and its own pages.
+fn size(b: &Bench, agent: &mut cluster_tests::Wire) -> (u64, u64) {
+    // A session cannot be asked about itself by the agent: the server's log is.
+    let before = b.cluster.log().len();
+    b.setup(&format!(
+        "SELECT pg_log_backend_memory_contexts({})",
+        agent.pid
+    ));
+    let contexts = loop {
+        agent.query("SELECT 1");
+        let log = b.cluster.log();
+        let total = format!("[{}]", agent.pid);
+        let line = log[before..]
+            .lines()
+            .filter(|line| line.contains(&total))
+            .find_map(|line| line.split_once("Grand total: "));
+        if let Some((_, line)) = line {
+            let used = line.rsplit_once("; ").expect("a total").1;
+            break used.split(' ').next().and_then(|n| n.parse::<u64>().ok());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    let statm = std::fs::read_to_string(format!("/proc/{}/statm", agent.pid)).unwrap_or_default();
+    let pages: Vec<u64> = statm.split(' ').filter_map(|n| n.parse().ok()).collect();
+    (
+        contexts.expect("a number") / 1024,
+        (pages[1] - pages[2]) * 4,
+    )
+}
+
+fn sessions_do_not_grow(b: &Bench) {
+    protected(b);
+    b.setup("SELECT agent_policy.reset_limits('@agent@', 'max_rows')");
+    let many: u32 = std::env::var("AGENT_POLICY_STATEMENTS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(6000);
+    let mut agent = b.agent();
+    agent
+        .parse("q", "SELECT email FROM shop.customers WHERE id = $1")
+        .sync()
+        .ok();
+    let round = |agent: &mut cluster_tests::Wire, of: u32| {
+        for i in 0..of / 4 {
+            agent.simple(&format!("SELECT {i}")).ok();
+            agent
+                .simple(&format!(
+                    "SELECT email, note FROM shop.customers WHERE id = {}",
+                    i % 100 + 1
+                ))
+                .ok();
+            agent.run("q", &[Some("7")]).ok();
+            agent.simple("SELECT count(*) FROM vault.secrets").err();
+            agent.received.clear();
+        }
+    };
+    round(&mut agent, many / 4);
+    let warm = size(b, &mut agent);
+    round(&mut agent, many);
+    let after = size(b, &mut agent);
+    let grown = |a: (u64, u64), b: (u64, u64)| (b.0.saturating_sub(a.0), b.1.saturating_sub(a.1));
+    let (contexts, pages) = grown(warm, after);
+    eprintln!("  {many} statements: contexts +{contexts} kB, pages +{pages} kB");
+    // Less than a tenth of a byte… per statement would be noise: 600 kB is a hundred bytes each.
+    assert!(contexts < 128 && pages < 1024, "{warm:?} {after:?}");
+    // The same in one transaction, and in a portal read in slices.
+    agent.query("BEGIN");
+    for i in 0..100 {
+        agent
+            .simple(&format!(
+                "SELECT {i}, email FROM shop.customers WHERE id = 3"
+            ))
+            .ok();
+    }
+    let warm = size(b, &mut agent);
+    for i in 0..many / 2 {
+        agent
+            .simple(&format!(
+                "SELECT {i}, email FROM shop.customers WHERE id = 3"
+            ))
+            .ok();
+        agent.received.clear();
+    }
+    let after = size(b, &mut agent);
+    let (contexts, pages) = grown(warm, after);
+    eprintln!(
+        "  a transaction of {}: contexts +{contexts} kB, pages +{pages} kB",
+        many / 2
+    );
+    assert!(contexts < 128 && pages < 1024, "{warm:?} {after:?}");
+    agent.query("COMMIT");
+}

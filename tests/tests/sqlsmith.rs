@@ -1,0 +1,246 @@
+//! Random statements by sqlsmith as a confined role, through a relay that reads every byte the
+//! server sends: no raw value of a masked column, no internal error, no crash.
+//!
+//! SQLSMITH_SECONDS says for how long (default 30), SQLSMITH_SEED with which seed.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use cluster_tests::bench::leak;
+use cluster_tests::{Bench, Cluster, cluster, run};
+use libtest_mimic::Trial;
+
+fn main() -> std::process::ExitCode {
+    let trials = cluster::versions()
+        .into_iter()
+        .map(|version| {
+            Trial::test(format!("sqlsmith::pg{version}"), move || {
+                run::guarded(|| smith(version))
+            })
+        })
+        .collect();
+    run::main(trials)
+}
+
+/// What passed the relay.
+#[derive(Default)]
+struct Seen {
+    /// ReadyForQuery
+    answers: u64,
+    /// CommandComplete
+    completed: u64,
+    codes: BTreeMap<String, u64>,
+    leaks: Vec<String>,
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
+}
+
+fn smith(version: u32) {
+    let seconds = number("SQLSMITH_SECONDS", 30);
+    let seed = number("SQLSMITH_SEED", u64::from(std::process::id()));
+    // The SQLSTATE begins each line of the log.
+    let cluster = Arc::new(Cluster::start(version, "log_line_prefix = '%e %u '"));
+    let bench = Bench::new(Arc::clone(&cluster));
+    bench.mask();
+    bench.setup("SELECT agent_policy.set_limits('@agent@', statement_timeout => '1 s'), agent_policy.reset_limits('@agent@', 'max_rows')");
+    // Without the policy the same statements show what must not be seen.
+    let control = session(&bench, &bench.plain, Duration::from_secs(60), seed, true);
+    assert!(
+        !control.leaks.is_empty(),
+        "control run: {} statements, and no canary seen",
+        control.answers
+    );
+    let seen = session(
+        &bench,
+        &bench.agent,
+        Duration::from_secs(seconds),
+        seed,
+        false,
+    );
+    eprintln!(
+        "  sqlsmith pg{version}, seed {seed}, {seconds} s: {} answers, {} without an error; {:?}",
+        seen.answers, seen.completed, seen.codes
+    );
+    assert!(seen.leaks.is_empty(), "seed {seed}: {:#?}", seen.leaks);
+    let log = cluster.log();
+    let internal: Vec<&str> = log
+        .lines()
+        .filter(|line| line.starts_with("XX") && line.contains(&bench.agent))
+        .collect();
+    assert!(internal.is_empty(), "seed {seed}: {internal:#?}");
+    assert_eq!(cluster.crashes(), 0, "seed {seed}: the server crashed");
+    assert!(
+        !seen.codes.keys().any(|code| code.starts_with("XX")),
+        "seed {seed}: {:?}",
+        seen.codes
+    );
+    assert!(
+        seen.answers > 20 * seconds && seen.completed > seconds,
+        "hardly anything ran: {} answers, {} without an error; {:?}",
+        seen.answers,
+        seen.completed,
+        seen.codes
+    );
+    bench.flush_audit();
+    let written: u64 = bench
+        .value("SELECT count(*) FROM agent_policy.audit_log WHERE nesting_level = 0")
+        .parse()
+        .expect("a number");
+    assert!(
+        written >= seen.answers,
+        "{written} records of {} statements",
+        seen.answers
+    );
+}
+
+/// Runs sqlsmith for so long, or until the first canary.
+fn session(bench: &Bench, user: &str, time: Duration, seed: u64, first_leak: bool) -> Seen {
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let relay = Relay::new(&bench.cluster.socket(), Arc::clone(&seen));
+    let start = Instant::now();
+    let mut round = 0;
+    // It ends by itself when it loses its connection.
+    while start.elapsed() < time {
+        let target = format!(
+            "host={} port=5432 user={user} dbname={} options='-c agent_policy.user_email=alice@example.com'",
+            relay.dir.display(),
+            bench.db
+        );
+        let mut child = Command::new("sqlsmith")
+            .arg(format!("--target={target}"))
+            .arg(format!("--seed={}", seed + round))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("sqlsmith runs (scripts/setup.sh sqlsmith)");
+        let mut errors = child.stderr.take().expect("a pipe was asked for");
+        let reader = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = errors.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let done = loop {
+            let enough = start.elapsed() >= time
+                || first_leak && !seen.lock().expect("no panic while held").leaks.is_empty();
+            if enough {
+                let _ = child.kill();
+            }
+            if child.try_wait().expect("a child").is_some() {
+                break enough;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let said = reader.join().expect("the reader ends");
+        if done {
+            break;
+        }
+        round += 1;
+        assert!(round < 20, "sqlsmith ends by itself: {said}");
+    }
+    drop(relay);
+    std::mem::take(&mut *seen.lock().expect("no panic while held"))
+}
+
+/// A socket that hands everything on to the server's.
+struct Relay {
+    dir: PathBuf,
+}
+
+impl Relay {
+    fn new(server: &Path, seen: Arc<Mutex<Seen>>) -> Self {
+        let dir = std::env::temp_dir().join(format!(
+            "agent_policy_relay.{}.{}",
+            std::process::id(),
+            Instant::now().elapsed().as_nanos()
+        ));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("a temporary directory");
+        let listener = UnixListener::bind(dir.join(".s.PGSQL.5432")).expect("a socket");
+        let server = server.to_owned();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(backend) = UnixStream::connect(&server) else {
+                    return;
+                };
+                let (client_in, backend_out) = (
+                    client.try_clone().expect("a socket"),
+                    backend.try_clone().expect("a socket"),
+                );
+                std::thread::spawn(move || copy(client_in, backend_out, |_| {}));
+                let seen = Arc::clone(&seen);
+                let mut frames = Vec::new();
+                std::thread::spawn(move || {
+                    copy(backend, client, move |bytes| {
+                        frames.extend_from_slice(bytes);
+                        let used = note(&frames, &seen);
+                        frames.drain(..used);
+                    });
+                });
+            }
+        });
+        Self { dir }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn copy(mut from: UnixStream, mut to: UnixStream, mut see: impl FnMut(&[u8])) {
+    let mut buffer = vec![0; 65536];
+    while let Ok(length) = from.read(&mut buffer) {
+        if length == 0 {
+            break;
+        }
+        see(&buffer[..length]);
+        if to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Both);
+    let _ = from.shutdown(std::net::Shutdown::Both);
+}
+
+/// Notes the whole messages in `frames`; how many bytes they are.
+fn note(frames: &[u8], seen: &Mutex<Seen>) -> usize {
+    let mut at = 0;
+    let mut seen = seen.lock().expect("no panic while held");
+    while let Some(head) = frames.get(at..at + 5) {
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let Some(body) = frames.get(at + 5..at + 1 + length) else {
+            break;
+        };
+        match head[0] {
+            b'Z' => seen.answers += 1,
+            b'C' => seen.completed += 1,
+            b'E' => {
+                let code = body
+                    .split(|b| *b == 0)
+                    .find(|field| field.first() == Some(&b'C'))
+                    .map(|field| String::from_utf8_lossy(&field[1..]).into_owned());
+                *seen.codes.entry(code.unwrap_or_default()).or_default() += 1;
+            }
+            _ => {}
+        }
+        if leak(body).is_some() && seen.leaks.len() < 20 {
+            let text = String::from_utf8_lossy(body).into_owned();
+            seen.leaks.push(format!("{} {text}", head[0] as char));
+        }
+        at += 1 + length;
+    }
+    at
+}
