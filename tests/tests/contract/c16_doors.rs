@@ -38,17 +38,18 @@ pub const CASES: &[Case] = cases![
 
 const ALICE: &str = "-c agent_policy.user_email=alice@example.com";
 
-fn login(b: &Bench, user: &str, database: &str) -> Result<Wire, SqlError> {
-    b.cluster
-        .connect(&b.fill(user), &b.fill(database), &[("options", ALICE)])
+fn login(b: &Bench, user: &str, database: &str) -> Result<Wire, Box<SqlError>> {
+    Ok(b.cluster
+        .connect(&b.fill(user), &b.fill(database), &[("options", ALICE)])?)
 }
 
 /// The login must fail as a denial: 42501, FATAL, with rule, object and HINT. Gives the error.
 #[track_caller]
-fn refused(login: Result<Wire, SqlError>, rule: &str) -> SqlError {
+fn refused(login: Result<Wire, impl Into<Box<SqlError>>>, rule: &str) -> Box<SqlError> {
     let Err(error) = login else {
         panic!("the login was not refused")
     };
+    let error = error.into();
     assert_eq!(
         (error.severity.as_str(), error.code.as_str()),
         ("FATAL", "42501"),
@@ -61,8 +62,8 @@ fn refused(login: Result<Wire, SqlError>, rule: &str) -> SqlError {
 }
 
 #[track_caller]
-fn works(login: Result<Wire, SqlError>) -> Wire {
-    let mut wire = login.unwrap_or_else(|e| panic!("the login is refused: {e}"));
+fn works(login: Result<Wire, impl Into<Box<SqlError>>>) -> Wire {
+    let mut wire = login.unwrap_or_else(|e| panic!("the login is refused: {}", e.into()));
     wire.query("SELECT 1");
     wire
 }
@@ -125,6 +126,7 @@ fn replication_is_refused(b: &Bench) {
         let connect = |user: &str| {
             b.cluster
                 .connect(&b.fill(user), &b.db, &[("replication", mode)])
+                .map_err(Box::new)
         };
         let mut control = connect("@plain@").expect("control run: the plain role replicates");
         assert_eq!(control.simple("IDENTIFY_SYSTEM").ok().rows.len(), 1);
@@ -484,6 +486,7 @@ fn start_up_options_are_judged(b: &Bench) {
     let connect = |user: &str, options: &str| {
         b.cluster
             .connect(&b.fill(user), &b.db, &[("options", options)])
+            .map_err(Box::new)
     };
     let mut plain = works(connect(
         "@plain@",
