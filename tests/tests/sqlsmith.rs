@@ -29,6 +29,10 @@ fn main() -> std::process::ExitCode {
     run::main(trials)
 }
 
+/// An error of PostgreSQL's parser about literals whose type nobody has said, raised before any hook:
+/// sqlsmith has it in its own list of known ones.
+const KNOWN: &str = "failed to find conversion function from unknown to ";
+
 /// What passed the relay.
 #[derive(Default)]
 struct Seen {
@@ -78,14 +82,24 @@ fn smith(version: u32) {
     let internal: Vec<&str> = log
         .lines()
         .filter(|line| line.starts_with("XX") && line.contains(&bench.agent))
+        .filter(|line| {
+            ["ERROR: ", "FATAL: ", "PANIC: "]
+                .iter()
+                .any(|severity| line.contains(severity))
+        })
         .collect();
-    assert!(internal.is_empty(), "seed {seed}: {internal:#?}");
+    let (known, unknown): (Vec<&str>, Vec<&str>) =
+        internal.into_iter().partition(|line| line.contains(KNOWN));
+    assert!(unknown.is_empty(), "seed {seed}: {unknown:#?}");
+    // As many as the server has logged, and no other, have come to the client.
+    let sent: u64 = seen
+        .codes
+        .iter()
+        .filter(|(code, _)| code.starts_with("XX"))
+        .map(|(_, times)| times)
+        .sum();
+    assert_eq!(sent, known.len() as u64, "seed {seed}: {:?}", seen.codes);
     assert_eq!(cluster.crashes(), 0, "seed {seed}: the server crashed");
-    assert!(
-        !seen.codes.keys().any(|code| code.starts_with("XX")),
-        "seed {seed}: {:?}",
-        seen.codes
-    );
     assert!(
         seen.answers > 20 * seconds && seen.completed > seconds,
         "hardly anything ran: {} answers, {} without an error; {:?}",
