@@ -64,7 +64,9 @@ static LISTINGS: &[Row] = &[
     // adbin holds constants, and may name what is hidden.
     ("pg_attrdef", "agent_policy.default_listed(adrelid, adnum, adbin)", &[]),
     ("pg_attribute", "agent_policy.column_listed(attrelid, attnum)", &[
-        ("attacl", "agent_policy.shown_acl(attacl)"),
+        // Constants: information_schema hands whole rows of this catalog to functions that are only
+        // inlined where a row costs nothing.
+        ("attacl", "NULL"),
         ("attfdwoptions", "NULL"),
         // A value of rows from before the column was there.
         ("attmissingval", "NULL"),
@@ -141,9 +143,10 @@ static LISTINGS: &[Row] = &[
     ("pg_ts_parser", "agent_policy.listed(3601, oid)", &[]),
     ("pg_ts_template", "agent_policy.listed(3764, oid)", &[]),
     ("pg_type", "agent_policy.listed(1247, oid)", &[
-        ("typacl", "agent_policy.shown_acl(typacl)"),
-        ("typdefault", "CASE WHEN oid < 16384 OR agent_policy.expression_shown(typdefaultbin, 0) THEN typdefault END"),
-        ("typdefaultbin", "CASE WHEN agent_policy.expression_shown(typdefaultbin, 0) THEN typdefaultbin END"),
+        // As cheap as pg_attribute's, and for the same reason.
+        ("typacl", "NULL"),
+        ("typdefault", "CASE WHEN oid < 16384 THEN typdefault END"),
+        ("typdefaultbin", "CASE WHEN oid < 16384 THEN typdefaultbin END"),
     ]),
 ];
 
