@@ -176,7 +176,7 @@ pub fn rows<T>(relid: Oid, mut read: impl FnMut(&[pg_sys::Datum], &[bool]) -> Op
 /// All rows of a policy table; `None` when the table is not there.
 pub fn table(name: &str) -> Option<Table> {
     let relid = policy_relation(name)?;
-    // SAFETY: a relation that exists is opened, scanned with a catalog snapshot and closed; the
+    // SAFETY: a relation that exists is opened, scanned and closed, what a catalog snapshot shows is kept; the
     // tuples are read before the scan moves on. pgrx turns an ERROR into a panic that unwinds,
     // and the resource owner of the transaction closes what is open.
     unsafe {
@@ -190,11 +190,15 @@ pub fn table(name: &str) -> Option<Table> {
             columns.push(super::text::from_ptr((*att).attname.data.as_ptr()).unwrap_or_default());
             types.push((*att).atttypid);
         }
+        // Every version of a row is looked at, and judged by one snapshot here: a scan with a
+        // snapshot of its own would leave predicate locks in a serializable transaction, of whoever
+        // it is, and make it conflict with changes of the policy.
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetCatalogSnapshot(relid));
         let scan = pg_sys::systable_beginscan(
             relation,
             Oid::INVALID,
             false,
-            std::ptr::null_mut(),
+            &raw mut pg_sys::SnapshotAnyData,
             0,
             std::ptr::null_mut(),
         );
@@ -205,6 +209,9 @@ pub fn table(name: &str) -> Option<Table> {
             let tuple = pg_sys::systable_getnext(scan);
             if tuple.is_null() {
                 break;
+            }
+            if !pg_sys::table_tuple_satisfies_snapshot(relation, (*scan).slot, snapshot) {
+                continue;
             }
             pg_sys::heap_deform_tuple(tuple, rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
             rows.push(
@@ -217,6 +224,7 @@ pub fn table(name: &str) -> Option<Table> {
             );
         }
         pg_sys::systable_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
         Some(Table { columns, rows })
     }

@@ -61,7 +61,7 @@ def dbt(place, *arguments):
     run = subprocess.run(
         [DBT, "--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check", "--log-format-file", "text",
          *arguments, "--project-dir", ".", "--profiles-dir", "."],
-        cwd=place, capture_output=True, text=True, timeout=240, env={**os.environ, "DO_NOT_TRACK": "1"})
+        cwd=place, capture_output=True, text=True, timeout=1200, env={**os.environ, "DO_NOT_TRACK": "1"})
     # Times, durations, versions.
     text = re.sub(r"^\d\d:\d\d:\d\d +", "", run.stdout, flags=re.M)
     text = re.sub(r"in [\d.]+s|\d+\.\d+ seconds|\d+ hours.*seconds", "in …", text)

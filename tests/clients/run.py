@@ -91,7 +91,7 @@ def same_for_both(text):
 def run(command, door, cache, more=None):
     """The steps of one run: name -> line; and everything it printed."""
     env = {**door.env(), "NODE_PATH": str(cache / "node/node_modules"), "PYTHONPATH": str(HERE), **(more or {})}
-    done = subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True, timeout=600)
+    done = subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True, timeout=3600)
     steps = {}
     for line in done.stdout.splitlines():
         try:

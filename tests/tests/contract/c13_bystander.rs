@@ -12,6 +12,7 @@ pub const CASES: &[Case] = cases![
     superusers_and_owners,
     the_catalog_looks_as_before,
     prepared_statements_survive_policy_changes,
+    serializable_transactions_hold_no_lock_on_the_policy,
 ];
 
 fn another_role_sees_raw_values(b: &Bench) {
@@ -145,4 +146,23 @@ fn prepared_statements_survive_policy_changes(b: &Bench) {
     }
     b.mask();
     assert_eq!(plain.query("EXECUTE p").one(), "c1@okapi.test");
+}
+
+/// The policy is read in everybody's sessions, and must not become part of what they read.
+fn serializable_transactions_hold_no_lock_on_the_policy(b: &Bench) {
+    b.mask();
+    let mut plain = b.unconfined();
+    plain.query("BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM shop.scratch");
+    b.setup("SELECT agent_policy.set_limits('@agent@', max_rows => 5)");
+    plain.query("SELECT id FROM shop.orders WHERE id = 1");
+    let locked = plain.query(
+        "SELECT DISTINCT relation::regclass::text FROM pg_locks WHERE pid = pg_backend_pid() AND mode = 'SIReadLock' ORDER BY 1",
+    );
+    assert!(
+        locked.column().iter().all(|name| name.starts_with("shop.")),
+        "{:?}",
+        locked.column()
+    );
+    assert!(!locked.rows.is_empty());
+    plain.query("COMMIT");
 }
