@@ -172,6 +172,11 @@ impl Relation {
     pub fn is_protected(&self) -> bool {
         !self.masks.is_empty() || !self.filters.is_empty() || self.broken.is_some()
     }
+
+    /// Is anything of it hidden, columns included that may not be named?
+    pub fn hides(&self) -> bool {
+        self.is_protected() || !self.denied.is_empty()
+    }
 }
 
 fn role_of(row: scan::Row<'_>) -> Option<Oid> {
@@ -579,7 +584,21 @@ impl Policy {
         let descendants = names::descendants(relid);
         // Nearest first: the relation's own entry beats its parent's, a parent's a child's.
         let family = || std::iter::once(relid).chain(ancestors.iter().copied());
-        let wider = || family().chain(descendants.iter().copied());
+        // A child may have other parents: what they hide of it is hidden here, too.
+        let mut others: Vec<Oid> = Vec::new();
+        for child in &descendants {
+            for parent in names::ancestors(*child) {
+                if !others.contains(&parent) && !family().any(|known| known == parent) {
+                    others.push(parent);
+                }
+            }
+        }
+        others.retain(|other| !descendants.contains(other));
+        let wider = || {
+            family()
+                .chain(descendants.iter().copied())
+                .chain(others.iter().copied())
+        };
 
         let mut masked: BTreeMap<String, Option<String>> = BTreeMap::new();
         for member in wider() {
@@ -617,7 +636,7 @@ impl Policy {
                 }
             }
         }
-        for child in &descendants {
+        for child in descendants.iter().chain(&others) {
             for row in self.filters.get(child).into_iter().flatten() {
                 if !relation.filters.contains(&row.filter) {
                     relation.broken = Some(format!(
@@ -724,7 +743,7 @@ impl Policy {
 }
 
 /// `pg_catalog.nextval(regclass)`.
-const NEXTVAL: u32 = 1574;
+pub const NEXTVAL: u32 = 1574;
 
 fn builtin_relation(schema: Oid, relid: Oid) -> Option<Catalog> {
     if !names::is_system_schema(schema) {

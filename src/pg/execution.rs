@@ -10,7 +10,7 @@ use policy::rule::Rule;
 
 use super::boundary::{self, Thrown};
 use super::hooks::{PREV_END, PREV_FINISH, PREV_START, begin, exempt, is_worker, timed};
-use super::{compat, depth, names, nodes, raw, receiver, rewrite, session, source, stamp, touched};
+use super::{compat, depth, failing_row, names, nodes, raw, receiver, rewrite, session, source, stamp, touched};
 use crate::catalog::Policy;
 use crate::denial::Denial;
 use crate::statement::{self, Named, Particulars};
@@ -398,7 +398,7 @@ pub unsafe extern "C-unwind" fn confined_check_perms(
     permissions: *mut pg_sys::List,
 ) {
     // The leader has checked what its workers run.
-    if exempt() || is_worker() {
+    if is_worker() || super::internal::active() {
         return;
     }
     let Some(policy) = identity::policy() else {
@@ -407,6 +407,10 @@ pub unsafe extern "C-unwind" fn confined_check_perms(
     // SAFETY: by the caller's promise.
     for permissions in unsafe { compat::checked(range_table, permissions) } {
         let used = touched::Use::from_permissions(permissions);
+        failing_row::note(&policy, &used);
+        if exempt() {
+            continue;
+        }
         let nested_in_builtin = used.named && depth::RUN.load(Relaxed) > 0;
         if nested_in_builtin && crate::catalog::readable_by_builtins(used.relid) {
             continue;

@@ -17,6 +17,7 @@ pub mod depth;
 pub mod execution;
 pub mod explain;
 pub mod facts;
+pub mod failing_row;
 pub mod functions;
 pub mod hooks;
 pub mod internal;

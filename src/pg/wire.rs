@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pgrx::pg_sys;
 
-use super::{deadline, raw, session};
+use super::{deadline, failing_row, raw, session};
 use crate::limits;
 use crate::{identity, statement};
 
@@ -83,7 +83,12 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
                 }
                 limits::count(length);
             }
-            b'E' => on_error(body, length),
+            b'E' => {
+                on_error(body, length);
+                if let Some(rest) = concealed(body, length) {
+                    return pass(kind, rest.as_ptr().cast(), rest.len());
+                }
+            }
             b'N' => {
                 let _ = !statement::is_open() || statement::data_may_leave();
             }
@@ -191,6 +196,16 @@ unsafe fn error_fields(body: *const c_char, length: usize) -> ([u8; 5], bool) {
         }
     }
     (state, goes_on)
+}
+
+/// The ErrorResponse without the row that it quotes, if it quotes a hidden one.
+unsafe fn concealed(body: *const c_char, length: usize) -> Option<Vec<u8>> {
+    // SAFETY: an ErrorResponse.
+    unsafe {
+        let (state, _) = error_fields(body, length);
+        let fields = std::slice::from_raw_parts(body.cast::<u8>(), length);
+        failing_row::without_detail(fields, state)
+    }
 }
 
 #[pgrx::pg_guard]
