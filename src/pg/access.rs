@@ -29,7 +29,9 @@ pub unsafe extern "C-unwind" fn on_access(
         if let Some(previous) = PREV_ACCESS {
             previous(access, class, object, sub_id, argument);
         }
-        if session::confined() {
+        // The server is building an entry of its search path cache then (17 and later): reading the
+        // policy would look up names, and could throw that cache away under its hands.
+        if access != pg_sys::ObjectAccessType::OAT_NAMESPACE_SEARCH && session::confined() {
             confined_access(access, class, object);
         }
     }
