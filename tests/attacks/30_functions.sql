@@ -18,9 +18,9 @@ SELECT * FROM ROWS FROM (pg_ls_dir('base'), generate_series(1, 2)) WITH ORDINALI
 SELECT count(*) FROM shop.orders TABLESAMPLE BERNOULLI (100) REPEATABLE (length(pg_read_file('PG_VERSION')));
 -- id: C-03.1 | control: function | expect: deny | spelled with escapes
 SELECT "pg_catalog"./**/"pg_try_advisory_lock"(5);
-SELECT U&"pg!0074ry_advisory_lock" UESCAPE '!' (6);
+SELECT U&"pg!005ftry_advisory_lock" UESCAPE '!' (6);
 -- id: C-03.2 | control: function | expect: deny | by the names of its arguments
-SELECT pg_catalog.pg_read_file(filename => 'PG_VERSION');
+SELECT pg_catalog.make_interval(days => length(pg_catalog . "pg_read_file" ('PG_VERSION')));
 -- id: C-04.1 | control: schema | expect: deny | stable, and tells how large a hidden table is
 SELECT pg_total_relation_size((SELECT min(oid) FROM pg_class WHERE relname = 'secrets'));
 -- id: C-04.2 | control: function | expect: deny | stable, and reads what other sessions say
@@ -78,7 +78,7 @@ SELECT phone, born FROM shop.all_customers_atomic() WHERE id = 5;
 -- id: C-17.2 | control: mask | expect: masked | as whole rows
 SELECT (f).profile, to_json(f) FROM shop.all_customers_atomic() f WHERE id = 6;
 -- id: C-18.1 | control: mask | expect: masked | a column written as a function
-SELECT c.shout_row, ssn(c) FROM shop.customers c WHERE id = 5;
+SELECT c.ssn, note(c) FROM shop.customers c WHERE c.email IS NOT NULL AND phone(c) <> '' AND id = 5;
 -- id: C-18.2 | control: mask | expect: masked | the whole row is an argument
 SELECT shop.shout_row(c) FROM shop.customers c WHERE id = 5;
 -- id: C-19.1 | control: function | expect: deny | the random numbers of the session
