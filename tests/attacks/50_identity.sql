@@ -45,11 +45,10 @@ SELECT token FROM shop.vault_view;
 SELECT token FROM shop.vault_invoker;
 -- id: E-07.3 | control: mask | expect: masked | a view over a view over a masked table
 SELECT l.* FROM shop.customer_list l WHERE l.email LIKE '%' AND id = 5;
--- id: E-17.1 | control: egress | expect: deny | a second session, by a server that the role may use [super]
-CREATE EXTENSION postgres_fdw; CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw;
-CREATE SERVER loop2 FOREIGN DATA WRAPPER nothing;
--- id: E-17.2 | control: egress | expect: deny | the same by a mapping of one's own
-CREATE USER MAPPING FOR CURRENT_USER SERVER nowhere;
+-- id: E-17.1 | control: egress | expect: deny | a second session, by a server of one's own [super]
+CREATE FOREIGN DATA WRAPPER loop; CREATE SERVER here FOREIGN DATA WRAPPER loop;
+-- id: E-17.2 | control: egress | expect: deny | the same by a mapping and a foreign table [super]
+CREATE FOREIGN DATA WRAPPER loop; CREATE SERVER here FOREIGN DATA WRAPPER loop; CREATE USER MAPPING FOR CURRENT_USER SERVER here; CREATE FOREIGN TABLE shop.far (x int) SERVER here;
 -- id: E-10.1 | control: mask | expect: masked | parallel workers scan
 SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2; SELECT count(*), max(email), max(ssn) FROM shop.customers;
 -- id: E-10.2 | control: mask | expect: masked | parallel workers aggregate whole rows
