@@ -23,7 +23,7 @@ PREPARE g(text[]) AS SELECT count(*) FROM shop.events WHERE email = ANY ($1); EX
 -- id: G-03.1 | control: mask | expect: masked | an error that quotes the value
 SELECT note::interval, email::inet FROM shop.customers WHERE id = 4;
 -- id: G-03.2 | control: mask | expect: masked | by a type with a modifier, a date and a name of a table
-SELECT note::regclass, to_date(note, 'YYYY-MM-DD') FROM shop.customers WHERE id = 4;
+SELECT replace(note, ' ', '_')::regclass, to_date(note, 'YYYY-MM-DD') FROM shop.customers WHERE id = 4;
 -- id: G-03.3 | control: mask | expect: masked | an error only where the guess is right [infer]
 SELECT 1 / (CASE WHEN ssn = '811-22-0007' THEN 0 ELSE 1 END) FROM shop.customers WHERE id = 7;
 SELECT 'went on', count(*) FROM shop.customers WHERE ssn = '811-22-0007';

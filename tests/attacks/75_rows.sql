@@ -3,7 +3,7 @@
 -- id: J-01.1 | control: rowfilter | expect: masked | a cast that fails for somebody else's row
 SELECT count(*) FROM shop.tickets WHERE CASE WHEN owner LIKE 'b%' THEN body::uuid IS NOT NULL END;
 -- id: J-01.2 | control: rowfilter | expect: masked | in the condition of an outer join
-SELECT r.id FROM shop.replies r LEFT JOIN shop.tickets t ON shop.loud(t.body) AND t.body::date IS NOT NULL;
+SELECT r.id FROM shop.replies r LEFT JOIN shop.tickets t ON shop.loud(t.body) AND length(t.body) > r.id;
 -- id: J-02.1 | control: rowfilter | expect: masked | OR beside the filter
 SELECT body FROM shop.tickets WHERE owner = 'x' OR true OR id IS NULL;
 -- id: J-02.2 | control: rowfilter | expect: masked | a text that would end the filter, were it text

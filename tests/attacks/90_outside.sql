@@ -11,7 +11,7 @@ COPY (SELECT 1) TO PROGRAM 'cat > /dev/null';
 -- id: L-02.2 | control: egress | expect: deny | the server's own files
 SELECT pg_read_binary_file('postgresql.conf', 0, 10), pg_stat_file('postgresql.conf');
 -- id: L-02.3 | control: egress | expect: deny | a file of the server, into a table and out of one [rw] [super]
-COPY shop.scratch (v) FROM '/etc/hostname';
+COPY shop.clerk (said) FROM '/etc/hostname';
 -- id: L-02.4 | control: egress | expect: deny | to a file
 COPY shop.orders TO '/tmp/agent_policy_attack.copy';
 -- id: L-02.5 | control: egress | expect: deny | directories

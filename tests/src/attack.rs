@@ -48,6 +48,11 @@ impl Attack {
             .find_map(|f| f.strip_prefix(name)?.strip_prefix(':'))
     }
 
+    /// Do others say something in between?
+    pub fn has_turns(&self) -> bool {
+        self.sql.lines().any(|line| line.starts_with("-- as: "))
+    }
+
     pub fn runs_on(&self, version: u32) -> bool {
         self.flags.iter().all(|flag| {
             let Some(rest) = flag.strip_prefix("pg") else {

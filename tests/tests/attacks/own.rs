@@ -183,6 +183,15 @@ impl Field {
                 su(&cluster, database).query(&fill(OVERGRANT_HERE, database));
             }
         }
+        // Something for the control runs to tamper with.
+        for database in ["raw", "raw_twin"] {
+            su(&cluster, database).query(
+                "CREATE SCHEMA agent_policy;
+                 CREATE TABLE agent_policy.policy_role (role regrole, mode text); CREATE TABLE agent_policy.audit_log (statement text);
+                 CREATE FUNCTION agent_policy.release_role(regrole) RETURNS void LANGUAGE sql AS '';
+                 GRANT ALL ON SCHEMA agent_policy TO PUBLIC; GRANT ALL ON ALL TABLES IN SCHEMA agent_policy TO PUBLIC",
+            );
+        }
         let field = Self {
             cluster,
             control: Pool::new("raw"),
@@ -236,7 +245,7 @@ fn changed(attack: &Attack, outcome: &Outcome) -> Changed {
         "SELECT", "SHOW", "BEGIN", "START", "COMMIT", "ROLLBACK", "SET", "RESET", "EXPLAIN", "FETCH", "MOVE", "DECLARE",
         "CLOSE", "PREPARE", "DEALLOCATE", "DISCARD", "SAVEPOINT", "RELEASE", "UNLISTEN", "LISTEN",
     ];
-    if outcome.closed || attack.sql.contains("\n-- as: ") {
+    if outcome.closed || attack.has_turns() {
         return Changed::Definitions;
     }
     let rows = outcome.tags.iter().map(|tag| {
@@ -333,7 +342,7 @@ impl One<'_> {
     /// As an agent of this role.
     fn confined(&self, role: &str, extended: bool) -> Result<(), String> {
         // Others that take part may change something.
-        let reads = !matches!(role, "rw" | "ddl") && !self.sql.contains("\n-- as: ");
+        let reads = !matches!(role, "rw" | "ddl") && !self.attack.has_turns();
         let go = |twin: bool| match (reads, twin) {
             (true, false) => self.run(role, READ, extended, PATIENCE),
             (true, true) => self.run(role, READ_TWIN, extended, PATIENCE),
@@ -348,9 +357,8 @@ impl One<'_> {
             let twin = go(true);
             if !same(&outcome, &twin) {
                 return Err(format!(
-                    "INFERENCE: the answer depends on hidden values: {} / {}",
-                    said(&outcome),
-                    said(&twin)
+                    "INFERENCE: the answer depends on hidden values {}",
+                    difference(&outcome, &twin)
                 ));
             }
         }
@@ -390,11 +398,15 @@ fn without_numbers(bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn said(outcome: &Outcome) -> String {
-    let mut text = String::from_utf8_lossy(&outcome.bytes).replace('\0', " ");
-    let cut = text.char_indices().nth(300).map_or(text.len(), |(i, _)| i);
-    text.truncate(cut);
-    text
+/// What was said differently, from shortly before.
+fn difference(a: &Outcome, b: &Outcome) -> String {
+    let (a, b) = (without_numbers(&a.bytes), without_numbers(&b.bytes));
+    let at = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+    let around = |bytes: &[u8]| {
+        let part = &bytes[at.saturating_sub(60)..(at + 120).min(bytes.len())];
+        String::from_utf8_lossy(part).replace('\0', " ")
+    };
+    format!("at byte {at}: {} / {}", around(&a), around(&b))
 }
 
 fn own(attack: &Attack, version: u32) {
