@@ -56,7 +56,7 @@ SELECT CASE WHEN EXISTS (SELECT FROM shop.customers WHERE ssn = '811-22-0007') T
 SELECT count(*) FROM shop.customers c, generate_series(1, CASE WHEN c.ssn LIKE '811%' THEN 10000000 ELSE 10000000 END) g;
 -- id: G-08.1 | control: mask | expect: masked | planner statistics, expression index included
 SELECT attname, most_common_vals::text, histogram_bounds::text FROM pg_stats WHERE schemaname = 'shop' AND tablename LIKE 'cust%';
--- id: G-08.2 | control: mask | expect: masked | statistics of pairs of columns
+-- id: G-08.2 | control: mask | expect: masked | statistics of pairs of columns [super]
 SELECT statistics_name, most_common_vals::text FROM pg_stats_ext WHERE schemaname = 'shop';
 -- id: G-08.3 | control: mask | expect: masked | statistics of a partition, of a child and of a copy
 SELECT tablename, attname, histogram_bounds::text FROM pg_catalog.pg_stats WHERE tablename IN ('events_2024', 'vips', 'contacts', 'listed', 'staff', 'both') ORDER BY 1, 2;
