@@ -55,6 +55,14 @@ MERGE INTO shop.customers t USING (VALUES (3)) v(id) ON t.id = v.id WHEN MATCHED
 UPDATE shop.customer_list SET region = 'west' WHERE id = 3 RETURNING *;
 -- id: F-05.9 | control: mask | expect: masked | a condition on what is hidden, in a statement that changes rows [rw] [infer]
 UPDATE shop.customers SET name = 'found' WHERE ssn < '811-22-0200' AND id < 390; SELECT count(*) FROM shop.customers WHERE name = 'found';
+-- id: F-05.10 | control: mask | expect: masked | the target of a MERGE that does nothing is read all the same [rw]
+MERGE INTO shop.customers t USING (VALUES (3), (4)) v(id) ON t.id = v.id AND shop.loud(t.ssn) WHEN MATCHED AND t.email::int > 0 THEN DO NOTHING;
+-- id: F-05.11 | control: mask | expect: masked | through a view, with an error instead of a notice [rw] [pg17+]
+MERGE INTO shop.customer_list t USING (VALUES (3)) v(id) ON t.id = v.id WHEN MATCHED AND (t.ssn || 'x')::int > 0 THEN DO NOTHING;
+-- id: F-05.12 | control: mask | expect: masked | rows of a masked table are deleted by what is hidden [rw]
+DELETE FROM shop.vips WHERE shop.loud(email) RETURNING id;
+-- id: F-05.13 | control: mask | expect: masked | an upsert that looks at the row it would change [rw]
+INSERT INTO shop.customers AS c (id, name) VALUES (3, 'x') ON CONFLICT (id) DO UPDATE SET name = c.email RETURNING c.name;
 -- id: F-06.1 | control: mask | expect: masked | the child by name, to the client
 COPY shop.vips TO STDOUT;
 -- id: F-06.2 | control: mask | expect: masked | a partition's whole row through a lateral call
