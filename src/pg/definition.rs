@@ -239,7 +239,11 @@ unsafe extern "C-unwind" fn note_call(
                 nodes::pointers::<pg_sys::Node>((*node.cast::<pg_sys::FuncCall>()).funcname);
             let name: Vec<String> = names.map(|part| string(compat_string(part))).collect();
             let call = node.cast::<pg_sys::FuncCall>();
-            let arguments = if (*call).args.is_null() { 0 } else { (*(*call).args).length };
+            let arguments = if (*call).args.is_null() {
+                0
+            } else {
+                (*(*call).args).length
+            };
             (*context.cast::<Vec<Called>>()).push(Called {
                 name: (*call).funcname,
                 parts: name,

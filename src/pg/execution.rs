@@ -10,7 +10,10 @@ use policy::rule::Rule;
 
 use super::boundary::{self, Thrown};
 use super::hooks::{PREV_END, PREV_FINISH, PREV_START, begin, exempt, is_worker, timed};
-use super::{compat, depth, failing_row, names, nodes, raw, receiver, rewrite, session, source, stamp, touched};
+use super::{
+    compat, depth, failing_row, names, nodes, raw, receiver, rewrite, session, source, stamp,
+    touched,
+};
 use crate::catalog::Policy;
 use crate::denial::Denial;
 use crate::statement::{self, Named, Particulars};

@@ -12,8 +12,8 @@ use policy::rule::Rule;
 
 use super::boundary::{self, Thrown};
 use super::{
-    access, compat, deadline, depth, execution, failing_row, internal, planning, raw, receiver, session,
-    utility, wire,
+    access, compat, deadline, depth, execution, failing_row, internal, planning, raw, receiver,
+    session, utility, wire,
 };
 use crate::catalog::Policy;
 use crate::denial::Denial;

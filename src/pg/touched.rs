@@ -291,7 +291,11 @@ fn note_row_type(typid: Oid, into: &mut Vec<Oid>) {
     }
     // SAFETY: a catalog look-up inside a transaction.
     let element = unsafe { pg_sys::get_element_type(typid) };
-    let row = if element == Oid::INVALID { typid } else { element };
+    let row = if element == Oid::INVALID {
+        typid
+    } else {
+        element
+    };
     if let Some(relid) = super::names::table_of_type(row) {
         into.push(relid);
     }

@@ -62,7 +62,9 @@ fn every_class_is_attacked() {
         match elsewhere.get(class) {
             None if count < 2 => wrong.push(format!("{class}: {count} attacks")),
             Some(_) if count >= 2 => {
-                wrong.push(format!("{class}: {count} attacks, and in elsewhere.txt too"));
+                wrong.push(format!(
+                    "{class}: {count} attacks, and in elsewhere.txt too"
+                ));
             }
             Some((place, what)) if place != "-" && !has_function(root, place, what) => {
                 wrong.push(format!("{class}: no function {what} in {place}"));

@@ -26,8 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// Longer than an agent's statement may take in the end.
 const HARMFULLY_LONG: Duration = Duration::from_millis(1400);
 
-static CANARIES: LazyLock<Canaries> =
-    LazyLock::new(|| Canaries::new(CANARY_PATTERN, CANARY_WORDS));
+static CANARIES: LazyLock<Canaries> = LazyLock::new(|| Canaries::new(CANARY_PATTERN, CANARY_WORDS));
 
 const SHOP: &str = include_str!("../../fixtures/shop.sql");
 const FIELD: &str = include_str!("../../attacks/field.sql");
@@ -108,7 +107,8 @@ struct Field {
 const READ: &str = "read";
 const READ_TWIN: &str = "read_twin";
 
-static FIELDS: LazyLock<Mutex<HashMap<u32, Arc<OnceLock<Arc<Field>>>>>> = LazyLock::new(Mutex::default);
+static FIELDS: LazyLock<Mutex<HashMap<u32, Arc<OnceLock<Arc<Field>>>>>> =
+    LazyLock::new(Mutex::default);
 
 fn field(version: u32) -> Arc<Field> {
     let slot = Arc::clone(
@@ -178,7 +178,14 @@ impl Field {
         }
         // What a DBA may have granted by mistake, after the policy was made.
         su(&cluster, "postgres").query(OVERGRANT);
-        for database in ["raw", "raw_twin", "confined", "confined_twin", READ, READ_TWIN] {
+        for database in [
+            "raw",
+            "raw_twin",
+            "confined",
+            "confined_twin",
+            READ,
+            READ_TWIN,
+        ] {
             if !cluster::plain() || database.starts_with("raw") {
                 su(&cluster, database).query(&fill(OVERGRANT_HERE, database));
             }
@@ -224,7 +231,8 @@ impl Field {
 
 /// The state of the read-only database when it was made.
 fn field_state(version: u32) -> std::sync::MutexGuard<'static, String> {
-    static STATES: LazyLock<[Mutex<String>; 32]> = LazyLock::new(|| std::array::from_fn(|_| Mutex::default()));
+    static STATES: LazyLock<[Mutex<String>; 32]> =
+        LazyLock::new(|| std::array::from_fn(|_| Mutex::default()));
     STATES[version as usize]
         .lock()
         .unwrap_or_else(|e| e.into_inner())
@@ -242,8 +250,26 @@ enum Changed {
 /// By the tags of the statements, and what the attack writes to.
 fn changed(attack: &Attack, outcome: &Outcome) -> Changed {
     const NOTHING: &[&str] = &[
-        "SELECT", "SHOW", "BEGIN", "START", "COMMIT", "ROLLBACK", "SET", "RESET", "EXPLAIN", "FETCH", "MOVE", "DECLARE",
-        "CLOSE", "PREPARE", "DEALLOCATE", "DISCARD", "SAVEPOINT", "RELEASE", "UNLISTEN", "LISTEN",
+        "SELECT",
+        "SHOW",
+        "BEGIN",
+        "START",
+        "COMMIT",
+        "ROLLBACK",
+        "SET",
+        "RESET",
+        "EXPLAIN",
+        "FETCH",
+        "MOVE",
+        "DECLARE",
+        "CLOSE",
+        "PREPARE",
+        "DEALLOCATE",
+        "DISCARD",
+        "SAVEPOINT",
+        "RELEASE",
+        "UNLISTEN",
+        "LISTEN",
     ];
     if outcome.closed || attack.has_turns() {
         return Changed::Definitions;
@@ -316,11 +342,19 @@ impl One<'_> {
 
     /// What is said to whom must do its harm where there is no policy.
     fn control(&self) -> Result<(), String> {
-        let role = if self.attack.has("super") { "postgres" } else { "plain" };
+        let role = if self.attack.has("super") {
+            "postgres"
+        } else {
+            "plain"
+        };
         if self.attack.has("dos") {
             let outcome = self.in_pool(&self.field.control, role, false, HARMFULLY_LONG);
             let long = outcome.elapsed >= HARMFULLY_LONG;
-            return if long { Ok(()) } else { Err(format!("took {:?}", outcome.elapsed)) };
+            return if long {
+                Ok(())
+            } else {
+                Err(format!("took {:?}", outcome.elapsed))
+            };
         }
         let outcome = self.in_pool(&self.field.control, role, false, PATIENCE);
         if self.attack.has("infer") {
@@ -485,7 +519,10 @@ pub fn unchanged() -> bool {
         let Some(field) = slot.get() else { continue };
         if !cluster::plain() {
             let (before, after) = (field_state(version).clone(), field.fingerprint());
-            for line in after.lines().filter(|line| !before.lines().any(|b| b == *line)) {
+            for line in after
+                .lines()
+                .filter(|line| !before.lines().any(|b| b == *line))
+            {
                 println!("attacks own pg{version}: a role that only reads has CHANGED {line}");
                 unchanged = false;
             }

@@ -59,8 +59,7 @@ pub fn settle(corpus: &'static str, version: u32, attack: &Attack, verdicts: Vec
         .filter_map(|v| Some(format!("{}: {}", v.how, v.result.err()?)))
         .collect();
     let known = known(&attack.id, version);
-    let refusal =
-        attack.expect == Expect::SameAsPlain && !bad.iter().any(|b| b.contains("LEAK"));
+    let refusal = attack.expect == Expect::SameAsPlain && !bad.iter().any(|b| b.contains("LEAK"));
     count(corpus, version, |c| {
         c.attacks += 1;
         c.simple += simple;
@@ -90,7 +89,9 @@ pub fn settle(corpus: &'static str, version: u32, attack: &Attack, verdicts: Vec
 
 /// One line for each corpus and version.
 pub fn report() {
-    for ((corpus, version), c) in std::mem::take(&mut *COUNTS.lock().unwrap_or_else(|e| e.into_inner())) {
+    for ((corpus, version), c) in
+        std::mem::take(&mut *COUNTS.lock().unwrap_or_else(|e| e.into_inner()))
+    {
         println!(
             "attacks {corpus} pg{version}: {} attacks, {} passed, {} got through, {} undue refusals, {} listed as not met; \
              runs: {} simple, {} extended; {} control runs without harm",
