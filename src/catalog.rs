@@ -613,8 +613,13 @@ impl Policy {
                     relation.masks.insert(attno, mask);
                 }
                 None if names::relation_kind(relid).holds_rows() => {
-                    let of_descendant = !family().any(|m| self.masks.contains_key(&m));
-                    if !of_descendant {
+                    // What a child or its other parent masks need not be here.
+                    let own = family().any(|member| {
+                        self.masks
+                            .get(&member)
+                            .is_some_and(|rows| rows.iter().any(|row| row.column == column))
+                    });
+                    if own {
                         relation.broken =
                             Some(format!("its masked column {column} is not there any more"));
                     }
