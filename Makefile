@@ -4,23 +4,26 @@ PG_CONFIG ?= pg_config
 DESTDIR ?=
 V ?=
 B ?=
+C ?=
 
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build install installcheck test test-unit test-pg test-cluster lint \
+.PHONY: help setup build install installcheck installcheck-core test test-clients test-unit test-pg test-cluster lint \
         schema check-schema demo psql psql-agent clean-demo bench clean
 
 help: ## list the targets
 	@echo 'Targets:'
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
-	  | awk -F'\t' '{ printf "  %-14s %s\n", $$1, $$2 }'
+	  | awk -F'\t' '{ printf "  %-17s %s\n", $$1, $$2 }'
 	@echo
 	@echo 'Variables:'
 	@echo '  PG_CONFIG=PATH   the PostgreSQL to build for (default: pg_config in PATH)'
 	@echo '  DESTDIR=DIR      install below DIR'
-	@echo '  V="17 18"        versions for test-pg, test-cluster (default: 15 16 17 18)'
+	@echo '  V="17 18"        versions for test-pg, test-cluster (default: 15 16 17 18),'
+	@echo '                   installcheck-core, test-clients'
+	@echo '  C=NAME           which client'
 	@echo '  B=NAME           which benchmark'
 
 setup: ## install PostgreSQL 15 to 18, cargo-pgrx and tools for development
@@ -34,6 +37,12 @@ install: ## release build for PG_CONFIG, copied into that PostgreSQL
 
 installcheck: ## cluster tests with the extension that is installed for PG_CONFIG
 	@scripts/test.sh cluster --no-install --pg-config '$(PG_CONFIG)'
+
+installcheck-core: ## PostgreSQL's own regression suite with the extension, for 15, 17 and 18 or V=
+	@scripts/installcheck-core.sh $(V)
+
+test-clients: ## real clients (psql, drivers, dbt, MCP servers) as a confined role, on 18 and 15 or V=; C= one client
+	@scripts/test-clients.sh $(V) $(C)
 
 test: ## everything: lint, unit, pg and cluster tests; ends with "N passed, N failed"
 	@scripts/test.sh all

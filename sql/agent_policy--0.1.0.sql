@@ -983,7 +983,7 @@ BEGIN
     PERFORM agent_policy._require_relation(_store_mask.relation, 'rpfm', 'mask_column');
     PERFORM agent_policy._require_column(_store_mask.relation, _store_mask.column_name, 'mask_column');
     PERFORM agent_policy._require_one_of(_store_mask.mask,
-        '{redact,null,constant,partial,email,hash,truncate,bucket,network,expression,none}', 'mask', 'mask_column');
+        '{redact,null,constant,partial,email,hash,truncate,bucket,network,scrub,expression,none}', 'mask', 'mask_column');
     PERFORM agent_policy._require(_store_mask.options, 'options', 'mask_column');
     IF _store_mask.mask <> 'none' THEN
         PERFORM agent_policy._require(_store_mask.expression, 'expression', 'mask_column');
@@ -1041,6 +1041,7 @@ mask, and its options with their defaults:
   truncate {"unit": "year"}: decade, year, quarter, month, week, and for timestamps also day, hour, minute (in UTC); date, timestamp, timestamptz
   bucket {"size": 10}: the multiple of size at or below the value; numeric types
   network {"ipv4": 24, "ipv6": 48}: the network of that many bits; inet, cidr
+  scrub: each piece of personal data and each secret inside is replaced by its category, as [EMAIL]; text, json, jsonb
   expression {"sql": "left(name, 1)"}: any expression over the row, without subqueries; names are looked up in the caller''s search_path
   none: the value itself
 Errors: 22023 unknown mask or option, or a value out of range; 42804 the mask does not fit the column''s type; 42809 for views; 42703 no such column.
@@ -1055,13 +1056,13 @@ BEGIN
     PERFORM agent_policy._require_relation(_check_mask_target.relation, 'rpfm', 'mask_column');
     PERFORM agent_policy._require_column(_check_mask_target.relation, _check_mask_target.column_name, 'mask_column');
     PERFORM agent_policy._require(_check_mask_target.options, 'options', 'mask_column');
-    IF _check_mask_target.mask IN ('scrub', 'json') THEN
+    IF _check_mask_target.mask = 'json' THEN
         RAISE EXCEPTION 'mask "%" is not available in this release', _check_mask_target.mask
             USING ERRCODE = 'feature_not_supported',
                   HINT = 'Use redact, null or expression.';
     END IF;
     PERFORM agent_policy._require_one_of(_check_mask_target.mask,
-        '{redact,null,constant,partial,email,hash,truncate,bucket,network,expression,none}', 'mask', 'mask_column');
+        '{redact,null,constant,partial,email,hash,truncate,bucket,network,scrub,expression,none}', 'mask', 'mask_column');
     PERFORM agent_policy._require_mask_role(_check_mask_target.role, 'mask_column');
     IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                WHERE c.oid = _check_mask_target.relation AND n.nspname IN ('pg_catalog', 'information_schema')) THEN
@@ -1273,6 +1274,16 @@ COMMENT ON FUNCTION mask_network(inet, int, int) IS
 'The mask "network": the address''s network of ipv4 (0 to 32) or ipv6 (0 to 128) bits, or its own if that is wider. NULL for other numbers of bits.';
 COMMENT ON FUNCTION mask_network(cidr, int, int) IS
 'The mask "network": the network of ipv4 (0 to 32) or ipv6 (0 to 128) bits around this one, or itself if that is wider. NULL for other numbers of bits.';
+
+CREATE FUNCTION mask_scrub(value text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_scrub';
+COMMENT ON FUNCTION mask_scrub(text) IS
+'The mask "scrub": each piece of personal data and each secret found in the text is replaced by its category, such as [EMAIL], [SSN], [CARD], [PHONE], [API_KEY], [PASSWORD].';
+
+CREATE FUNCTION mask_scrub_json(value text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_scrub_json';
+COMMENT ON FUNCTION mask_scrub_json(text) IS
+'The mask "scrub" for the text of a json or jsonb value: strings, keys and numbers in it are scrubbed, the structure stays. A number becomes a string where it is replaced. NULL for a document that is not UTF-8.';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -1559,6 +1570,11 @@ CREATE FUNCTION column_readable(relation oid, attribute smallint) RETURNS boolea
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'column_readable_wrapper';
 COMMENT ON FUNCTION column_readable(oid, smallint) IS
 'Whether the session may see the raw values of a column: its relation is allowed and has no row filter, the column is neither denied nor masked.';
+
+CREATE FUNCTION readable_sequence(sequence regclass) RETURNS regclass
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'readable_sequence_wrapper';
+COMMENT ON FUNCTION readable_sequence(regclass) IS
+'The sequence, if the session may see where it stands, else NULL: its column is readable, or it is allowed by its own name.';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -1618,6 +1634,12 @@ COMMENT ON FUNCTION "check"(regrole, text, text) IS
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/pg/functions.rs
+-- agent_policy::pg::functions::readable_sequence
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/api/identity.rs
 -- agent_policy::api::identity::user_email
 -- Skipped due to `#[pgrx(sql = false)]`
@@ -1643,7 +1665,7 @@ BEGIN
               WHERE p.pronamespace = 'agent_policy'::regnamespace LOOP
         -- The body of the script has its own schema in search_path: regprocedure may print
         -- unqualified names, and they resolve to these functions again.
-        IF f::text ~ '^(agent_policy\.)?mask_(partial|email|hash|truncate|bucket|network)\(' THEN
+        IF f::text ~ '^(agent_policy\.)?mask_(partial|email|hash|truncate|bucket|network|scrub|scrub_json)\(' THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f);
         END IF;
     END LOOP;
@@ -1674,7 +1696,8 @@ GRANT EXECUTE ON FUNCTION
 GRANT SELECT ON protected_roles, allowed_objects, masks, row_filters, limits, policy_history TO agent_policy_admin;
 
 -- Called by rewritten statements, with the agent's privileges.
-GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint),
+    readable_sequence(regclass) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION "check"(regrole, text, text) TO agent_policy_admin;
 /* </end connected objects> */
 

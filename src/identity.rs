@@ -51,12 +51,13 @@ fn protected_by(roles: &[RoleRow], user: Oid, into: &mut Vec<Oid>) {
 
 /// Works out whether the session is confined. Called when a user id or the policy has changed.
 pub fn refresh(now: Users, policy_changed: bool) -> bool {
+    let mut before = None;
     if policy_changed {
         let roles = catalog::read_roles();
         STATE.with_borrow_mut(|s| {
             s.unreadable = roles.is_none();
             s.roles = Rc::new(roles.unwrap_or_default());
-            s.policy = None;
+            before = s.policy.take();
         });
     }
     let (roles, sticky, assumed) =
@@ -96,7 +97,13 @@ pub fn refresh(now: Users, policy_changed: bool) -> bool {
         let known = STATE.with_borrow(|s| s.policy.clone());
         match known {
             Some(policy) if policy.role_oids == active => Some(policy),
-            _ => Some(Rc::new(catalog::read_policy(&roles, &active))),
+            _ => {
+                let policy = catalog::read_policy(&roles, &active);
+                if let Some(before) = &before {
+                    policy.carry_over(before);
+                }
+                Some(Rc::new(policy))
+            }
         }
     };
     let confined = policy.is_some();

@@ -87,7 +87,10 @@ pub fn judge_use(policy: &Policy, used: &Use) -> Result<(), Denial> {
     } else {
         policy.access_behind_view(used.relid)
     };
-    if access == Access::Deny || (used.named && !policy.kind(used.relid).is_readable()) {
+    let kind = policy.kind(used.relid);
+    let readable =
+        kind.is_readable() || (kind.is_sequence() && policy.sequence_readable(used.relid));
+    if access == Access::Deny || (used.named && !readable) {
         return Err(relation_denied(policy, used.relid));
     }
     if used.writes() {

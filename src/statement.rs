@@ -7,15 +7,23 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use pgrx::pg_sys::Oid;
-use policy::redact;
 use policy::rule::Rule;
-use sha2::{Digest, Sha256};
 
-use crate::api::identity as forwarded;
-use crate::audit::{self, End, Objects, Origin, Outcome, SharedOrigin, Start, Verdict};
+use crate::audit::{self, End, Objects, Outcome, Start, Verdict};
 use crate::denial::Denial;
-use crate::pg::{deadline, depth, facts, names, session as ids, source, users};
+use crate::pg::{deadline, depth, facts};
 use crate::{identity, limits};
+
+mod objects;
+mod origin;
+mod recent;
+mod text;
+
+pub use objects::Named;
+use objects::{join, named, no_objects};
+use origin::{KnownOrigin, origin};
+use recent::Recent;
+use text::{Text, text};
 
 /// One statement between its first record and its last.
 struct Open {
@@ -50,59 +58,10 @@ struct State {
     pending: Option<(Verdict, String, String)>,
 }
 
-/// The last few results of something that is dear to work out.
-struct Recent<K, V> {
-    known: Vec<(K, Rc<V>)>,
-    next: usize,
-}
-
-impl<K, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self {
-            known: Vec::new(),
-            next: 0,
-        }
-    }
-}
-
-impl<K, V> Recent<K, V> {
-    const MOST: usize = 16;
-
-    fn get(&self, is: impl Fn(&K) -> bool) -> Option<Rc<V>> {
-        self.known
-            .iter()
-            .find(|(key, _)| is(key))
-            .map(|(_, value)| Rc::clone(value))
-    }
-
-    fn put(&mut self, key: K, value: Rc<V>) {
-        if self.known.len() < Self::MOST {
-            self.known.push((key, value));
-        } else {
-            self.next = (self.next + 1) % Self::MOST;
-            self.known[self.next] = (key, value);
-        }
-    }
-}
-
-/// The origin of the session's last record, and what it was made from.
-struct KnownOrigin {
-    role: Oid,
-    user: Option<forwarded::Identity>,
-    application: Vec<u8>,
-    origin: SharedOrigin,
-}
-
 struct Denied {
     sqlstate: [u8; 5],
     rule: Rule,
     object: String,
-}
-
-struct Text {
-    redacted: Option<Rc<str>>,
-    sha256: [u8; 32],
-    kind: Option<&'static str>,
 }
 
 thread_local! {
@@ -115,123 +74,6 @@ pub struct Particulars {
     pub command_tag: Option<Cow<'static, str>>,
     pub query_id: i64,
     pub objects: Named,
-}
-
-/// What a statement touches.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Named {
-    pub relations: Vec<Oid>,
-    pub masked_columns: Vec<(Oid, i16)>,
-    pub functions: Vec<Oid>,
-}
-
-/// Longer texts are worked out each time.
-const LONGEST_KEPT: usize = 16 << 10;
-
-fn text() -> Rc<Text> {
-    source::current(|bytes| {
-        if let Some(known) = STATE.with_borrow(|s| s.texts.get(|key| key == bytes)) {
-            return known;
-        }
-        // Nobody reads more of a statement; its hash is over all of it.
-        let lossy = crate::pg::text::from_server(beginning(bytes));
-        let text = Rc::new(Text {
-            redacted: redact::redact(&lossy).text.map(Rc::from),
-            sha256: Sha256::digest(bytes).into(),
-            kind: redact::command_kind(&lossy),
-        });
-        if bytes.len() <= LONGEST_KEPT {
-            STATE.with_borrow_mut(|s| s.texts.put(bytes.to_vec(), Rc::clone(&text)));
-        }
-        text
-    })
-}
-
-/// As much of a statement as is kept, cut where no character is.
-fn beginning(bytes: &[u8]) -> &[u8] {
-    const KEPT: usize = 64 * 1024;
-    if bytes.len() <= KEPT {
-        return bytes;
-    }
-    let end = (0..KEPT).rev().find(|i| bytes[*i].is_ascii()).unwrap_or(0);
-    &bytes[..end]
-}
-
-fn session() -> Rc<facts::Session> {
-    if let Some(known) = STATE.with_borrow(|s| s.session.clone()) {
-        return known;
-    }
-    let session = Rc::new(facts::session());
-    STATE.with_borrow_mut(|s| s.session = Some(Rc::clone(&session)));
-    session
-}
-
-fn role_name() -> Rc<str> {
-    let role = facts::role();
-    if let Some((known, name)) = STATE.with_borrow(|s| s.role.clone())
-        && known == role
-    {
-        return name;
-    }
-    if !facts::in_transaction() {
-        return Rc::from("");
-    }
-    let name: Rc<str> = users::name(role).into();
-    STATE.with_borrow_mut(|s| s.role = Some((role, Rc::clone(&name))));
-    name
-}
-
-fn origin() -> SharedOrigin {
-    let role = facts::role();
-    let user = forwarded::current();
-    let known = STATE.with_borrow(|s| {
-        s.origin
-            .as_ref()
-            .filter(|known| {
-                known.role == role
-                    && known.user == user
-                    && facts::application_name(|name| known.application == name)
-            })
-            .map(|known| known.origin.clone())
-    });
-    if let Some(known) = known {
-        return known;
-    }
-    // Outside a transaction (a syntax error in an aborted one) only what is known serves.
-    let can_look = facts::in_transaction();
-    let session = if can_look || STATE.with_borrow(|s| s.session.is_some()) {
-        session()
-    } else {
-        Rc::new(facts::Session {
-            database: String::new(),
-            client: None,
-            pid: std::process::id().cast_signed(),
-            id: String::new(),
-            session_user: String::new(),
-        })
-    };
-    let application = facts::application_name(<[u8]>::to_vec);
-    let origin = SharedOrigin::from(Origin {
-        assurance: user.as_ref().map_or("none", |w| w.assurance.word()).into(),
-        user_email: user.as_ref().map(|w| w.email.to_string()),
-        role_name: role_name().to_string(),
-        session_user_name: session.session_user.clone(),
-        database_name: session.database.clone(),
-        application_name: crate::pg::text::from_server(&application),
-        client_addr: session.client,
-        backend_pid: session.pid,
-        session_id: session.id.clone(),
-    });
-    if can_look {
-        let known = KnownOrigin {
-            role,
-            user,
-            application,
-            origin: origin.clone(),
-        };
-        STATE.with_borrow_mut(|s| s.origin = Some(known));
-    }
-    origin
 }
 
 fn new_start(nesting_level: u32) -> Start {
@@ -263,13 +105,6 @@ fn new_start(nesting_level: u32) -> Start {
     }
 }
 
-fn no_objects() -> Rc<Objects> {
-    thread_local! {
-        static NONE: Rc<Objects> = Rc::default();
-    }
-    NONE.with(Rc::clone)
-}
-
 fn describe(start: &mut Start, of: &Particulars) {
     if let Some(tag) = &of.command_tag {
         start.command_tag = Some(tag.clone());
@@ -278,63 +113,6 @@ fn describe(start: &mut Start, of: &Particulars) {
         start.query_id = of.query_id;
     }
     join(start, &named(&of.objects));
-}
-
-fn join(start: &mut Start, found: &Rc<Objects>) {
-    if *start.objects == Objects::default() {
-        start.objects = Rc::clone(found);
-        return;
-    }
-    let all = Rc::make_mut(&mut start.objects);
-    add(&mut all.relations, found.relations.iter());
-    add(&mut all.masked_columns, found.masked_columns.iter());
-    add(&mut all.functions, found.functions.iter());
-}
-
-fn add<'a>(list: &mut Vec<String>, names: impl Iterator<Item = &'a String>) {
-    for name in names {
-        if !list.contains(name) {
-            list.push(name.clone());
-        }
-    }
-}
-
-/// The names of what a statement touches.
-fn named(of: &Named) -> Rc<Objects> {
-    let generation = ids::names_generation();
-    let known = STATE.with_borrow_mut(|s| {
-        if s.names != generation {
-            s.objects = Recent::default();
-            s.names = generation;
-        }
-        s.objects.get(|key| key == of)
-    });
-    if let Some(known) = known {
-        return known;
-    }
-    let mut found = Objects::default();
-    for relid in &of.relations {
-        add(&mut found.relations, [names::relation(*relid)].iter());
-    }
-    for (relid, attno) in &of.masked_columns {
-        if let Some(column) = names::attribute_name(*relid, *attno) {
-            let name = format!("{}.{}", names::relation(*relid), names::quote(&column));
-            add(&mut found.masked_columns, [name].iter());
-        }
-    }
-    for function in &of.functions {
-        if function.to_u32() >= crate::pg::FIRST_NORMAL_OID {
-            add(&mut found.functions, [names::signature(*function)].iter());
-        }
-    }
-    let found = Rc::new(found);
-    // What changed while it was looked up is looked up again.
-    STATE.with_borrow_mut(|s| {
-        if s.names == ids::names_generation() {
-            s.objects.put(of.clone(), Rc::clone(&found));
-        }
-    });
-    found
 }
 
 /// Is a statement under way?
@@ -576,15 +354,20 @@ pub fn failed(sqlstate: [u8; 5]) {
     } else if !written && identity::was_confined() {
         let mut start = new_start(0);
         mark(&mut start);
-        let end = End {
-            event_id: start.event_id,
-            outcome,
-            sqlstate: Some(sqlstate),
-            ..End::default()
-        };
-        let _ = audit::whole(&start, &end);
+        write_failed(&start, outcome, sqlstate);
     }
     let _ = audit::wait_durable();
+}
+
+/// The one record of what never got as far as to run.
+fn write_failed(start: &Start, outcome: Outcome, sqlstate: [u8; 5]) {
+    let end = End {
+        event_id: start.event_id,
+        outcome,
+        sqlstate: Some(sqlstate),
+        ..End::default()
+    };
+    let _ = audit::whole(start, &end);
 }
 
 /// An error of a text that no hook has seen.
@@ -610,13 +393,7 @@ pub fn record_unseen(unseen: &Unseen) {
     start.command_tag = unseen.text.kind.map(Cow::Borrowed);
     start.statement.clone_from(&unseen.text.redacted);
     start.statement_sha256 = unseen.text.sha256;
-    let end = End {
-        event_id: start.event_id,
-        outcome: Outcome::Error,
-        sqlstate: Some(unseen.sqlstate),
-        ..End::default()
-    };
-    let _ = audit::whole(&start, &end);
+    write_failed(&start, Outcome::Error, unseen.sqlstate);
     let _ = audit::wait_durable();
     let _ = audit::flush();
 }
@@ -654,13 +431,7 @@ pub fn denied(denial: &Denial) {
         start.verdict = Verdict::Denied;
         start.rule = Some(denial.rule.word().to_owned());
         start.object = Some(denial.object.clone());
-        let end = End {
-            event_id: start.event_id,
-            outcome: Outcome::Error,
-            sqlstate: Some(state),
-            ..End::default()
-        };
-        let _ = audit::whole(&start, &end);
+        write_failed(&start, Outcome::Error, state);
     }
     let _ = audit::wait_durable();
     STATE.with_borrow_mut(|s| {

@@ -43,6 +43,8 @@ pub enum Utility {
     Discard,
     Unlisten,
     Constraints,
+    /// LOCK TABLE … IN ACCESS SHARE MODE: the lock that SELECT takes by itself.
+    LockAsSelect,
     /// A command of data definition, by its tag.
     Definition(&'static str),
     /// Anything else, by its tag.
@@ -73,6 +75,7 @@ pub fn judge(policy: &Policy, utility: &Utility) -> Result<Pass, Denial> {
         | Utility::Discard
         | Utility::Unlisten
         | Utility::Constraints
+        | Utility::LockAsSelect
         | Utility::DeclareCursor { hold: false }
         | Utility::CopyTo { client: true } => Ok(Pass::Run),
         Utility::Set { name, value } => judge_setting(name, value.as_deref()),
@@ -113,7 +116,9 @@ fn instead_of(tag: &str) -> &'static str {
     match tag {
         "DO" | "CALL" => "Write the work as one SELECT.",
         "LISTEN" | "NOTIFY" => "Use SELECT; notifications are not for this role.",
-        "LOCK TABLE" => "Read without a lock: SELECT sees a consistent snapshot.",
+        "LOCK TABLE" => {
+            "Read without a lock: SELECT sees a consistent snapshot. LOCK TABLE … IN ACCESS SHARE MODE is allowed."
+        }
         "SET ROLE" | "SET SESSION AUTHORIZATION" => "Work as the role you are logged in as.",
         _ => {
             "Use SELECT to read; SET, SHOW, EXPLAIN, cursors, PREPARE and COPY … TO STDOUT are allowed too."

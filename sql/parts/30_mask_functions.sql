@@ -69,3 +69,13 @@ COMMENT ON FUNCTION mask_network(inet, int, int) IS
 'The mask "network": the address''s network of ipv4 (0 to 32) or ipv6 (0 to 128) bits, or its own if that is wider. NULL for other numbers of bits.';
 COMMENT ON FUNCTION mask_network(cidr, int, int) IS
 'The mask "network": the network of ipv4 (0 to 32) or ipv6 (0 to 128) bits around this one, or itself if that is wider. NULL for other numbers of bits.';
+
+CREATE FUNCTION mask_scrub(value text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_scrub';
+COMMENT ON FUNCTION mask_scrub(text) IS
+'The mask "scrub": each piece of personal data and each secret found in the text is replaced by its category, such as [EMAIL], [SSN], [CARD], [PHONE], [API_KEY], [PASSWORD].';
+
+CREATE FUNCTION mask_scrub_json(value text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_scrub_json';
+COMMENT ON FUNCTION mask_scrub_json(text) IS
+'The mask "scrub" for the text of a json or jsonb value: strings, keys and numbers in it are scrubbed, the structure stays. A number becomes a string where it is replaced. NULL for a document that is not UTF-8.';

@@ -10,3 +10,8 @@ CREATE FUNCTION column_readable(relation oid, attribute smallint) RETURNS boolea
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'column_readable_wrapper';
 COMMENT ON FUNCTION column_readable(oid, smallint) IS
 'Whether the session may see the raw values of a column: its relation is allowed and has no row filter, the column is neither denied nor masked.';
+
+CREATE FUNCTION readable_sequence(sequence regclass) RETURNS regclass
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'readable_sequence_wrapper';
+COMMENT ON FUNCTION readable_sequence(regclass) IS
+'The sequence, if the session may see where it stands, else NULL: its column is readable, or it is allowed by its own name.';

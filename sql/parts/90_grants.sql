@@ -15,7 +15,7 @@ BEGIN
               WHERE p.pronamespace = 'agent_policy'::regnamespace LOOP
         -- The body of the script has its own schema in search_path: regprocedure may print
         -- unqualified names, and they resolve to these functions again.
-        IF f::text ~ '^(agent_policy\.)?mask_(partial|email|hash|truncate|bucket|network)\(' THEN
+        IF f::text ~ '^(agent_policy\.)?mask_(partial|email|hash|truncate|bucket|network|scrub|scrub_json)\(' THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f);
         END IF;
     END LOOP;
@@ -46,5 +46,6 @@ GRANT EXECUTE ON FUNCTION
 GRANT SELECT ON protected_roles, allowed_objects, masks, row_filters, limits, policy_history TO agent_policy_admin;
 
 -- Called by rewritten statements, with the agent's privileges.
-GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint),
+    readable_sequence(regclass) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION "check"(regrole, text, text) TO agent_policy_admin;

@@ -18,7 +18,7 @@ pub fn disposition(name: Option<String>) -> Disposition {
         Some("user_email" | "claim" | "identity" | "assert_user") => Disposition::Allow,
         // Masks and substitutes are put in by the rewriting; text that names them is refused,
         // or they would serve to guess what they hide.
-        Some("set_config" | "column_readable") => Disposition::Internal,
+        Some("set_config" | "column_readable" | "readable_sequence") => Disposition::Internal,
         Some(name) if name.starts_with("mask_") => Disposition::Internal,
         _ => Disposition::Deny,
     }

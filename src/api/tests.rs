@@ -303,7 +303,6 @@ mod tests {
             ("22023", "name", ", role => 'pg_monitor'"),
             ("22004", "name", ", NULL"),
             ("22004", "name", ", 'redact', NULL"),
-            ("0A000", "name", ", 'scrub'"),
             ("0A000", "name", ", 'json'"),
             (
                 "0A000",
@@ -444,6 +443,13 @@ mod tests {
             ("mask_partial('abc', 0, 2147483647, '*')", None),
             ("mask_partial('', 0, 4, '*')", Some("****")),
             ("mask_email('')", Some("***")),
+            ("mask_scrub('')", Some("")),
+            ("mask_scrub('to a@example.org')", Some("to [EMAIL]")),
+            (
+                "mask_scrub_json('{\"ssn\": 123456789}')",
+                Some("{\"ssn\": \"[SSN]\"}"),
+            ),
+            ("mask_scrub_json('no json: \"')", None),
             ("mask_hash('x', 65)", None),
             ("mask_network('10.0.0.0/8', 24, 48)", Some("10.0.0.0/8")),
             ("mask_network('10.0.0.1', 33, 48)", None),

@@ -11,6 +11,7 @@ use policy::rule::Rule;
 use super::hooks::{
     PREV_ACCESS, PREV_FMGR, PREV_NEEDS_FMGR, always_exempt, begin, checks_foreign_key, is_worker,
 };
+use super::layers::{self, Layer};
 use super::{definition, depth, names, raw, session};
 use crate::denial::Denial;
 use crate::{enforce, identity, plan};
@@ -53,6 +54,7 @@ unsafe extern "C-unwind" fn confined_access(
         return;
     };
     match access {
+        Kind::OAT_FUNCTION_EXECUTE if !layers::on(Layer::Functions) => {}
         Kind::OAT_FUNCTION_EXECUTE if checks_foreign_key() => {
             // Operators of keys are in C where their types are not built in.
             // SAFETY: inside a transaction.
@@ -71,7 +73,9 @@ unsafe extern "C-unwind" fn confined_access(
             let direct = !depth::tree_was_checked() && !is_worker();
             enforce(&policy, plan::judge_function(&policy, object, direct));
         }
-        Kind::OAT_POST_CREATE | Kind::OAT_DROP | Kind::OAT_POST_ALTER | Kind::OAT_TRUNCATE => {
+        Kind::OAT_POST_CREATE | Kind::OAT_DROP | Kind::OAT_POST_ALTER | Kind::OAT_TRUNCATE
+            if layers::on(Layer::Objects) =>
+        {
             enforce(&policy, definition::judge_object(&policy, class, object));
         }
         _ => {}
@@ -99,6 +103,7 @@ pub unsafe extern "C-unwind" fn on_needs_fmgr(function: Oid) -> bool {
             return true;
         }
         function.to_u32() >= super::FIRST_NORMAL_OID
+            && layers::on(Layer::Inlining)
             && raw::IsTransactionState()
             && session::confined()
             && confined_needs_fmgr(function)
@@ -151,7 +156,7 @@ unsafe extern "C-unwind" fn confined_fmgr(event: pg_sys::FmgrHookEventType::Type
         return;
     };
     if event == Event::FHET_START {
-        if !always_exempt() {
+        if layers::on(Layer::Calls) && !always_exempt() {
             enforce(&policy, plan::judge_function(&policy, function, false));
         }
         // SAFETY: a read of the security context.

@@ -89,6 +89,15 @@ mod version {
         }
     }
 
+    /// Is the entry to be read, and not as part of another one?
+    ///
+    /// # Safety
+    /// `rte` is an entry of the range table that `ExecutorCheckPerms_hook` was given.
+    pub unsafe fn reads(rte: *const RangeTblEntry, _infos: *const pg_sys::List) -> bool {
+        // SAFETY: by the caller's promise.
+        unsafe { (*rte).requiredPerms & pg_sys::AclMode::from(pg_sys::ACL_SELECT) != 0 }
+    }
+
     /// Moves the permission bits of an entry that becomes a sub-query inside it.
     ///
     /// # Safety
@@ -200,6 +209,24 @@ mod version {
                 .filter(|(i, info)| (**info).requiredPerms != 0 && !of_filters.contains(i))
                 .map(|(_, info)| from_info(info))
                 .collect()
+        }
+    }
+
+    /// Is the entry to be read, and not as part of another one?
+    ///
+    /// # Safety
+    /// `rte` is an entry of the range table that `ExecutorCheckPerms_hook` was given, `infos` its
+    /// permission list.
+    pub unsafe fn reads(rte: *const RangeTblEntry, infos: *const pg_sys::List) -> bool {
+        // SAFETY: by the caller's promise; an index other than 0 is a position of the list.
+        unsafe {
+            let index = (*rte).perminfoindex as usize;
+            index != 0
+                && nodes::pointers::<RTEPermissionInfo>(infos)
+                    .nth(index - 1)
+                    .is_some_and(|info| {
+                        (*info).requiredPerms & pg_sys::AclMode::from(pg_sys::ACL_SELECT) != 0
+                    })
         }
     }
 

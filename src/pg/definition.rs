@@ -163,7 +163,7 @@ pub unsafe fn judge_calls(policy: &Policy, node: *mut pg_sys::Node) {
         let callable = unsafe { candidates(&name) };
         // What a body does in somebody else's session nobody has judged.
         let denied = |f: &Oid| {
-            f.to_u32() != crate::catalog::NEXTVAL
+            f.to_u32() != crate::catalog::access::NEXTVAL
                 && (f.to_u32() >= super::FIRST_NORMAL_OID || !policy.function_allowed(*f, true))
         };
         if name.parts.is_empty() || callable.iter().any(denied) {

@@ -10,6 +10,7 @@ use policy::rule::Rule;
 
 use super::boundary::{self, Thrown};
 use super::hooks::{PREV_END, PREV_FINISH, PREV_START, begin, exempt, is_worker, timed};
+use super::layers::{self, Layer};
 use super::{
     compat, depth, failing_row, names, nodes, raw, receiver, rewrite, session, source, stamp,
     touched,
@@ -70,34 +71,50 @@ unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown
         );
         receiver::forget(query);
         let stamp = check_stamp(&policy, planned, eflags);
-        if super::explain::explaining()
+        if layers::on(Layer::Start)
+            && super::explain::explaining()
             && depth::nesting() == 0
             && stamp.flags & stamp::EXPLAIN_ONLY == 0
         {
             judge_explained(&policy, planned);
         }
-        if let Err(denial) = check_writes(&policy, planned) {
+        if layers::on(Layer::Start)
+            && let Err(denial) = check_writes(&policy, planned)
+        {
             enforce::<()>(&policy, Err(denial));
         }
-        if stamp.flags & stamp::IDENTITY_ONLY == 0 {
+        if layers::on(Layer::Start) && stamp.flags & stamp::IDENTITY_ONLY == 0 {
             enforce(&policy, identity::judge(&policy));
         }
-        if depth::nesting() == 0 && eflags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int == 0 {
+        if layers::on(Layer::Start)
+            && depth::nesting() == 0
+            && eflags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int == 0
+        {
             enforce(
                 &policy,
                 limits::judge_cost(&policy.limits, (*(*planned).planTree).total_cost),
             );
         }
+        let shown = stamp.flags & stamp::EXPLAIN_ONLY != 0;
         open_statement(&policy, query, stamp);
-        timed(next)
+        super::explain::show(shown, || timed(next))
     }
 }
 
 /// A portal whose plan was made for a policy that has changed since must not go on.
 unsafe fn still_valid(policy: &Policy, query: *const QueryDesc) -> Result<(), Denial> {
+    // What it has computed was computed for whom it began to run for.
+    if receiver::is_of_another_user(query) {
+        return Err(Denial::new(
+            Rule::PolicyUnavailable,
+            "cursor",
+            "the end user has changed since this cursor or portal was opened",
+        )
+        .hint("Close it and open it again."));
+    }
     // SAFETY: a started query.
     let found = unsafe { stamp::read((*query).plannedstmt) };
-    if found.is_some_and(|found| found.policy == policy.stamp) {
+    if !layers::on(Layer::Stamp) || found.is_some_and(|found| found.policy == policy.stamp) {
         return Ok(());
     }
     Err(Denial::new(
@@ -125,6 +142,7 @@ unsafe fn check_stamp(
         {
             found
         }
+        found if !layers::on(Layer::Stamp) => found.unwrap_or_default(),
         _ => {
             // SAFETY: marks cached plans for a new planning at their next use.
             unsafe { pg_sys::ResetPlanCache() };
@@ -291,7 +309,7 @@ pub unsafe fn confined_run(query: *mut QueryDesc, next: impl FnOnce()) -> Result
             let _level = depth::enter(&depth::RUN);
             timed(next)
         };
-        if outermost && !policy.monitors() {
+        if outermost && !policy.monitors() && layers::on(Layer::Rows) {
             receiver::with_limit(query, max.unwrap_or(u64::MAX), run)
         } else {
             run()
@@ -305,7 +323,8 @@ unsafe fn refuse_into(policy: &Policy, query: *const QueryDesc) {
     // SAFETY: a started query.
     unsafe {
         let dest = (*query).dest;
-        if policy.capability < Capability::Ddl
+        if layers::on(Layer::Start)
+            && policy.capability < Capability::Ddl
             && !dest.is_null()
             && matches!(
                 (*dest).mydest,
@@ -411,7 +430,7 @@ pub unsafe extern "C-unwind" fn confined_check_perms(
     for permissions in unsafe { compat::checked(range_table, permissions) } {
         let used = touched::Use::from_permissions(permissions);
         failing_row::note(&policy, &used);
-        if exempt() {
+        if exempt() || !layers::on(Layer::Permissions) {
             continue;
         }
         let nested_in_builtin = used.named && depth::RUN.load(Relaxed) > 0;
@@ -419,5 +438,17 @@ pub unsafe extern "C-unwind" fn confined_check_perms(
             continue;
         }
         enforce(&policy, plan::judge_use(&policy, &used));
+    }
+    if super::explain::showing() {
+        return;
+    }
+    // COPY of a table, which has no plan, and any plan that was not verified.
+    // SAFETY: by the caller's promise.
+    unsafe {
+        for rte in nodes::pointers::<pg_sys::RangeTblEntry>(range_table) {
+            if compat::reads(rte, permissions) {
+                enforce(&policy, rewrite::verify_entry(&policy, rte));
+            }
+        }
     }
 }

@@ -17,6 +17,7 @@ thread_local! {
     static INSTALLED: Cell<bool> = const { Cell::new(false) };
     static PLAIN: Cell<bool> = const { Cell::new(false) };
     static EXPLAINING: Cell<bool> = const { Cell::new(false) };
+    static SHOWING: Cell<bool> = const { Cell::new(false) };
 }
 
 static mut PREV_EXPLAIN: pg_sys::ExplainOneQuery_hook_type = None;
@@ -29,6 +30,17 @@ pub fn plain() -> bool {
 /// Is an EXPLAIN under way?
 pub fn explaining() -> bool {
     EXPLAINING.get()
+}
+
+/// Is the plan that is being started one without masks, which is shown and never runs?
+pub fn showing() -> bool {
+    SHOWING.get()
+}
+
+/// Starts a plan, which may be such a one.
+pub fn show<T>(such: bool, start: impl FnOnce() -> T) -> T {
+    let _back = Back(&SHOWING, SHOWING.replace(such));
+    start()
 }
 
 struct Back(&'static std::thread::LocalKey<Cell<bool>>, bool);

@@ -58,10 +58,16 @@ fn column_readable(relation: pg_sys::Oid, attribute: i16) -> bool {
             }
         });
     }
-    let hidden = policy.relation(relation);
-    policy.access(relation) > Access::Deny
-        && hidden.filters.is_empty()
-        && hidden.broken.is_none()
-        && !hidden.denied.contains(&attribute)
-        && !hidden.masks.contains_key(&attribute)
+    policy.column_readable(relation, attribute)
+}
+
+/// The sequence, if the session may see where it stands; else NULL.
+#[pg_extern(sql = false)]
+fn readable_sequence(sequence: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    match identity::policy() {
+        Some(policy) if !policy.monitors() => (names::relation_kind(sequence).is_sequence()
+            && policy.sequence_readable(sequence))
+        .then_some(sequence),
+        _ => Some(sequence),
+    }
 }

@@ -11,6 +11,7 @@ use policy::model::Capability;
 use policy::rule::Rule;
 
 use super::boundary::{self, Thrown};
+use super::layers::{self, Layer};
 use super::{
     access, compat, deadline, depth, execution, failing_row, internal, planning, raw, receiver,
     session, utility, wire,
@@ -123,7 +124,7 @@ pub fn begin() -> Option<std::rc::Rc<Policy>> {
     }
     wire::install();
     deadline::arm(policy.limits.statement_timeout);
-    if policy.capability == Capability::ReadOnly {
+    if policy.capability == Capability::ReadOnly && layers::on(Layer::ReadOnly) {
         session::force_read_only();
     }
     session::pin_settings();

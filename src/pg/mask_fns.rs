@@ -261,3 +261,41 @@ sql_function! {
         result
     }
 }
+
+/// `result` as a value of type text.
+///
+/// # Safety
+/// The result becomes a return value in the current memory context.
+unsafe fn text_result(fcinfo: pg_sys::FunctionCallInfo, result: &[u8]) -> Datum {
+    // SAFETY: the new value has room for `result`.
+    unsafe {
+        let Some((datum, out)) = new_varlena(result.len()) else {
+            return return_null(fcinfo);
+        };
+        std::ptr::copy_nonoverlapping(result.as_ptr(), out, result.len());
+        datum
+    }
+}
+
+sql_function! {
+    /// mask_scrub(value text)
+    fn mask_scrub / pg_finfo_mask_scrub(fcinfo) {
+        let clean = policy::sensitive::scrub(bytes(arg(fcinfo, 0)));
+        text_result(fcinfo, &clean)
+    }
+}
+
+sql_function! {
+    /// mask_scrub_json(value text)
+    fn mask_scrub_json / pg_finfo_mask_scrub_json(fcinfo) {
+        let raw = bytes(arg(fcinfo, 0));
+        // A document that is not UTF-8 (in a database of another encoding) is not taken apart.
+        match std::str::from_utf8(raw) {
+            Ok(text) => match policy::sensitive::scrub_json(text) {
+                Some(clean) => text_result(fcinfo, clean.as_bytes()),
+                None => return_null(fcinfo),
+            },
+            Err(_) => return_null(fcinfo),
+        }
+    }
+}

@@ -21,6 +21,7 @@ pub mod failing_row;
 pub mod functions;
 pub mod hooks;
 pub mod internal;
+pub mod layers;
 pub mod mapping;
 mod mask_column;
 mod mask_expr;
@@ -79,6 +80,7 @@ pub fn catching<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 /// Installs everything that has to be in place before the first session starts.
 pub fn init() {
     no_backtraces();
+    layers::define();
     session::init();
     hooks::init();
     statistics::init();

@@ -23,6 +23,9 @@ impl Kind {
     pub fn is_index(self) -> bool {
         matches!(self.0, b'i' | b'I')
     }
+    pub fn is_sequence(self) -> bool {
+        self.0 == b'S'
+    }
     /// What an agent may put into FROM.
     pub fn is_readable(self) -> bool {
         matches!(self.0, b'r' | b'p' | b'f' | b'v' | b'm')
@@ -373,8 +376,34 @@ pub fn sequence_value(name: &str) -> Option<i64> {
 /// The table that a composite type belongs to, if it does.
 pub fn table_of_type(typid: Oid) -> Option<Oid> {
     // SAFETY: syscache look-ups.
-    let relid = unsafe { pg_sys::get_typ_typrelid(typid) };
+    let relid = unsafe { pg_sys::get_typ_typrelid(innermost_type(typid)) };
     (relid != Oid::INVALID && relation_kind(relid).is_readable()).then_some(relid)
+}
+
+/// What arrays, domains and ranges are made of.
+fn innermost_type(mut typid: Oid) -> Oid {
+    loop {
+        // SAFETY: syscache look-ups; a type that is gone has no parts, and is asked for by no text.
+        let part = unsafe {
+            let base = if pg_sys::get_typtype(typid) as u8 == pg_sys::TYPTYPE_DOMAIN {
+                pg_sys::getBaseType(typid)
+            } else {
+                typid
+            };
+            [
+                pg_sys::get_element_type(base),
+                pg_sys::get_multirange_range(base),
+                pg_sys::get_range_subtype(base),
+            ]
+            .into_iter()
+            .find(|part| *part != Oid::INVALID)
+            .unwrap_or(base)
+        };
+        if part == typid {
+            return typid;
+        }
+        typid = part;
+    }
 }
 
 /// Is the column computed from others?
@@ -410,12 +439,17 @@ pub fn own_schema_owner() -> Oid {
     }
 }
 
-/// Does the function return `trigger`? Such a one cannot be called in any other way.
+/// Does the function return `trigger` or `event_trigger`? Such a one cannot be called in any other
+/// way.
 pub fn is_trigger_function(function: Oid) -> bool {
+    const EVENT_TRIGGER: Oid = Oid::from_u32(3838);
     // SAFETY: a syscache look-up of a function that exists.
     unsafe {
         !pg_sys::get_func_name(function).is_null()
-            && pg_sys::get_func_rettype(function) == pg_sys::TRIGGEROID
+            && matches!(
+                pg_sys::get_func_rettype(function),
+                pg_sys::TRIGGEROID | EVENT_TRIGGER
+            )
     }
 }
 
@@ -424,6 +458,27 @@ pub fn table_of_index(index: Oid) -> Option<Oid> {
     // SAFETY: a syscache look-up.
     let table = unsafe { pg_sys::IndexGetRelation(index, true) };
     (table != Oid::INVALID).then_some(table)
+}
+
+/// The column that a sequence numbers: of type serial, or an identity column.
+pub fn column_of_sequence(sequence: Oid) -> Option<(Oid, i16)> {
+    use pg_sys::DependencyType as Kind;
+    for kind in [Kind::DEPENDENCY_AUTO, Kind::DEPENDENCY_INTERNAL] {
+        let (mut table, mut column) = (Oid::INVALID, 0);
+        // SAFETY: a look-up in pg_depend, into two variables of this frame.
+        let owned = unsafe {
+            pg_sys::sequenceIsOwned(
+                sequence,
+                kind as core::ffi::c_char,
+                &raw mut table,
+                &raw mut column,
+            )
+        };
+        if owned {
+            return i16::try_from(column).ok().map(|column| (table, column));
+        }
+    }
+    None
 }
 
 /// The schema of a relation that the command at hand has just made: nobody else sees it yet.

@@ -9,6 +9,7 @@ use pgrx::pg_sys::{self, CmdType, Query};
 
 use super::boundary::{self, Thrown};
 use super::hooks::{PREV_ANALYZE, PREV_PLANNER, begin, exempt, is_worker, timed};
+use super::layers::{self, Layer};
 use super::{depth, raw, rewrite, session, source, stamp, touched, utility};
 use crate::catalog::Policy;
 use crate::{enforce, identity, limits, plan, trial};
@@ -56,6 +57,9 @@ unsafe extern "C-unwind" fn confined_analyze(pstate: *mut pg_sys::ParseState, qu
 }
 
 unsafe fn judge_query(policy: &Policy, query: *mut Query) {
+    if !layers::on(Layer::Analysis) {
+        return;
+    }
     // SAFETY: an analyzed query.
     let touched = unsafe { touched::collect(query) };
     enforce(policy, plan::judge(policy, &touched));
@@ -138,7 +142,7 @@ unsafe fn plan_query(
         let explaining = super::explain::plain() && depth::PLAN.load(Relaxed) == 1;
         let calls = touched::calls(parse);
         let mut facts = rewrite::Facts::default();
-        if !explaining {
+        if !explaining && layers::on(Layer::Rewrite) {
             match rewrite::apply(&policy, parse) {
                 Ok(done) => facts = done,
                 Err(denial) => denial.raise(),
@@ -157,7 +161,10 @@ unsafe fn plan_query(
         {
             rewrite::drop_limit(planned, rows);
         }
-        if !explaining && let Err(denial) = rewrite::verify(&policy, planned) {
+        if !explaining
+            && layers::on(Layer::Verify)
+            && let Err(denial) = rewrite::verify(&policy, planned)
+        {
             denial.raise();
         }
         if trial::running() {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use pgrx::pg_sys::{self, CommandDest, DestReceiver, QueryDesc, TupleTableSlot};
 
+use crate::api::identity::{self as forwarded, Identity};
 use crate::limits;
 
 /// Rows sent of a query so far, over all slices of its portal.
@@ -11,6 +12,8 @@ struct Count {
     query: *mut QueryDesc,
     rows: u64,
     bytes: u64,
+    /// Whom the first of them was for.
+    user: Option<Identity>,
 }
 
 thread_local! {
@@ -121,6 +124,7 @@ pub unsafe fn with_limit<T>(query: *mut QueryDesc, max: u64, run: impl FnOnce() 
                 .find(|c| c.query == query)
                 .map_or((0, 0), |c| (c.rows, c.bytes))
         });
+        let user = forwarded::current();
         let already = limits::sent().bytes;
         limits::carry(earlier.saturating_sub(already));
         let mut counting = Counting {
@@ -149,11 +153,22 @@ pub unsafe fn with_limit<T>(query: *mut QueryDesc, max: u64, run: impl FnOnce() 
                     query,
                     rows: counting.sent,
                     bytes,
+                    user,
                 }),
             },
         );
         result
     }
+}
+
+/// Did earlier rows of the query go to another user than the one it would be run for now?
+pub fn is_of_another_user(query: *const QueryDesc) -> bool {
+    COUNTS.with_borrow(|counts| {
+        counts
+            .iter()
+            .find(|c| c.query.cast_const() == query)
+            .is_some_and(|c| c.user != forwarded::current())
+    })
 }
 
 /// A query starts or ends: what was counted for its address is void.

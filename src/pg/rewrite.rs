@@ -455,9 +455,12 @@ unsafe fn system_columns(
 /// `pg_catalog.set_config(text, text, boolean)`.
 const SET_CONFIG: u32 = 2078;
 
+/// `pg_catalog.pg_get_sequence_data(regclass)`, of version 18.
+const GET_SEQUENCE_DATA: u32 = 6427;
+
 /// Will calls of this function be exchanged for a checked variant before planning?
 pub fn is_substituted(function: Oid) -> bool {
-    function.to_u32() == SET_CONFIG
+    matches!(function.to_u32(), SET_CONFIG | GET_SEQUENCE_DATA)
 }
 
 /// Functions that are exchanged for a checked variant of ours before planning.
@@ -473,6 +476,23 @@ unsafe fn substitute_functions(functions: &[*mut pg_sys::FuncExpr]) {
                         "agent_policy.set_config(pg_catalog.text,pg_catalog.text,pg_catalog.bool)",
                     ) {
                         (*call).funcid = ours;
+                    }
+                }
+                // pg_dump asks it for each sequence there is.
+                GET_SEQUENCE_DATA => {
+                    if let Some(ours) =
+                        names::function("agent_policy.readable_sequence(pg_catalog.regclass)")
+                    {
+                        let checked = pg_sys::makeFuncExpr(
+                            ours,
+                            pg_sys::REGCLASSOID,
+                            (*call).args,
+                            Oid::INVALID,
+                            Oid::INVALID,
+                            pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
+                        );
+                        (*call).args =
+                            pg_sys::lappend(std::ptr::null_mut::<List>(), checked.cast());
                     }
                 }
                 // Other sessions' statements are not shown: pg_stat_activity has the own row only.
@@ -501,21 +521,29 @@ unsafe fn substitute_functions(functions: &[*mut pg_sys::FuncExpr]) {
 pub unsafe fn verify(policy: &Policy, planned: *const pg_sys::PlannedStmt) -> Result<(), Denial> {
     // SAFETY: by the caller's promise.
     unsafe {
-        for rte in nodes::pointers::<RangeTblEntry>((*planned).rtable) {
-            if (*rte).rtekind != RTEKind::RTE_RELATION || marked(rte) {
-                continue;
-            }
-            let kind = policy.kind((*rte).relid);
-            if !kind.is_readable() || kind == names::Kind(b'v') {
-                continue;
-            }
-            if policy.relation((*rte).relid).is_protected() {
-                return Err(plan::relation_denied(policy, (*rte).relid)
-                    .with("reason", "reached past its masks and row filters"));
-            }
-        }
+        nodes::pointers::<RangeTblEntry>((*planned).rtable)
+            .try_for_each(|rte| verify_entry(policy, rte))
     }
-    Ok(())
+}
+
+/// The same for one entry of a range table that is about to be read.
+///
+/// # Safety
+/// `rte` is a range table entry.
+pub unsafe fn verify_entry(policy: &Policy, rte: *const RangeTblEntry) -> Result<(), Denial> {
+    // SAFETY: by the caller's promise.
+    let relid = unsafe {
+        if (*rte).rtekind != RTEKind::RTE_RELATION || marked(rte) {
+            return Ok(());
+        }
+        (*rte).relid
+    };
+    let kind = policy.kind(relid);
+    if !kind.is_readable() || kind == names::Kind(b'v') || !policy.relation(relid).is_protected() {
+        return Ok(());
+    }
+    Err(plan::relation_denied(policy, relid)
+        .with("reason", "reached past its masks and row filters"))
 }
 
 /// Lets the planner know that no more than `rows` rows will be sent, where the query says nothing

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use pgrx::pg_sys::{self, Oid};
 
+use super::layers::{self, Layer};
 use super::{raw, text};
 use crate::identity;
 
@@ -252,7 +253,7 @@ pub fn unpin_settings() {
 /// those by which the server would print trees, constants and all, and those that change what a
 /// policy's text means.
 pub fn pin_settings() {
-    if PINNED.swap(true, Relaxed) {
+    if !layers::on(Layer::Settings) || PINNED.swap(true, Relaxed) {
         return;
     }
     for (name, value) in policy::builtins::pinned() {

@@ -4,6 +4,7 @@
 use pgrx::pg_guard;
 use pgrx::pg_sys::{self, Oid};
 
+use super::layers::{self, Layer};
 use super::{internal, names, session};
 use crate::identity;
 
@@ -34,7 +35,10 @@ unsafe extern "C-unwind" fn on_relation_stats(
 ) -> bool {
     // SAFETY: the server's own arguments.
     unsafe {
-        if session::confined() && hides_statistics((*rte).relid, attno) {
+        if session::confined()
+            && layers::on(Layer::Statistics)
+            && hides_statistics((*rte).relid, attno)
+        {
             (*data).statsTuple = std::ptr::null_mut();
             return true;
         }
@@ -53,7 +57,7 @@ unsafe extern "C-unwind" fn on_index_stats(
 ) -> bool {
     // SAFETY: the server's own arguments.
     unsafe {
-        if session::confined() && hides_index_statistics(index) {
+        if session::confined() && layers::on(Layer::Statistics) && hides_index_statistics(index) {
             (*data).statsTuple = std::ptr::null_mut();
             return true;
         }
@@ -76,7 +80,11 @@ unsafe extern "C-unwind" fn on_relation_info(
         if let Some(previous) = PREV_RELATION_INFO {
             previous(root, relid, inhparent, info);
         }
-        if session::confined() && !(*info).statlist.is_null() && hides_extended_statistics(relid) {
+        if session::confined()
+            && layers::on(Layer::Statistics)
+            && !(*info).statlist.is_null()
+            && hides_extended_statistics(relid)
+        {
             (*info).statlist = std::ptr::null_mut();
         }
     }

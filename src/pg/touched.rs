@@ -65,6 +65,22 @@ pub struct Use {
 }
 
 impl Use {
+    /// A relation that a command names and reads, whatever its columns.
+    pub fn reading(relid: Oid) -> Self {
+        Self {
+            relid,
+            named: true,
+            select: true,
+            insert: false,
+            update: false,
+            delete: false,
+            selected: Vec::new(),
+            inserted: Vec::new(),
+            updated: Vec::new(),
+            target: false,
+        }
+    }
+
     pub fn writes(&self) -> bool {
         self.insert || self.update || self.delete
     }

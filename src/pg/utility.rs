@@ -6,6 +6,7 @@ use std::cell::Cell;
 use pgrx::pg_sys::{self, NodeTag, Oid, Query};
 
 use super::boundary::{self, Thrown};
+use super::layers::{self, Layer};
 use super::{definition, depth, hooks, internal, names, nodes, raw, session, source, text};
 use crate::catalog::Policy;
 use crate::pg::touched::Use;
@@ -195,6 +196,11 @@ unsafe fn classify(node: *mut pg_sys::Node) -> Utility {
             NodeTag::T_DiscardStmt => Utility::Discard,
             NodeTag::T_UnlistenStmt => Utility::Unlisten,
             NodeTag::T_ConstraintsSetStmt => Utility::Constraints,
+            NodeTag::T_LockStmt
+                if (*node.cast::<pg_sys::LockStmt>()).mode == pg_sys::AccessShareLock as i32 =>
+            {
+                Utility::LockAsSelect
+            }
             NodeTag::T_CreateStmt => Utility::Definition("CREATE TABLE"),
             NodeTag::T_CreateTableAsStmt => Utility::Definition("CREATE TABLE AS"),
             NodeTag::T_AlterTableStmt => Utility::Definition("ALTER TABLE"),
@@ -280,6 +286,9 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
             statement::begin(0, &particulars, policy.effective_limits());
             enforce(&policy, statement::check_audit());
         }
+        if !layers::on(Layer::Utility) {
+            return hooks::timed(|| next(call));
+        }
         match enforce(&policy, utility::judge(&policy, &what)) {
             Some(Pass::Ignore) => {
                 finish_quietly(call, node);
@@ -307,6 +316,9 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
         ));
         let mut call = *call;
         let mut replaced = std::ptr::null_mut();
+        if matches!(what, Utility::LockAsSelect) {
+            judge_lock(&policy, node);
+        }
         if matches!(what, Utility::CopyTo { .. }) {
             replaced = copy_as_query(&policy, call.statement);
         }
@@ -350,6 +362,28 @@ unsafe fn finish_quietly(call: &Call, node: *mut pg_sys::Node) {
     }
 }
 
+/// LOCK TABLE names relations without reading them: those that may be read may be locked as
+/// reading locks them.
+unsafe fn judge_lock(policy: &Policy, node: *mut pg_sys::Node) {
+    // SAFETY: the caller has looked at the tag.
+    unsafe {
+        let lock = node.cast::<pg_sys::LockStmt>();
+        for name in nodes::pointers::<pg_sys::RangeVar>((*lock).relations) {
+            // One that is not there is the server's to report.
+            let relid = pg_sys::RangeVarGetRelidExtended(
+                name,
+                pg_sys::NoLock as i32,
+                pg_sys::RVROption::RVR_MISSING_OK,
+                None,
+                std::ptr::null_mut(),
+            );
+            if relid != Oid::INVALID {
+                enforce(policy, plan::judge_use(policy, &Use::reading(relid)));
+            }
+        }
+    }
+}
+
 /// `COPY table TO` reads the table without planner and executor: it becomes `COPY (SELECT …) TO`.
 unsafe fn copy_as_query(
     policy: &Policy,
@@ -368,19 +402,7 @@ unsafe fn copy_as_query(
             None,
             std::ptr::null_mut(),
         );
-        let used = Use {
-            relid,
-            named: true,
-            select: true,
-            insert: false,
-            update: false,
-            delete: false,
-            selected: Vec::new(),
-            inserted: Vec::new(),
-            updated: Vec::new(),
-            target: false,
-        };
-        enforce(policy, plan::judge_use(policy, &used));
+        enforce(policy, plan::judge_use(policy, &Use::reading(relid)));
         // The server refuses the others by itself, before it reads anything.
         if !matches!(names::relation_kind(relid).0, b'r' | b'm' | b'f') {
             return std::ptr::null_mut();

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pgrx::pg_sys;
 
+use super::layers::{self, Layer};
 use super::{deadline, failing_row, raw, session};
 use crate::limits;
 use crate::{identity, statement};
@@ -70,7 +71,7 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
         }
         match kind as u8 {
             // DataRow, CopyData, FunctionCallResponse
-            b'D' | b'd' | b'V' => {
+            b'D' | b'd' | b'V' if layers::on(Layer::Wire) => {
                 // Data without a statement that is written down does not leave, whatever it is.
                 if !statement::is_open() {
                     refuse_data();
@@ -97,8 +98,8 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             b'Z' => on_ready(),
             _ => {}
         }
-        if matches!(kind as u8, b'E' | b'N') && length > LONG_MESSAGE {
-            return pass_shortened(kind, body, length);
+        if matches!(kind as u8, b'E' | b'N') && (length > LONG_MESSAGE || guesses(body, length)) {
+            return pass_edited(kind, body, length);
         }
         pass(kind, body, length)
     }
@@ -114,15 +115,29 @@ unsafe fn ends_binary_copy(body: *const c_char, length: usize) -> bool {
 const LONG_MESSAGE: usize = 8192;
 const LONG_FIELD: usize = 1024;
 
-/// Sends an error or notice with its long fields cut.
-unsafe fn pass_shortened(kind: c_char, body: *const c_char, length: usize) -> c_int {
+/// In place of the columns that the server guesses were meant: it looks for them in whatever the
+/// text names, before anybody can judge that.
+const NO_SUCH_COLUMN: &[u8] =
+    b"Hinformation_schema.columns lists the columns of relations that may be read.";
+
+/// Is it about a column that does not exist?
+unsafe fn guesses(body: *const c_char, length: usize) -> bool {
+    // SAFETY: an ErrorResponse or NoticeResponse.
+    unsafe { error_fields(body, length).0 == *b"42703" }
+}
+
+/// Sends an error or notice with its long fields cut and the guesses left out.
+unsafe fn pass_edited(kind: c_char, body: *const c_char, length: usize) -> c_int {
     // SAFETY: an ErrorResponse or NoticeResponse: fields of one type byte and a NUL-terminated
     // text each, then a NUL.
     unsafe {
         let fields = std::slice::from_raw_parts(body.cast::<u8>(), length);
+        let guesses = guesses(body, length);
         let mut short = Vec::with_capacity(LONG_MESSAGE);
         for field in fields.split(|b| *b == 0).filter(|field| !field.is_empty()) {
-            if field.len() <= LONG_FIELD {
+            if guesses && field[0] == b'H' {
+                short.extend_from_slice(NO_SUCH_COLUMN);
+            } else if field.len() <= LONG_FIELD {
                 short.extend_from_slice(field);
             } else {
                 // Not in the middle of a UTF-8 character, nor of another encoding's.
@@ -273,10 +288,19 @@ unsafe extern "C-unwind" fn release() {
     unsafe {
         if !pg_sys::IsTransactionOrTransactionBlock() {
             pg_sys::StartTransactionCommand();
-            if session::confined() {
-                statement::record_unseen(&unseen);
+            match super::catching(session::confined) {
+                Ok(confined) => {
+                    if confined {
+                        statement::record_unseen(&unseen);
+                    }
+                    pg_sys::CommitTransactionCommand();
+                }
+                // An ERROR from here would be held, and released, for ever.
+                Err(_unknown) => {
+                    pg_sys::AbortCurrentTransaction();
+                    statement::record_unseen(&unseen);
+                }
             }
-            pg_sys::CommitTransactionCommand();
         }
         pass(b'E' as c_char, message.as_ptr().cast(), message.len());
     }

@@ -48,7 +48,7 @@ UPDATE shop.customers SET name = 'n' WHERE id = 3 RETURNING old.email, new.ssn, 
 -- id: F-05.5 | control: mask | expect: masked | what was refused is taken from the excluded row [rw]
 INSERT INTO shop.scratch (id, v) SELECT 1, email FROM shop.customers WHERE id = 3 ON CONFLICT (id) DO UPDATE SET v = excluded.v || (SELECT ssn FROM shop.customers WHERE id = 4) RETURNING v;
 -- id: F-05.6 | control: mask | expect: masked | MERGE with a masked source [rw]
-MERGE INTO shop.scratch s USING shop.customers c ON c.id = s.id WHEN MATCHED AND c.ssn LIKE '%' THEN UPDATE SET v = c.note WHEN NOT MATCHED AND c.id < 5 THEN INSERT VALUES (c.id, c.email); SELECT * FROM shop.scratch;
+MERGE INTO shop.scratch s USING shop.customers c ON c.id = s.id WHEN MATCHED AND c.ssn LIKE '%' THEN UPDATE SET v = c.note WHEN NOT MATCHED AND c.id < 5 THEN INSERT VALUES (c.id, c.email); SELECT * FROM shop.scratch ORDER BY id;
 -- id: F-05.7 | control: mask | expect: masked | MERGE gives back what it changed [rw] [pg17+]
 MERGE INTO shop.customers t USING (VALUES (3)) v(id) ON t.id = v.id WHEN MATCHED THEN UPDATE SET region = 'west' RETURNING t.*;
 -- id: F-05.8 | control: mask | expect: masked | through a view that can be written to [rw]

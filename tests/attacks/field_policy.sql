@@ -10,7 +10,7 @@ BEGIN
         PERFORM agent_policy.deny_relation(role::regrole, 'shop.hidden'), agent_policy.deny_relation(role::regrole, 'shop.vault_view'),
                 agent_policy.deny_column(role::regrole, 'shop.staff', 'badge');
         PERFORM agent_policy.set_limits(role::regrole, max_rows => 100, max_bytes => 60000,
-            statement_timeout => CASE role WHEN 'slow' THEN interval '250 ms' ELSE interval '3 s' END);
+            statement_timeout => CASE role WHEN 'slow' THEN interval '250 ms' ELSE interval '10 s' END);
         FOREACH f IN ARRAY ARRAY['shop.get_email(int)', 'shop.all_customers()', 'shop.all_customers_atomic()', 'shop.secdef_email(int)',
             'shop.run(text)', 'shop.loud(text)', 'shop.swallow(text)', 'shop.swallow_timeout()', 'shop.shout(text)', 'shop.shout_row(shop.customers)',
             'shop.as_owner(text)', 'shop.hurry()', 'shop.step()', 'shop.tell(text)', 'shop.opened(text)', 'shop.retry(text,text)'] LOOP

@@ -337,6 +337,30 @@ impl Cluster {
         );
     }
 
+    /// One of the version's client programs, as a role: what it printed, or what it complained of.
+    pub fn program(
+        &self,
+        program: &str,
+        role: &str,
+        database: &str,
+        options: &str,
+        arguments: &[&str],
+    ) -> Result<String, String> {
+        let output = Command::new(bindir(self.version).join(program))
+            .args(["-U", role, "-h"])
+            .arg(&self.dir)
+            .args(["-p", &PORT.to_string(), "-d", database])
+            .args(arguments)
+            .env("PGOPTIONS", options)
+            .output()
+            .expect("the program runs");
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
     /// Stops at once, as a power cut would for its clients.
     pub fn stop(&self) {
         if let Some((mut child, stdin)) =

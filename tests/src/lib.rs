@@ -1,8 +1,9 @@
 //! Real clusters, many sessions, the wire: everything that one backend cannot show.
 //!
-//! [`cluster`] starts servers, [`wire`] talks to them and keeps every byte they send, [`bench`]
-//! gives each test a database and roles of its own, [`attack`] reads and judges attack files, and
-//! [`run`] turns cases into libtest lines, one for each PostgreSQL version.
+//! [`cluster`] starts servers, [`wire`] talks to them and keeps every byte they send, [`raw`] says
+//! what no driver would, [`bench`] gives each test a database and roles of its own, [`attack`] reads
+//! and judges attack files, and [`run`] turns cases into libtest lines, one for each PostgreSQL
+//! version.
 
 #![forbid(unsafe_code)]
 // An answer of the server is meant to be looked at, not to be small.
@@ -11,6 +12,8 @@
 pub mod attack;
 pub mod bench;
 pub mod cluster;
+pub mod raw;
+pub mod recorded;
 pub mod run;
 pub mod sql;
 pub mod wire;

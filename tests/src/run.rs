@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::time::Instant;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -70,7 +71,9 @@ pub fn trials(chapters: &[&[Case]]) -> Vec<Trial> {
                 .name
                 .split_once("::")
                 .map_or(case.name, |(_, rest)| rest);
-            let trial = Trial::test(format!("{name}::pg{version}"), move || {
+            let title = format!("{name}::pg{version}");
+            let trial = Trial::test(title.clone(), move || {
+                let _slow = Slow(&title, Instant::now());
                 guarded(|| {
                     let cluster = shared(version);
                     let before = cluster.crashes();
@@ -89,6 +92,18 @@ pub fn trials(chapters: &[&[Case]]) -> Vec<Trial> {
         }
     }
     trials
+}
+
+/// Names a test that takes long: often one that waits for an answer which does not come.
+struct Slow<'a>(&'a str, Instant);
+
+impl Drop for Slow<'_> {
+    fn drop(&mut self) {
+        let seconds = self.1.elapsed().as_secs();
+        if seconds >= 15 {
+            eprintln!("  slow: {} took {seconds} s", self.0);
+        }
+    }
 }
 
 /// A panic as a failure; the place of the panic has been printed by then.

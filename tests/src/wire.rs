@@ -27,7 +27,7 @@ pub struct SqlError {
 }
 
 impl SqlError {
-    fn parse(body: &[u8]) -> Self {
+    pub(crate) fn parse(body: &[u8]) -> Self {
         let mut error = Self::default();
         for field in body.split(|b| *b == 0).filter(|f| !f.is_empty()) {
             let text = String::from_utf8_lossy(&field[1..]).into_owned();
@@ -45,7 +45,7 @@ impl SqlError {
     }
 
     /// What the harness itself says when there is no server to say it.
-    fn local(code: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn local(code: &str, message: impl Into<String>) -> Self {
         Self {
             severity: "LOCAL".into(),
             code: code.into(),
@@ -559,7 +559,7 @@ fn columns(body: &[u8]) -> Vec<String> {
         .collect()
 }
 
-fn row(body: &[u8]) -> Row {
+pub(crate) fn row(body: &[u8]) -> Row {
     let count = u16::from_be_bytes([body[0], body[1]]);
     let mut at = 2;
     (0..count)

@@ -11,3 +11,4 @@ pub mod model;
 pub mod record;
 pub mod redact;
 pub mod rule;
+pub mod sensitive;

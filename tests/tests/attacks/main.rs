@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ablation;
 mod classes;
 mod own;
 mod shared;
@@ -14,6 +15,9 @@ use cluster_tests::{cluster, run};
 
 fn main() -> std::process::ExitCode {
     let versions = cluster::versions();
+    if std::env::var_os("AGENT_POLICY_ABLATION").is_some() {
+        return ablation::main(&versions);
+    }
     let mut trials = classes::trials();
     trials.extend(own::trials(&versions));
     trials.extend(shared::trials(&versions));

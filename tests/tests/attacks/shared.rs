@@ -11,14 +11,14 @@ use libtest_mimic::{Completion, Trial};
 
 use crate::tally::{self, Verdict};
 
-const CORPUS: Limits = Limits {
+pub const CORPUS: Limits = Limits {
     rows: 1000,
     bytes: 288_000,
     time: Duration::from_secs(6),
 };
 const PATIENCE: Duration = Duration::from_secs(12);
 
-static CORPUS_CANARIES: LazyLock<Canaries> = LazyLock::new(|| {
+pub static CORPUS_CANARIES: LazyLock<Canaries> = LazyLock::new(|| {
     Canaries::new(
         r"[\w.]*@?canary-mail[\w.]*|900-55-\d+|\+1-555-0100-\d+|HRCANARY\w*|SECRETCANARY\w*|ROWCANARY_(?:south|east|west)|7700[0-2]\d\d|1971-\d\d-\d\d",
         &["canary-mail", "HRCANARY", "SECRETCANARY"],
@@ -26,12 +26,12 @@ static CORPUS_CANARIES: LazyLock<Canaries> = LazyLock::new(|| {
 });
 
 /// The other corpus: one server with the policy, one without.
-struct Corpus {
+pub struct Corpus {
     confined: Arc<Cluster>,
     control: Mutex<Arc<Cluster>>,
 }
 
-fn dir() -> Option<PathBuf> {
+pub fn dir() -> Option<PathBuf> {
     let dir = std::env::var_os("AGENT_POLICY_ATTACKS")
         .map(PathBuf::from)
         .or_else(|| {
@@ -44,7 +44,7 @@ fn dir() -> Option<PathBuf> {
 /// Keeps them until the end.
 static SERVERS: Mutex<Vec<Arc<Cluster>>> = Mutex::new(Vec::new());
 
-fn corpus(version: u32, dir: &Path) -> Arc<Corpus> {
+pub fn corpus(version: u32, dir: &Path) -> Arc<Corpus> {
     type Slot = Arc<OnceLock<Arc<Corpus>>>;
     static SLOTS: LazyLock<Mutex<HashMap<u32, Slot>>> = LazyLock::new(Mutex::default);
     let slot = Arc::clone(
@@ -79,19 +79,19 @@ fn corpus(version: u32, dir: &Path) -> Arc<Corpus> {
     Arc::clone(corpus)
 }
 
-fn su(cluster: &Cluster, database: &str) -> cluster_tests::Wire {
+pub fn su(cluster: &Cluster, database: &str) -> cluster_tests::Wire {
     cluster
         .connect("postgres", database, &[])
         .expect("the superuser connects")
 }
 
-fn fill(cluster: &Cluster, database: &str, dir: &Path) {
+pub fn fill(cluster: &Cluster, database: &str, dir: &Path) {
     su(cluster, "postgres").query(&format!("CREATE DATABASE {database}"));
     cluster.psql(database, &dir.join("00_setup.sql"));
     cluster.psql(database, &dir.join("01_optional_contrib.sql"));
 }
 
-fn control_cluster(corpus: &Corpus) -> Arc<Cluster> {
+pub fn control_cluster(corpus: &Corpus) -> Arc<Cluster> {
     Arc::clone(&corpus.control.lock().unwrap_or_else(|e| e.into_inner()))
 }
 
@@ -125,7 +125,7 @@ fn reset(cluster: &Cluster) {
     su.simple("ALTER ROLE agent_bot PASSWORD 'agent'");
 }
 
-fn confine(cluster: &Cluster) {
+pub fn confine(cluster: &Cluster) {
     let mut su = su(cluster, "corpus");
     su.query("CREATE EXTENSION agent_policy");
     su.query("SELECT agent_policy.protect_role('agent_bot'); SELECT agent_policy.allow_schema('agent_bot', 'sales')");
@@ -158,7 +158,7 @@ fn confine(cluster: &Cluster) {
 }
 
 /// Tags of statements that change nothing that another attack could miss.
-fn harmless(tag: &str) -> bool {
+pub fn harmless(tag: &str) -> bool {
     const HARMLESS: &[&str] = &[
         "SELECT",
         "SHOW",

@@ -43,6 +43,11 @@ fn known(id: &str, version: u32) -> bool {
     })
 }
 
+/// Is it listed for any version?
+pub fn known_anywhere(id: &str) -> bool {
+    (15..=18).any(|version| known(id, version))
+}
+
 /// How one run went: by whom and over which protocol, and why it counts as an escape.
 pub struct Verdict {
     pub how: String,

@@ -16,6 +16,7 @@ pub const CASES: &[Case] = cases![
     a_change_in_one_database_is_not_anothers,
     granting_membership_confines_at_once,
     open_cursors_do_not_outlive_a_change_unmasked,
+    what_changes_nothing_refuses_nothing,
 ];
 
 fn allowlist_changes_at_once(b: &Bench) {
@@ -208,4 +209,31 @@ fn open_cursors_do_not_outlive_a_change_unmasked(b: &Bench) {
     // The statement after the change is the FETCH: judged anew or ended, as the implementation says; never a crash.
     let answer = agent.simple("FETCH 1 FROM c");
     assert!(!answer.closed);
+}
+
+/// The same policy read again: plans made before go on, the functions of their masks included.
+fn what_changes_nothing_refuses_nothing(b: &Bench) {
+    b.allow();
+    b.setup(
+        "CREATE FUNCTION public.veil(text) RETURNS text LANGUAGE sql IMMUTABLE RETURN left($1, 1)",
+    );
+    b.setup("SELECT agent_policy.mask_column('shop.customers', 'email', 'expression', '{\"sql\":\"public.veil(email)\"}')");
+    b.control("SELECT email FROM shop.customers WHERE id < 5");
+    b.setup("ALTER ROLE @agent@ SET plan_cache_mode = force_generic_plan");
+    let mut agent = b.agent();
+    agent.query("PREPARE q(int) AS SELECT email FROM shop.customers WHERE id = $1");
+    for _ in 0..7 {
+        agent.query("EXECUTE q(5)");
+    }
+    for change in [
+        "CREATE FUNCTION public.unrelated() RETURNS int LANGUAGE sql RETURN 1",
+        "CREATE ROLE unrelated_@agent@",
+        "DROP ROLE unrelated_@agent@",
+        "CREATE SCHEMA unrelated",
+    ] {
+        b.setup(change);
+        let answer = agent.query("EXECUTE q(5)");
+        assert_eq!(leak(&answer.bytes), None, "after {change}");
+        assert_eq!(answer.text(0, 0).chars().count(), 1, "after {change}");
+    }
 }

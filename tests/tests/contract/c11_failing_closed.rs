@@ -76,12 +76,12 @@ fn policy_tables_unreadable_denies(b: &Bench) {
             "SELECT email, ssn FROM shop.customers WHERE id = 1",
             "SELECT * FROM vault.secrets",
         ] {
-            let answer = b
-                .agent_with(&[("options", "-c agent_policy.user_email=alice@example.com")])
-                .map(|mut a| a.simple(sql));
-            if let Ok(answer) = answer {
-                assert_eq!(leak(&answer.bytes), None, "without {table}: {sql}");
-            }
+            let mut agent = b.agent();
+            let answer = agent.simple(sql);
+            assert_eq!(leak(&answer.bytes), None, "without {table}: {sql}");
+            let error = answer.errors.first().expect("refused");
+            assert_ne!(error.code, "SILENT", "without {table}: {sql} hangs");
+            assert!(!agent.simple("SELECT 1").closed, "without {table}");
         }
         su.query(&format!(
             "ALTER TABLE agent_policy.broken_{table} RENAME TO {table}"

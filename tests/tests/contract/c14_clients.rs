@@ -1,6 +1,6 @@
 //! What real clients send, and a default policy lets through.
 
-use cluster_tests::{Bench, Case, cases};
+use cluster_tests::{Bench, Case, bench, cases, recorded};
 
 pub const CASES: &[Case] = cases![
     start_up_packets,
@@ -14,6 +14,11 @@ pub const CASES: &[Case] = cases![
     driver_introspection,
     functions_of_tools,
     analytics,
+    recorded_statements,
+    locks_like_those_of_select,
+    pg_dump_of_what_may_be_read,
+    sequences_of_readable_columns,
+    catalogs_that_show_nothing,
 ];
 
 #[track_caller]
@@ -334,4 +339,249 @@ fn analytics(b: &Bench) {
             "SELECT DISTINCT ON (status) * FROM shop.orders ORDER BY status, amount DESC",
         ],
     );
+}
+
+/// What a statement that is refused on purpose has in it; docs/clients.md gives the reasons.
+const REFUSED: &[&str] = &[
+    "pg_tablespace_location",
+    "pg_get_functiondef",
+    "pg_describe_object",
+    "pg_user_mapping",
+    "pg_db_role_setting",
+    "age(",
+    "pg_stat_replication",
+    "pg_replication_slots",
+    "pg_sequence_last_value",
+    "pg_sequences",
+    "pg_stat_database",
+    "pg_prepared_statements",
+    "WITH HOLD",
+    "SET ROLE",
+    "counter",
+];
+
+/// Whatever works for a plain role works for a confined one, and shows no raw value.
+fn recorded_statements(b: &Bench) {
+    b.mask();
+    b.setup(
+        "SELECT agent_policy.allow_function('@agent@', p.oid) FROM pg_proc p WHERE pronamespace = 'shop'::regnamespace",
+    );
+    let statements = recorded::statements(b);
+    let (mut plain, mut agent) = (b.unconfined(), b.agent());
+    let (mut worked, mut failures) = (0, Vec::new());
+    for statement in &statements {
+        let control = statement.send(&mut plain);
+        let answer = statement.send(&mut agent);
+        assert!(!answer.closed, "connection lost in {}", statement.origin);
+        if let Some(leaked) = bench::leak(&answer.bytes) {
+            failures.push(format!(
+                "{}: {leaked} in {}",
+                statement.origin, statement.text
+            ));
+        }
+        if !control.errors.is_empty() {
+            continue;
+        }
+        match answer.errors.first() {
+            None => worked += 1,
+            Some(error)
+                if error.code == "42501" && REFUSED.iter().any(|r| statement.text.contains(r)) => {}
+            Some(error) => {
+                failures.push(format!(
+                    "{}: {error}\n    {}",
+                    statement.origin, statement.text
+                ));
+            }
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} differ:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+    assert!(
+        worked * 10 > statements.len() * 8,
+        "only {worked} of {} statements say anything",
+        statements.len()
+    );
+}
+
+fn locks_like_those_of_select(b: &Bench) {
+    b.allow();
+    b.setup("SELECT agent_policy.deny_relation('@agent@', 'shop.hidden')");
+    pass(
+        b,
+        &[
+            "BEGIN",
+            "LOCK TABLE shop.orders, ONLY shop.customers IN ACCESS SHARE MODE",
+            "LOCK shop.customer_list IN ACCESS SHARE MODE NOWAIT",
+            "COMMIT",
+        ],
+    );
+    for (sql, rule) in [
+        (
+            "BEGIN; LOCK TABLE shop.hidden IN ACCESS SHARE MODE",
+            "relation_not_allowed",
+        ),
+        (
+            "BEGIN; LOCK TABLE shop.orders, vault.secrets IN ACCESS SHARE MODE",
+            "relation_not_allowed",
+        ),
+        (
+            "BEGIN; LOCK TABLE shop.orders IN ROW SHARE MODE",
+            "statement_not_allowed",
+        ),
+        ("BEGIN; LOCK TABLE shop.orders", "statement_not_allowed"),
+        (
+            "BEGIN; LOCK TABLE pg_authid IN ACCESS SHARE MODE",
+            "relation_not_allowed",
+        ),
+    ] {
+        b.denies(sql, "42501", rule);
+    }
+}
+
+fn pg_dump_of_what_may_be_read(b: &Bench) {
+    b.mask();
+    let dump = |role: &str, options: &str, arguments: &[&str]| {
+        b.cluster
+            .program("pg_dump", role, &b.db, options, arguments)
+    };
+    let email = "-c agent_policy.user_email=alice@example.com";
+    let data = dump(
+        &b.agent,
+        email,
+        &[
+            "-t",
+            "shop.customers",
+            "-t",
+            "shop.events_2024",
+            "--data-only",
+        ],
+    )
+    .expect("what may be read can be dumped");
+    assert!(data.contains("c***@example.com") && data.contains("Customer 400"));
+    assert_eq!(bench::leak(data.as_bytes()), None);
+    let whole = dump(&b.agent, email, &["-t", "shop.orders"]).expect("with its structure, too");
+    let control = dump(&b.plain, "", &["-t", "shop.orders"]).expect("control run");
+    let without_tokens = |text: &str| -> Vec<String> {
+        text.lines()
+            .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"))
+            .map(str::to_owned)
+            .collect()
+    };
+    assert_eq!(
+        without_tokens(&whole),
+        without_tokens(&control),
+        "byte for byte"
+    );
+    let refused = dump(&b.agent, email, &["-t", "vault.secrets"]).expect_err("may not be read");
+    assert!(
+        refused.contains("relation vault.secrets is not allowed"),
+        "{refused}"
+    );
+    assert_eq!(bench::leak(refused.as_bytes()), None);
+}
+
+fn sequences_of_readable_columns(b: &Bench) {
+    b.setup(
+        "CREATE TABLE shop.tickets (id int GENERATED ALWAYS AS IDENTITY, no serial, v text);
+         INSERT INTO shop.tickets (v) VALUES ('a'), ('b');
+         GRANT SELECT ON shop.tickets, shop.tickets_id_seq, shop.tickets_no_seq TO @agent@, @plain@;",
+    );
+    b.allow();
+    assert_eq!(
+        b.allows("SELECT last_value FROM shop.tickets_id_seq").one(),
+        "2"
+    );
+    assert_eq!(
+        b.allows("SELECT last_value FROM shop.tickets_no_seq").one(),
+        "2"
+    );
+    let of_18 =
+        |sequence: &str| format!("SELECT last_value FROM pg_get_sequence_data('shop.{sequence}')");
+    if b.version >= 18 {
+        assert_eq!(b.allows(&of_18("tickets_id_seq")).one(), "2");
+    }
+    // Moving it is another matter.
+    b.denies(
+        "SELECT nextval('shop.tickets_id_seq')",
+        "42501",
+        "function_not_allowed",
+    );
+    // A sequence of no column, of a masked or denied column, of a filtered table.
+    b.setup("SELECT agent_policy.mask_column('shop.tickets', 'no', 'redact')");
+    let mut hidden = vec!["counter", "tickets_no_seq"];
+    b.setup("SELECT agent_policy.deny_column('@agent@', 'shop.tickets', 'id')");
+    hidden.push("tickets_id_seq");
+    for sequence in hidden {
+        b.denies(
+            &format!("SELECT last_value FROM shop.{sequence}"),
+            "42501",
+            "relation_not_allowed",
+        );
+        if b.version >= 18 {
+            let row = b.allows(&of_18(sequence)).rows[0].clone();
+            assert_eq!(row, [None], "{sequence}");
+        }
+    }
+    b.setup("SELECT agent_policy.reset_column('@agent@', 'shop.tickets', 'id'); SELECT agent_policy.filter_rows('shop.tickets', 'id = 1')");
+    b.denies(
+        "SELECT last_value FROM shop.tickets_id_seq",
+        "42501",
+        "relation_not_allowed",
+    );
+    b.setup("SELECT agent_policy.allow_relation('@agent@', 'shop.counter')");
+    b.allows("SELECT last_value FROM shop.counter");
+}
+
+/// Catalogs that tools read in passing, in which there is nothing for an agent.
+fn catalogs_that_show_nothing(b: &Bench) {
+    b.allow();
+    b.setup(
+        "CREATE FOREIGN DATA WRAPPER quagga_fdw;
+         CREATE SERVER quagga_server FOREIGN DATA WRAPPER quagga_fdw OPTIONS (host 'QUAGGA.example');
+         CREATE FOREIGN TABLE shop.elsewhere (a int) SERVER quagga_server OPTIONS (token 'QUAGGA');
+         ALTER DEFAULT PRIVILEGES IN SCHEMA vault GRANT SELECT ON TABLES TO @plain@;
+         SELECT lo_create(0);
+         GRANT @plain@ TO shop_owner;",
+    );
+    b.control("SELECT srvoptions FROM pg_foreign_server");
+    for catalog in [
+        "pg_foreign_server",
+        "pg_foreign_data_wrapper",
+        "pg_foreign_table",
+        "pg_default_acl",
+        "pg_event_trigger",
+        "pg_init_privs",
+        "pg_largeobject_metadata",
+        "pg_seclabel",
+        "pg_shseclabel",
+        "pg_seclabels",
+    ] {
+        assert_eq!(
+            b.allows(&format!("SELECT count(*) FROM {catalog}")).one(),
+            "0",
+            "{catalog}"
+        );
+        assert_eq!(
+            b.allows(&format!("COPY {catalog} TO STDOUT")).rows.len(),
+            0,
+            "{catalog}"
+        );
+    }
+    assert_eq!(
+        b.allows("SELECT count(subname) FROM pg_subscription").one(),
+        "0"
+    );
+    // Of memberships, the own ones.
+    assert_eq!(b.allows("SELECT count(*) FROM pg_auth_members").one(), "0");
+    b.setup("CREATE ROLE @agent@_group; GRANT @agent@_group TO @agent@");
+    assert_eq!(
+        b.allows("SELECT roleid::regrole::text FROM pg_auth_members")
+            .one(),
+        b.fill("@agent@_group")
+    );
+    b.setup("DROP SERVER quagga_server CASCADE; DROP FOREIGN DATA WRAPPER quagga_fdw; REVOKE @plain@ FROM shop_owner; DROP ROLE @agent@_group");
 }

@@ -5,10 +5,12 @@
 mod c01_policy;
 mod c02_allowlist;
 mod c03_read_only;
+mod c04_mask_paths;
 mod c04_masks;
 mod c05_row_filters;
 mod c06_limits;
 mod c07_audit;
+mod c07_durability;
 mod c08_identity;
 mod c09_change;
 mod c10_explain;
@@ -24,9 +26,11 @@ fn main() -> std::process::ExitCode {
         c02_allowlist::CASES,
         c03_read_only::CASES,
         c04_masks::CASES,
+        c04_mask_paths::CASES,
         c05_row_filters::CASES,
         c06_limits::CASES,
         c07_audit::CASES,
+        c07_durability::CASES,
         c08_identity::CASES,
         c09_change::CASES,
         c10_explain::CASES,

@@ -40,7 +40,9 @@ static NONE: &[&str] = &[];
 /// Structure of objects, and the views clients ask for (clients.md). `pg_publication*` and
 /// `pg_statistic_ext` (definitions, no data) are here because psql's `\d` reads them for every table,
 /// `pg_available_extensions` because `\dx` of psql 18 does, `pg_policy` and `pg_rewrite` because
-/// clients.md lists them. Sorted.
+/// clients.md lists them. Of `pg_auth_members`, `pg_default_acl`, `pg_event_trigger`, `pg_foreign_*`,
+/// `pg_init_privs`, `pg_largeobject_metadata`, `pg_seclabels` and `pg_subscription`, which pg_dump and
+/// psql's `\du` cannot do without, no row is shown but the role's own memberships. Sorted.
 static CATALOG_ALLOW: &[&str] = &[
     "pg_aggregate",
     "pg_am",
@@ -48,6 +50,7 @@ static CATALOG_ALLOW: &[&str] = &[
     "pg_amproc",
     "pg_attrdef",
     "pg_attribute",
+    "pg_auth_members",
     "pg_available_extension_versions",
     "pg_available_extensions",
     "pg_cast",
@@ -56,14 +59,21 @@ static CATALOG_ALLOW: &[&str] = &[
     "pg_constraint",
     "pg_conversion",
     "pg_database",
+    "pg_default_acl",
     "pg_depend",
     "pg_description",
     "pg_enum",
+    "pg_event_trigger",
     "pg_extension",
+    "pg_foreign_data_wrapper",
+    "pg_foreign_server",
+    "pg_foreign_table",
     "pg_index",
     "pg_indexes",
     "pg_inherits",
+    "pg_init_privs",
     "pg_language",
+    "pg_largeobject_metadata",
     "pg_matviews",
     "pg_namespace",
     "pg_opclass",
@@ -79,9 +89,12 @@ static CATALOG_ALLOW: &[&str] = &[
     "pg_rewrite",
     "pg_roles",
     "pg_rules",
+    "pg_seclabel",
+    "pg_seclabels",
     "pg_sequence",
     "pg_settings",
     "pg_shdescription",
+    "pg_shseclabel",
     "pg_stat_activity",
     "pg_stat_user_functions",
     "pg_stat_user_indexes",
@@ -91,6 +104,7 @@ static CATALOG_ALLOW: &[&str] = &[
     "pg_statio_user_tables",
     "pg_statistic_ext",
     "pg_stats",
+    "pg_subscription",
     "pg_tables",
     "pg_tablespace",
     "pg_transform",
@@ -109,11 +123,8 @@ static CATALOG_ALLOW: &[&str] = &[
 /// (`information_schema.usage_privileges`), counters of all tables (`pg_stat_user_tables`), values of
 /// columns (`pg_stats`). Sorted.
 static CATALOG_VIEW_ONLY: &[&str] = &[
-    "pg_auth_members",
     "pg_authid",
     "pg_db_role_setting",
-    "pg_foreign_data_wrapper",
-    "pg_foreign_server",
     "pg_stat_all_indexes",
     "pg_stat_all_tables",
     "pg_statio_all_indexes",
@@ -121,6 +132,27 @@ static CATALOG_VIEW_ONLY: &[&str] = &[
     "pg_statio_all_tables",
     "pg_statistic",
 ];
+
+/// Catalogs that may be named, or are read underneath a view, and show no row: tools read them
+/// whether or not they need them, and there is nothing in them that an agent can use. By OID, sorted.
+static SHOW_NOTHING: &[u32] = &[
+    826,  // pg_default_acl
+    1417, // pg_foreign_server
+    2328, // pg_foreign_data_wrapper
+    2995, // pg_largeobject_metadata
+    3118, // pg_foreign_table
+    3394, // pg_init_privs
+    3466, // pg_event_trigger
+    3592, // pg_shseclabel
+    3596, // pg_seclabel
+    6100, // pg_subscription
+];
+
+/// Is this a catalog that a confined session sees empty?
+#[must_use]
+pub fn shows_nothing(relid: u32) -> bool {
+    SHOW_NOTHING.binary_search(&relid).is_ok()
+}
 
 /// All but the foreign-data views, whose options hold addresses and passwords. These views show by
 /// themselves only what the role owns or has a privilege on. Sorted.
@@ -196,16 +228,11 @@ mod tests {
                 "pg_backend_memory_contexts",
                 "pg_config",
                 "pg_cursors",
-                "pg_default_acl",
-                "pg_event_trigger",
                 "pg_file_settings",
-                "pg_foreign_table",
                 "pg_group",
                 "pg_hba_file_rules",
                 "pg_ident_file_mappings",
-                "pg_init_privs",
                 "pg_largeobject",
-                "pg_largeobject_metadata",
                 "pg_locks",
                 "pg_parameter_acl",
                 "pg_policies",
@@ -215,14 +242,11 @@ mod tests {
                 "pg_replication_origin",
                 "pg_replication_origin_status",
                 "pg_replication_slots",
-                "pg_seclabel",
-                "pg_seclabels",
                 "pg_sequences",
                 "pg_shadow",
                 "pg_shdepend",
                 "pg_shmem_allocations",
                 "pg_shmem_allocations_numa",
-                "pg_shseclabel",
                 "pg_stat_archiver",
                 "pg_stat_bgwriter",
                 "pg_stat_checkpointer",
@@ -257,7 +281,6 @@ mod tests {
                 "pg_statistic_ext_data",
                 "pg_stats_ext",
                 "pg_stats_ext_exprs",
-                "pg_subscription",
                 "pg_subscription_rel",
                 "pg_timezone_abbrevs",
                 "pg_timezone_names",

@@ -36,9 +36,11 @@ pub enum Check {
     OnlyOff,
     /// notice, warning or error: below that the server's log goes to the client.
     MessageLevel,
+    /// Every kind of relation that can be restricted, as pg_dump does; not fewer than were.
+    EveryKind,
 }
 
-use Check::{ClientEncoding, MessageLevel, OnlyOff, OnlyOn, SearchPath};
+use Check::{ClientEncoding, EveryKind, MessageLevel, OnlyOff, OnlyOn, SearchPath};
 use Setting::{Checked, Denied, Free, Ignored, LowerOnly};
 
 /// Names in lower case, sorted.
@@ -60,6 +62,8 @@ static SETTINGS: &[(&str, Setting)] = &[
     // back on.
     ("jit", Checked(OnlyOff)),
     ("lock_timeout", LowerOnly),
+    // pg_dump restricts itself by it.
+    ("restrict_nonsystem_relation_kind", Checked(EveryKind)),
     // pg_dump switches it off; it stays on.
     ("row_security", Ignored),
     ("search_path", Checked(SearchPath)),
@@ -132,6 +136,13 @@ impl Check {
             MessageLevel => ["notice", "warning", "error"]
                 .iter()
                 .any(|level| level.eq_ignore_ascii_case(value)),
+            EveryKind => {
+                let kinds: Vec<&str> = value.split(',').map(|k| k.trim_matches(is_space)).collect();
+                matches!(
+                    kinds[..],
+                    ["view", "foreign-table"] | ["foreign-table", "view"]
+                )
+            }
         }
     }
 }
@@ -342,11 +353,32 @@ mod tests {
             session_preload_libraries check_function_bodies plpgsql.variable_conflict \
             agent_policy.no_such_setting agent_policy.user_email seed default_tablespace \
             synchronous_commit array_nulls backslash_quote log_statement lc_messages \
-            timezone_abbreviations restrict_nonsystem_relation_kind no_such_setting"
+            timezone_abbreviations no_such_setting"
             .split_whitespace()
             .chain(["", "datestyle ", "date\u{17f}tyle", "\u{212a}"])
         {
             assert_eq!(setting(name), Denied, "{name}");
+        }
+    }
+
+    #[test]
+    fn kinds() {
+        assert_eq!(
+            setting("restrict_nonsystem_relation_kind"),
+            Checked(EveryKind)
+        );
+        assert!(
+            EveryKind.accepts("view, foreign-table") && EveryKind.accepts("foreign-table,view")
+        );
+        for fewer in [
+            "",
+            "view",
+            "foreign-table",
+            "view,",
+            "view, view",
+            "VIEW, foreign-table",
+        ] {
+            assert!(!EveryKind.accepts(fewer), "{fewer}");
         }
     }
 

@@ -244,6 +244,24 @@ pub fn compile(
                 )),
             }
         }
+        "scrub" => {
+            Options::new(mask, options, &[])?;
+            let (function, cast) = match column.kind {
+                Kind::Text => ("mask_scrub", String::new()),
+                Kind::Json => ("mask_scrub_json", format!("::{}", column.sql_type)),
+                _ => {
+                    return Err(misfit(
+                        mask,
+                        column,
+                        "It is for text, json and jsonb. Use redact or null.",
+                    ));
+                }
+            };
+            Ok(Compiled::Sql(format!(
+                "agent_policy.{function}({}::pg_catalog.text){cast}",
+                column.quoted
+            )))
+        }
         "expression" => {
             let o = Options::new(mask, options, &["sql"])?;
             match o.text("sql")? {
@@ -256,7 +274,7 @@ pub fn compile(
         }
         _ => Err(bad_option(
             format!("there is no mask \"{mask}\""),
-            "Masks are: redact, null, constant, partial, email, hash, truncate, bucket, network, expression, none.",
+            "Masks are: redact, null, constant, partial, email, hash, truncate, bucket, network, scrub, expression, none.",
         )),
     }
 }
