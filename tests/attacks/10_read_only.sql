@@ -63,7 +63,7 @@ SELECT id FROM shop.desk WHERE id = 1 FOR KEY SHARE OF desk SKIP LOCKED;
 -- id: A-16.1 | control: readonly | expect: deny | a lock that blocks everybody
 BEGIN; LOCK TABLE ONLY shop.orders IN SHARE ROW EXCLUSIVE MODE NOWAIT; ROLLBACK;
 -- id: A-16.2 | control: readonly | expect: deny | through a view
-BEGIN READ ONLY; LOCK shop.customer_list IN ACCESS SHARE MODE; COMMIT;
+BEGIN READ ONLY; LOCK shop.customer_list IN SHARE MODE; COMMIT;
 -- id: A-17.1 | control: readonly | expect: deny | COPY of rows that an UPDATE gives back
 COPY (UPDATE shop.scratch SET v = 'copied' RETURNING id, v) TO STDOUT (FORMAT csv);
 -- id: A-17.2 | control: readonly | expect: deny | COPY FROM with a filter
