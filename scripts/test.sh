@@ -186,9 +186,9 @@ cluster() {
         if [ "$INSTALL" = 1 ]; then
             step "install pg$PG_N" scripts/install.sh --pg-config "$PG_CONFIG" || continue
         fi
-        # The contract on every version; attacks and workloads take as long again and run on the
-        # oldest and the newest, or on each with EVERY_VERSION=1.
-        local -a tests=(--lib --test contract)
+        # The contract and the attacks on every version; workloads on the oldest and the newest, or on
+        # each with EVERY_VERSION=1.
+        local -a tests=(--lib --test contract --test attacks)
         case "$PG_N:${EVERY_VERSION:-0}" in
             15:*|18:*|*:1) tests=() ;;
         esac

@@ -14,7 +14,7 @@ use crate::denial::Denial;
 use crate::doors;
 use crate::pg::{self, names, scan};
 
-mod access;
+pub mod access;
 mod listing;
 mod relation;
 

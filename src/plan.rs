@@ -5,7 +5,7 @@ use policy::builtins::guards::class;
 use policy::model::{Access, Capability};
 use policy::rule::Rule;
 
-use crate::catalog::Policy;
+use crate::catalog::{Policy, Relation};
 use crate::denial::Denial;
 use crate::pg::{
     self, names,
@@ -142,22 +142,9 @@ fn judge_columns(policy: &Policy, used: &Use) -> Result<(), Denial> {
             return Err(column_denied(used.relid, attno, &relation.denied));
         }
     }
-    if used.writes() && !relation.masks.is_empty() {
-        let touches = |columns: &[i16]| {
-            columns
-                .iter()
-                .find(|c| **c == 0 || relation.masks.contains_key(c))
-                .copied()
-        };
-        if let Some(attno) = touches(&used.selected)
-            .or_else(|| touches(&used.inserted))
-            .or_else(|| touches(&used.updated))
-        {
-            return Err(masked_write(
-                used.relid,
-                attno,
-                relation.masks.keys().copied(),
-            ));
+    if used.writes() || used.target {
+        for columns in [&used.selected, &used.inserted, &used.updated] {
+            judge_target(&relation, columns)?;
         }
     }
     Ok(())
@@ -200,6 +187,22 @@ fn names_made(typid: Oid) -> Denial {
         format!("values of type {name} cannot be made here: they hold names of objects"),
     )
     .hint("Use oid or text in place of regclass, regproc, regtype and the like.")
+}
+
+/// Columns of the relation that a statement changes, which stays what it is: a masked one may be
+/// neither read nor written.
+pub fn judge_target(relation: &Relation, columns: &[i16]) -> Result<(), Denial> {
+    let touched = columns
+        .iter()
+        .find(|c| relation.masks.contains_key(c) || (**c == 0 && !relation.masks.is_empty()));
+    match touched {
+        Some(attno) => Err(masked_write(
+            relation.relid,
+            *attno,
+            relation.masks.keys().copied(),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// A relation that is mentioned without being read: its row type.

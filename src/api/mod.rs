@@ -54,8 +54,3 @@ pub fn says_who_asks(function: pgrx::pg_sys::Oid) -> bool {
         && disposition(crate::pg::names::function_name(function).map(|(_, name)| name))
             == Disposition::Allow
 }
-
-/// Is this the name of a function that only rewritten statements may call?
-pub fn is_internal(name: &str) -> bool {
-    name != "set_config" && disposition(Some(name.to_owned())) == Disposition::Internal
-}

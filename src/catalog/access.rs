@@ -247,7 +247,7 @@ impl Policy {
 }
 
 /// `pg_catalog.nextval(regclass)`.
-const NEXTVAL: u32 = 1574;
+pub const NEXTVAL: u32 = 1574;
 
 fn builtin_relation(schema: Oid, relid: Oid) -> Option<Catalog> {
     if !names::is_system_schema(schema) {

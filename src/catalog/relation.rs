@@ -31,6 +31,11 @@ impl Relation {
     pub fn is_protected(&self) -> bool {
         !self.masks.is_empty() || !self.filters.is_empty() || self.broken.is_some()
     }
+
+    /// Is anything of it hidden, columns included that may not be named?
+    pub fn hides(&self) -> bool {
+        self.is_protected() || !self.denied.is_empty()
+    }
 }
 
 impl Policy {
@@ -106,7 +111,21 @@ impl Policy {
         let descendants = names::descendants(relid);
         // Nearest first: the relation's own entry beats its parent's, a parent's a child's.
         let family = || std::iter::once(relid).chain(ancestors.iter().copied());
-        let wider = || family().chain(descendants.iter().copied());
+        // A child may have other parents: what they hide of it is hidden here, too.
+        let mut others: Vec<Oid> = Vec::new();
+        for child in &descendants {
+            for parent in names::ancestors(*child) {
+                if !others.contains(&parent) && !family().any(|known| known == parent) {
+                    others.push(parent);
+                }
+            }
+        }
+        others.retain(|other| !descendants.contains(other));
+        let wider = || {
+            family()
+                .chain(descendants.iter().copied())
+                .chain(others.iter().copied())
+        };
 
         let mut masked: BTreeMap<String, Option<String>> = BTreeMap::new();
         for member in wider() {
@@ -121,8 +140,13 @@ impl Policy {
                     relation.masks.insert(attno, mask);
                 }
                 None if names::relation_kind(relid).holds_rows() => {
-                    let of_descendant = !family().any(|m| self.masks.contains_key(&m));
-                    if !of_descendant {
+                    // What a child or its other parent masks need not be here.
+                    let own = family().any(|member| {
+                        self.masks
+                            .get(&member)
+                            .is_some_and(|rows| rows.iter().any(|row| row.column == column))
+                    });
+                    if own {
                         relation.broken =
                             Some(format!("its masked column {column} is not there any more"));
                     }
@@ -144,7 +168,7 @@ impl Policy {
                 }
             }
         }
-        for child in &descendants {
+        for child in descendants.iter().chain(&others) {
             for row in self.filters.get(child).into_iter().flatten() {
                 if !relation.filters.contains(&row.filter) {
                     relation.broken = Some(format!(

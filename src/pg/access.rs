@@ -8,7 +8,9 @@ use pgrx::pg_guard;
 use pgrx::pg_sys::{self, Oid};
 use policy::rule::Rule;
 
-use super::hooks::{PREV_ACCESS, PREV_FMGR, PREV_NEEDS_FMGR, begin, exempt, is_worker};
+use super::hooks::{
+    PREV_ACCESS, PREV_FMGR, PREV_NEEDS_FMGR, always_exempt, begin, checks_foreign_key, is_worker,
+};
 use super::layers::{self, Layer};
 use super::{definition, depth, label, name_answers, names, raw, session};
 use crate::denial::Denial;
@@ -46,14 +48,26 @@ unsafe extern "C-unwind" fn confined_access(
     object: Oid,
 ) {
     use pg_sys::ObjectAccessType as Kind;
-    if exempt() {
+    // The queries of foreign keys are the server's own; the expressions of the tables that they
+    // change are not.
+    if always_exempt() || (checks_foreign_key() && access != Kind::OAT_FUNCTION_EXECUTE) {
         return;
     }
     let Some(policy) = identity::policy() else {
         return;
     };
     match access {
-        Kind::OAT_FUNCTION_EXECUTE if layers::on(Layer::Functions) => {
+        Kind::OAT_FUNCTION_EXECUTE if !layers::on(Layer::Functions) => {}
+        Kind::OAT_FUNCTION_EXECUTE if checks_foreign_key() => {
+            // Operators of keys are in C where their types are not built in.
+            // SAFETY: inside a transaction.
+            let operator = object.to_u32() >= super::FIRST_NORMAL_OID
+                && !unsafe { confined_needs_fmgr(object) };
+            if !operator {
+                enforce(&policy, plan::judge_function(&policy, object, true));
+            }
+        }
+        Kind::OAT_FUNCTION_EXECUTE => {
             if depth::nowhere() && !is_worker() {
                 let Some(policy) = begin() else { return };
                 enforce::<()>(&policy, Err(fast_path(object)));
@@ -151,8 +165,14 @@ unsafe extern "C-unwind" fn confined_fmgr(event: pg_sys::FmgrHookEventType::Type
     let Some(policy) = identity::policy() else {
         return;
     };
-    if event == Event::FHET_START && layers::on(Layer::Calls) && !exempt() {
-        enforce(&policy, plan::judge_function(&policy, function, false));
+    if event == Event::FHET_START {
+        if layers::on(Layer::Calls) && !always_exempt() {
+            enforce(&policy, plan::judge_function(&policy, function, false));
+        }
+        // SAFETY: a read of the security context.
+        depth::function_starts(unsafe { pg_sys::InNoForceRLSOperation() });
+    } else {
+        depth::function_ends();
     }
     if policy.function_trusted(function) {
         match event {

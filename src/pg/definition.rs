@@ -71,6 +71,7 @@ pub fn judge_object(policy: &Policy, class: Oid, object: Oid) -> Result<(), Deni
 /// `node` is a utility statement's tree.
 pub unsafe fn judge_definition(policy: &Policy, node: *mut pg_sys::Node) {
     let mut relations = Vec::new();
+    let mut keys = Vec::new();
     // SAFETY: each cast follows the node's tag; lists are of the kinds that parsenodes.h gives.
     unsafe {
         match (*node).type_ {
@@ -78,7 +79,7 @@ pub unsafe fn judge_definition(policy: &Policy, node: *mut pg_sys::Node) {
                 let alter = node.cast::<pg_sys::AlterTableStmt>();
                 relations.push((*alter).relation);
                 for command in nodes::pointers::<pg_sys::AlterTableCmd>((*alter).cmds) {
-                    referenced((*command).def, &mut relations);
+                    referenced((*command).def, &mut relations, &mut keys);
                 }
             }
             NodeTag::T_IndexStmt => relations.push((*node.cast::<pg_sys::IndexStmt>()).relation),
@@ -93,7 +94,7 @@ pub unsafe fn judge_definition(policy: &Policy, node: *mut pg_sys::Node) {
                 relations.extend(nodes::pointers::<pg_sys::RangeVar>((*create).inhRelations));
                 for list in [(*create).tableElts, (*create).constraints] {
                     for element in nodes::pointers::<pg_sys::Node>(list) {
-                        referenced(element, &mut relations);
+                        referenced(element, &mut relations, &mut keys);
                     }
                 }
             }
@@ -116,14 +117,29 @@ pub unsafe fn judge_definition(policy: &Policy, node: *mut pg_sys::Node) {
             if policy.access(relid) == Access::Deny && !names::relation_kind(relid).is_index() {
                 enforce::<()>(policy, Err(plan::relation_denied(policy, relid)));
             }
-            if policy.relation(relid).is_protected() {
+            if keys.contains(&relation) && policy.access(relid) < Access::Write {
+                let name = names::relation(relid);
+                enforce::<()>(
+                    policy,
+                    Err(Denial::new(
+                        Rule::RelationNotAllowed,
+                        name.as_str(),
+                        format!(
+                            "a foreign key may not refer to {name}: it would keep others from \
+                             deleting its rows"
+                        ),
+                    )
+                    .hint("Leave the REFERENCES clause out.")),
+                );
+            }
+            if policy.relation(relid).hides() {
                 let name = names::relation(relid);
                 enforce::<()>(
                     policy,
                     Err(Denial::new(
                         Rule::StatementNotAllowed,
                         name.as_str(),
-                        format!("{name} has masks or row filters and may not be altered, referred to or copied"),
+                        format!("{name} has masks, row filters or denied columns and may not be altered, referred to or copied"),
                     )
                     .hint("Leave its definition to the database administrator.")),
                 );
@@ -133,8 +149,8 @@ pub unsafe fn judge_definition(policy: &Policy, node: *mut pg_sys::Node) {
 }
 
 /// Expressions of data definition (defaults, checks, generated columns, index expressions) never
-/// pass parse analysis as a query: what they call is looked at here, by name. The mask functions
-/// are open to the server only, or a column default would serve to guess what a hash hides.
+/// pass parse analysis as a query: what they call is looked at here, by name. Some of it will run in
+/// sessions of others, with their rights, when they write to the table.
 ///
 /// # Safety
 /// `node` is a utility statement's raw tree.
@@ -143,14 +159,15 @@ pub unsafe fn judge_calls(policy: &Policy, node: *mut pg_sys::Node) {
     // SAFETY: the statement's raw tree; `called` is only pushed to.
     unsafe { calls_in(node, &mut called) };
     for name in called {
-        let last = name.last().map(String::as_str).unwrap_or_default();
-        let ours = name
-            .iter()
-            .rev()
-            .nth(1)
-            .is_some_and(|schema| schema == "agent_policy");
-        if ours || crate::api::is_internal(last) {
-            let name = name.join(".");
+        // SAFETY: inside a transaction; the names are those of the statement.
+        let callable = unsafe { candidates(&name) };
+        // What a body does in somebody else's session nobody has judged.
+        let denied = |f: &Oid| {
+            f.to_u32() != crate::catalog::access::NEXTVAL
+                && (f.to_u32() >= super::FIRST_NORMAL_OID || !policy.function_allowed(*f, true))
+        };
+        if name.parts.is_empty() || callable.iter().any(denied) {
+            let name = name.parts.join(".");
             enforce::<()>(
                 policy,
                 Err(Denial::new(
@@ -214,6 +231,50 @@ unsafe extern "C-unwind" fn note_type(
     }
 }
 
+/// A function that a definition calls.
+struct Called {
+    name: *mut pg_sys::List,
+    parts: Vec<String>,
+    arguments: i32,
+}
+
+impl Called {
+    /// Stands for what cannot be looked into.
+    fn unknown() -> Self {
+        Self {
+            name: std::ptr::null_mut(),
+            parts: Vec::new(),
+            arguments: 0,
+        }
+    }
+}
+
+/// The functions that a call may turn out to mean.
+unsafe fn candidates(called: &Called) -> Vec<Oid> {
+    let mut found = Vec::new();
+    // SAFETY: a list of names of the statement's tree; the answer is a list in this context.
+    unsafe {
+        let mut next = if called.name.is_null() {
+            std::ptr::null_mut()
+        } else {
+            pg_sys::FuncnameGetCandidates(
+                called.name,
+                called.arguments,
+                std::ptr::null_mut(),
+                true,
+                true,
+                false,
+                true,
+            )
+        };
+        while !next.is_null() {
+            found.push((*next).oid);
+            next = (*next).next;
+        }
+    }
+    found
+}
+
 unsafe extern "C-unwind" fn note_call(
     node: *mut pg_sys::Node,
     context: *mut core::ffi::c_void,
@@ -227,19 +288,29 @@ unsafe extern "C-unwind" fn note_call(
             let names =
                 nodes::pointers::<pg_sys::Node>((*node.cast::<pg_sys::FuncCall>()).funcname);
             let name: Vec<String> = names.map(|part| string(compat_string(part))).collect();
-            (*context.cast::<Vec<Vec<String>>>()).push(name);
+            let call = node.cast::<pg_sys::FuncCall>();
+            let arguments = if (*call).args.is_null() {
+                0
+            } else {
+                (*(*call).args).length
+            };
+            (*context.cast::<Vec<Called>>()).push(Called {
+                name: (*call).funcname,
+                parts: name,
+                arguments: if (*call).agg_star { 0 } else { arguments },
+            });
         }
         raw::raw_expression_tree_walker(node, Some(note_call), context)
     }
 }
 
-unsafe fn calls_in(node: *mut pg_sys::Node, into: &mut Vec<Vec<String>>) {
+unsafe fn calls_in(node: *mut pg_sys::Node, into: &mut Vec<Called>) {
     if node.is_null() {
         return;
     }
     // SAFETY: each cast follows the node's tag; expressions are walked by the server's walker.
     unsafe {
-        let list = |list: *mut pg_sys::List, into: &mut Vec<Vec<String>>| {
+        let list = |list: *mut pg_sys::List, into: &mut Vec<Called>| {
             for element in nodes::pointers::<pg_sys::Node>(list) {
                 calls_in(element, into);
             }
@@ -294,21 +365,23 @@ unsafe fn calls_in(node: *mut pg_sys::Node, into: &mut Vec<Vec<String>>) {
             | NodeTag::T_List
             | NodeTag::T_String => {}
             _ => {
-                let context: *mut Vec<Vec<String>> = into;
+                let context: *mut Vec<Called> = into;
                 if let Err(thrown) = super::boundary::call(|| note_call(node, context.cast())) {
                     // What cannot be looked into is not allowed.
                     thrown.replace();
-                    (*context).push(vec![
-                        "agent_policy".to_owned(),
-                        "unknown expression".to_owned(),
-                    ]);
+                    (*context).push(Called::unknown());
                 }
             }
         }
     }
 }
 
-unsafe fn referenced(node: *mut pg_sys::Node, into: &mut Vec<*mut pg_sys::RangeVar>) {
+/// The relations that part of a definition refers to, those of foreign keys in `keys` as well.
+unsafe fn referenced(
+    node: *mut pg_sys::Node,
+    into: &mut Vec<*mut pg_sys::RangeVar>,
+    keys: &mut Vec<*mut pg_sys::RangeVar>,
+) {
     if node.is_null() {
         return;
     }
@@ -319,10 +392,14 @@ unsafe fn referenced(node: *mut pg_sys::Node, into: &mut Vec<*mut pg_sys::RangeV
                 for constraint in
                     nodes::pointers::<pg_sys::Node>((*node.cast::<pg_sys::ColumnDef>()).constraints)
                 {
-                    referenced(constraint, into);
+                    referenced(constraint, into, keys);
                 }
             }
-            NodeTag::T_Constraint => into.push((*node.cast::<pg_sys::Constraint>()).pktable),
+            NodeTag::T_Constraint => {
+                let table = (*node.cast::<pg_sys::Constraint>()).pktable;
+                into.push(table);
+                keys.push(table);
+            }
             NodeTag::T_TableLikeClause => {
                 into.push((*node.cast::<pg_sys::TableLikeClause>()).relation)
             }

@@ -1,5 +1,6 @@
 //! How deep the session is in parser, planner, executor and utility commands.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 pub static ANALYZE: AtomicU32 = AtomicU32::new(0);
@@ -86,6 +87,25 @@ pub fn trusted() -> bool {
 /// A new message: whatever a FATAL or a lost callback left behind is void.
 pub fn reset_trust() {
     TRUSTED.store(0, Relaxed);
+    CALLS.with_borrow_mut(Vec::clear);
+}
+
+thread_local! {
+    /// For each function with a body that is running: was it called by a foreign key's query?
+    static CALLS: RefCell<Vec<bool>> = const { RefCell::new(Vec::new()) };
+}
+
+pub fn function_starts(by_foreign_key: bool) {
+    CALLS.with_borrow_mut(|calls| calls.push(by_foreign_key));
+}
+
+pub fn function_ends() {
+    CALLS.with_borrow_mut(Vec::pop);
+}
+
+/// Is a function running that a foreign key's query called, at whatever depth?
+pub fn called_by_foreign_key() -> bool {
+    CALLS.with_borrow(|calls| calls.contains(&true))
 }
 
 /// Is a statement inside the outermost one being analyzed, planned or started?

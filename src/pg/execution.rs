@@ -12,8 +12,8 @@ use super::boundary::{self, Thrown};
 use super::hooks::{PREV_END, PREV_FINISH, PREV_START, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
 use super::{
-    compat, deadline, depth, names, nodes, objects, raw, receiver, rewrite, session, source, stamp,
-    touched,
+    compat, deadline, depth, failing_row, names, nodes, objects, raw, receiver, rewrite, session,
+    source, stamp, touched,
 };
 use crate::catalog::Policy;
 use crate::denial::Denial;
@@ -432,7 +432,7 @@ pub unsafe extern "C-unwind" fn confined_check_perms(
     permissions: *mut pg_sys::List,
 ) {
     // The leader has checked what its workers run.
-    if !layers::on(Layer::Permissions) || exempt() || is_worker() {
+    if is_worker() || super::internal::active() {
         return;
     }
     let Some(policy) = identity::policy() else {
@@ -441,6 +441,10 @@ pub unsafe extern "C-unwind" fn confined_check_perms(
     // SAFETY: by the caller's promise.
     for permissions in unsafe { compat::checked(range_table, permissions) } {
         let used = touched::Use::from_permissions(permissions);
+        failing_row::note(&policy, &used);
+        if exempt() || !layers::on(Layer::Permissions) {
+            continue;
+        }
         let nested_in_builtin = used.named && depth::RUN.load(Relaxed) > 0;
         if nested_in_builtin && crate::catalog::readable_by_builtins(used.relid) {
             continue;

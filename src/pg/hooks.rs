@@ -12,8 +12,8 @@ use policy::model::Capability;
 use super::boundary::{self, Thrown};
 use super::layers::{self, Layer};
 use super::{
-    access, compat, deadline, depth, execution, internal, label, login, planning, raw, receiver,
-    session, utility, wire,
+    access, compat, deadline, depth, execution, failing_row, internal, label, login, planning, raw,
+    receiver, session, utility, wire,
 };
 use crate::catalog::Policy;
 use crate::{doors, identity, statement, trial};
@@ -72,8 +72,19 @@ pub fn init() {
 /// Does no rule apply to what is going on? The extension's own work, a trusted function, and the
 /// queries by which foreign keys are checked.
 pub fn exempt() -> bool {
+    always_exempt() || checks_foreign_key()
+}
+
+/// [`exempt`], for functions too.
+pub fn always_exempt() -> bool {
+    internal::active() || depth::trusted()
+}
+
+/// Is it a query by which a foreign key is checked or carried on? What triggers, check constraints
+/// and the like call inside such a query is not.
+pub fn checks_foreign_key() -> bool {
     // SAFETY: a read of the security context.
-    internal::active() || depth::trusted() || unsafe { pg_sys::InNoForceRLSOperation() }
+    unsafe { pg_sys::InNoForceRLSOperation() && !depth::called_by_foreign_key() }
 }
 
 pub fn is_worker() -> bool {
@@ -132,6 +143,11 @@ pub unsafe fn timed<T>(work: impl FnOnce() -> T) -> Result<T, Thrown> {
             }
             None => Err(thrown),
         },
+        Err(thrown) => {
+            // SAFETY: the error has just been caught.
+            unsafe { failing_row::conceal() };
+            Err(thrown)
+        }
         result => result,
     }
 }
@@ -214,6 +230,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argu
             unsafe { ended_by_clock() };
         }
         depth::reset_trust();
+        failing_row::forget();
         if session::last_known() {
             receiver::forget_all();
         }

@@ -18,6 +18,7 @@ pub mod depth;
 pub mod execution;
 pub mod explain;
 pub mod facts;
+pub mod failing_row;
 pub mod first_look;
 pub mod functions;
 mod guard;

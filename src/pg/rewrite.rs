@@ -266,6 +266,10 @@ unsafe fn filter_target(
     // SAFETY: see `apply`.
     unsafe {
         mark(rte);
+        // Also where nothing is asked of it but to be read: MERGE with DO NOTHING.
+        if let Some(permissions) = compat::permissions(owner, rte) {
+            plan::judge_target(relation, &nodes::attributes(permissions.selected))?;
+        }
         if relation.filters.is_empty() {
             return Ok(());
         }

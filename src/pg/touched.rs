@@ -376,9 +376,17 @@ fn may_print_names(typid: Oid) -> bool {
 }
 
 fn note_row_type(typid: Oid, into: &mut Vec<Oid>) {
-    if typid.to_u32() >= super::FIRST_NORMAL_OID
-        && let Some(relid) = super::names::table_of_type(typid)
-    {
+    if typid.to_u32() < super::FIRST_NORMAL_OID {
+        return;
+    }
+    // SAFETY: a catalog look-up inside a transaction.
+    let element = unsafe { pg_sys::get_element_type(typid) };
+    let row = if element == Oid::INVALID {
+        typid
+    } else {
+        element
+    };
+    if let Some(relid) = super::names::table_of_type(row) {
         into.push(relid);
     }
 }

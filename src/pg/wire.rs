@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pgrx::pg_sys;
 
 use super::layers::{self, Layer};
-use super::{deadline, name_answers, raw, session};
+use super::{deadline, failing_row, name_answers, raw, session};
 use crate::limits;
 use crate::{identity, statement};
 
@@ -293,7 +293,8 @@ unsafe fn error_fields(body: *const c_char, length: usize) -> ErrorFields {
 }
 
 /// Writes the error down. What is sent in its place, or null: the words of our clock, if it is the
-/// clock's doing; a denial, if it would tell whether something hidden exists.
+/// clock's doing; a denial, if it would tell whether something hidden exists; the error without the
+/// row that it quotes, if that is hidden.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) -> *mut Vec<u8> {
     // SAFETY: an ErrorResponse.
@@ -325,7 +326,7 @@ unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) -> *mut
         Some(name_answers::message(fields, &denial))
     } else {
         statement::failed(state, None);
-        name_answers::without_places(fields)
+        failing_row::without_detail(fields, state).or_else(|| name_answers::without_places(fields))
     };
     told.map_or(std::ptr::null_mut(), |told| Box::into_raw(Box::new(told)))
 }

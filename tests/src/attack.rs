@@ -2,8 +2,13 @@
 //!
 //! Every attack stands below a line `-- id: X | control: Y | expect: deny|masked|limited|same-as-plain | note`.
 //! Flags in the note, in square brackets: `multi` (the block is one simple Query), `dos`, `pg16+` …, `pg15only`,
-//! `contrib:NAME`, `overgrant`, `user:ROLE`, `infer` (no canary can show: the answer must differ from the control's),
+//! `contrib:NAME`, `overgrant`, `user:ROLE`, `infer` (no canary can show: the answer must not depend on hidden values),
 //! `reset` (changes the role; put back afterwards), `native` (the server itself refuses), `syntaxok`.
+//!
+//! Of the project's own only: `rw`, `ddl` (by a role of that capability), `super` (only a superuser's control run can
+//! do the harm), `varies` (the answer holds a time, a number of a process or the like). A line `-- as: plain` or
+//! `-- as: dba` hands the next statements to somebody else, `-- as: agent` back; `-- copy: …` is what the next COPY
+//! FROM STDIN reads.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -41,6 +46,11 @@ impl Attack {
         self.flags
             .iter()
             .find_map(|f| f.strip_prefix(name)?.strip_prefix(':'))
+    }
+
+    /// Do others say something in between?
+    pub fn has_turns(&self) -> bool {
+        self.sql.lines().any(|line| line.starts_with("-- as: "))
     }
 
     pub fn runs_on(&self, version: u32) -> bool {
@@ -172,10 +182,60 @@ pub fn run(
     extended: bool,
     patience: Duration,
 ) -> Outcome {
+    run_among(attack, sql, wire, extended, patience, &mut |who| {
+        panic!("{}: nobody called '{who}' here", attack.id)
+    })
+}
+
+/// Runs the block in this session, parts of it in sessions of others, of which nothing is kept.
+pub fn run_among(
+    attack: &Attack,
+    sql: &str,
+    wire: &mut Wire,
+    extended: bool,
+    patience: Duration,
+    others: &mut dyn FnMut(&str) -> Wire,
+) -> Outcome {
     let mut outcome = Outcome::default();
     wire.set_patience(patience);
     let from = wire.received.len();
     let start = Instant::now();
+    for (who, text) in turns(sql) {
+        if who == "agent" {
+            run_turn(attack, &text, wire, extended, &mut outcome);
+        } else {
+            let mut other = others(&who);
+            for part in attack.parts(&text) {
+                other.simple(&part);
+            }
+        }
+        if outcome.closed {
+            break;
+        }
+    }
+    outcome.elapsed = start.elapsed();
+    outcome.bytes = wire.received[from..].to_vec();
+    outcome
+}
+
+/// Who says what, by the lines `-- as: …`.
+fn turns(sql: &str) -> Vec<(String, String)> {
+    let mut turns = vec![("agent".to_owned(), String::new())];
+    for line in sql.lines() {
+        if let Some(who) = line.strip_prefix("-- as: ") {
+            turns.push((who.trim().to_owned(), String::new()));
+        } else if let Some((_, text)) = turns.last_mut() {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    turns
+}
+
+fn run_turn(attack: &Attack, sql: &str, wire: &mut Wire, extended: bool, outcome: &mut Outcome) {
+    if let Some(data) = sql.lines().find_map(|line| line.strip_prefix("-- copy: ")) {
+        wire.copy_in = data.replace("\\t", "\t").replace("\\n", "\n").into_bytes();
+    }
     for part in attack.parts(sql) {
         let answer = if extended && !attack.has("multi") {
             wire.extended(&part, &[])
@@ -193,9 +253,6 @@ pub fn run(
             break;
         }
     }
-    outcome.elapsed = start.elapsed();
-    outcome.bytes = wire.received[from..].to_vec();
-    outcome
 }
 
 /// Tokens that must not reach an agent, in any spelling.
@@ -206,7 +263,18 @@ impl Canaries {
     pub fn new(pattern: &str, words: &[&str]) -> Self {
         let mut alternatives = vec![pattern.to_owned()];
         for word in words {
-            alternatives.push(word.bytes().map(|b| format!("{b:02x}")).collect());
+            let hex = |bytes: &mut dyn Iterator<Item = u8>| -> String {
+                bytes.map(|b| format!("{b:02x}")).collect()
+            };
+            alternatives.push(hex(&mut word.bytes()));
+            alternatives.push(hex(&mut word.bytes().rev()));
+            // As `bytea` has it in the escape format, and as a list of codes.
+            alternatives.push(
+                word.bytes()
+                    .map(|b| b.to_string())
+                    .collect::<Vec<_>>()
+                    .join("[, ]{1,2}"),
+            );
             alternatives.push(regex::escape(&word.chars().rev().collect::<String>()));
             alternatives.extend(
                 base64_forms(word)
@@ -320,6 +388,7 @@ pub fn harmful(
             .unwrap_or_else(|| "connection lost".into())
     };
     match attack.expect {
+        // The caller compares two worlds.
         Expect::Masked if attack.has("infer") => Ok(()),
         Expect::Masked if canaries.leak(&outcome.bytes, typed).is_some() => Ok(()),
         Expect::Masked => Err("no canary shows".into()),
@@ -352,6 +421,8 @@ mod tests {
             "UVVBR0dB",
             "eFFVQUdHQQ==",
             "eHhRVUFHR0E=",
+            "41474741555",
+            "{81,85,65,71,71,65}",
         ] {
             assert!(canaries.leak(text.as_bytes(), "").is_some(), "{text}");
         }

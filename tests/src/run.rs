@@ -124,6 +124,11 @@ pub fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, Failed> {
 
 /// Runs, cleans up, reports.
 pub fn main(trials: Vec<Trial>) -> ExitCode {
+    main_and(trials, || true)
+}
+
+/// The same, with something to be looked at after the last test, while the servers are still there.
+pub fn main_and(trials: Vec<Trial>, last: impl FnOnce() -> bool) -> ExitCode {
     // The text of a failure is in its libtest report; where it happened is worth a line.
     std::panic::set_hook(Box::new(|info| {
         if let Some(at) = info.location() {
@@ -131,10 +136,15 @@ pub fn main(trials: Vec<Trial>) -> ExitCode {
         }
     }));
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
-    let failed = conclusion.has_failed();
+    let good = last();
+    let failed = conclusion.has_failed() || !good;
     for cluster in SHARED.lock().unwrap_or_else(|e| e.into_inner()).drain(..) {
         cluster.stop();
     }
     cluster::clean_up(failed);
-    conclusion.exit_code()
+    if good {
+        conclusion.exit_code()
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -5,18 +5,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use cluster_tests::attack::{self, Attack, Outcome};
-use cluster_tests::bench::ALICE;
+use cluster_tests::attack::{self, Attack, Canaries, Limits, Outcome};
+use cluster_tests::bench::{ALICE, CANARY_PATTERN, CANARY_WORDS};
 use cluster_tests::raw::{Raw, msg};
 use cluster_tests::{Bench, Cluster, Wire, cluster, run};
 
-use super::{
-    CORPUS, CORPUS_CANARIES, OWN, OWN_CANARIES, confine, confine_own, control_cluster, corpus, dir,
-    fill, harmless, su,
+use crate::shared::{
+    self, CORPUS, CORPUS_CANARIES, confine, control_cluster, corpus, dir, fill, harmless, su,
 };
+use crate::tally;
 
 const LAYERS: &[&str] = &[
     "none",
@@ -41,6 +41,34 @@ const LISTED: &str = include_str!("../../attacks/ablation.txt");
 const PATIENCE: Duration = Duration::from_secs(8);
 /// Servers at work at the same time.
 const SIDE_BY_SIDE: usize = 3;
+
+/// Limits and canaries of the attacks in tests/attacks/ablation, which run in the shop as it is.
+const OWN: Limits = Limits {
+    rows: 100,
+    bytes: 70_000,
+    time: Duration::from_secs(6),
+};
+static OWN_CANARIES: LazyLock<Canaries> =
+    LazyLock::new(|| Canaries::new(CANARY_PATTERN, CANARY_WORDS));
+
+/// The policy that the project's own attacks are judged by.
+fn confine_own(bench: &Bench) {
+    bench.mask();
+    bench.setup(
+        "SELECT agent_policy.deny_relation('@agent@', 'shop.hidden');
+         SELECT agent_policy.deny_relation('@agent@', 'shop.vault_view');
+         SELECT agent_policy.set_limits('@agent@', max_rows => 100, max_bytes => 60000, statement_timeout => '3 s');
+         SELECT agent_policy.allow_function('@agent@', f::regprocedure) FROM unnest(ARRAY['shop.get_email(int)', 'shop.all_customers()',
+            'shop.all_customers_atomic()', 'shop.secdef_email(int)', 'shop.run(text)', 'shop.loud(text)', 'shop.swallow(text)', 'shop.swallow_timeout()']) f",
+    );
+    // A budget that the release cannot keep shows as an escape, not as a broken set-up.
+    let budget = bench.fill("SELECT agent_policy.set_limits('@agent@', rows_per_hour => 100)");
+    bench
+        .cluster
+        .connect("postgres", &bench.db, &[])
+        .expect("connects")
+        .simple(&budget);
+}
 
 /// What one layer's absence let through.
 #[derive(Default)]
@@ -84,7 +112,7 @@ fn own(cluster: &Arc<Cluster>, found: &mut Found) {
         bench
     };
     let mut bench = fresh();
-    for attack in attack::read_dir(&cluster::project_root().join("tests/attacks")) {
+    for attack in attack::read_dir(&cluster::project_root().join("tests/attacks/ablation")) {
         if !attack.runs_on(cluster.version) || !tells_of_data(&attack) {
             continue;
         }
@@ -352,7 +380,7 @@ pub fn main(versions: &[u32]) -> ExitCode {
         }
     }
     let failed = report(&table, versions);
-    super::stop_servers();
+    shared::stop();
     run::main(Vec::new());
     if failed {
         ExitCode::FAILURE
@@ -385,7 +413,10 @@ fn report(table: &BTreeMap<(usize, u32), Found>, versions: &[u32]) -> bool {
         );
         let expected = listed.get(layer).cloned().unwrap_or_default();
         // What is not met with every layer in place has a list of its own.
-        for id in leaks.difference(&expected).filter(|id| !super::known(id)) {
+        for id in leaks
+            .difference(&expected)
+            .filter(|id| !tally::known_anywhere(id))
+        {
             println!("  not listed: {id} gets raw data without {layer}");
             failed = true;
         }

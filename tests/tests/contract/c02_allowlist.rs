@@ -12,6 +12,8 @@ pub const CASES: &[Case] = cases![
     reset_relation_takes_back_either,
     writing_needs_both_capability_and_access,
     ddl_needs_both_capability_and_access,
+    definitions_call_built_in_functions_only,
+    foreign_keys_refer_to_writable_tables,
     a_denied_column_is_denied_everywhere,
     the_hint_of_a_denied_column_passes,
     relations_hidden_in_the_statement,
@@ -631,5 +633,43 @@ fn settings(b: &Bench) {
         "SET session_replication_role = replica",
         "42501",
         "setting_not_allowed",
+    );
+}
+
+fn defining(b: &Bench) {
+    b.setup("SELECT agent_policy.protect_role('@agent@', 'ddl'); SELECT agent_policy.allow_schema('@agent@', 'shop', 'write')");
+}
+
+fn definitions_call_built_in_functions_only(b: &Bench) {
+    b.mask();
+    defining(b);
+    b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.get_email(int)')");
+    b.agent().query("CREATE TABLE shop.own (id serial, at timestamptz DEFAULT now(), k text DEFAULT upper('k') CHECK (length(k) < 9))");
+    for definition in [
+        "ALTER TABLE shop.own ALTER k SET DEFAULT shop.get_email(1)",
+        "ALTER TABLE shop.own ADD CHECK (pg_notify('a', k) IS NULL)",
+        "CREATE TABLE shop.other (k text DEFAULT (ts_rewrite('a', 'SELECT 1'))::text)",
+        "CREATE INDEX ON shop.own ((shop.plus_one(id)))",
+    ] {
+        b.denies(definition, "42501", "function_not_allowed");
+    }
+}
+
+fn foreign_keys_refer_to_writable_tables(b: &Bench) {
+    b.mask();
+    defining(b);
+    b.setup("GRANT REFERENCES ON ALL TABLES IN SCHEMA shop TO @agent@");
+    b.agent()
+        .query("CREATE TABLE shop.own (id int REFERENCES shop.scratch)");
+    b.denies(
+        "CREATE TABLE shop.asks (email text REFERENCES shop.customers (email))",
+        "42501",
+        "statement_not_allowed",
+    );
+    b.setup("SELECT agent_policy.allow_relation('@agent@', 'shop.orders', 'read')");
+    b.denies(
+        "CREATE TABLE shop.asks (id int REFERENCES shop.orders)",
+        "42501",
+        "relation_not_allowed",
     );
 }

@@ -4,6 +4,9 @@ use cluster_tests::bench::leak;
 use cluster_tests::{Bench, Case, cases};
 
 pub const CASES: &[Case] = cases![
+    errors_of_constraints_do_not_quote_the_row,
+    merge_reads_no_masked_target,
+    a_child_of_two_parents,
     copies_of_the_table,
     anonymizer_temp_table_as,
     anonymizer_views_and_functions_of_the_agent,
@@ -521,4 +524,46 @@ fn row_level_security_still_sees_raw_values(b: &Bench) {
         b.allows("SELECT id, ssn FROM ONLY shop.customers").texts(),
         vec![vec!["5".to_owned(), "***".into()]]
     );
+}
+
+fn errors_of_constraints_do_not_quote_the_row(b: &Bench) {
+    write_access(b);
+    b.hides("UPDATE shop.customers SET name = NULL WHERE id = 3");
+    b.hides("UPDATE shop.vips SET name = NULL");
+    let error = b
+        .agent()
+        .error("UPDATE shop.customers SET name = NULL WHERE id = 3");
+    assert_eq!(error.code, "23502", "{error}");
+    // Where nothing is hidden the error says all it has to say.
+    let error = b.agent().error("INSERT INTO shop.scratch VALUES (1, 'x')");
+    assert_eq!(
+        (error.code.as_str(), error.detail.as_str()),
+        ("23505", "Key (id)=(1) already exists.")
+    );
+}
+
+fn merge_reads_no_masked_target(b: &Bench) {
+    write_access(b);
+    b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.loud(text)')");
+    b.hides("MERGE INTO shop.customers c USING (VALUES (3)) v(id) ON c.id = v.id AND shop.loud(c.ssn) WHEN MATCHED THEN DO NOTHING");
+    b.denies(
+        "MERGE INTO shop.customers c USING (VALUES (3)) v(id) ON c.id = v.id WHEN MATCHED AND c.ssn > '8' THEN DO NOTHING",
+        "42501",
+        "masked_column_write",
+    );
+}
+
+fn a_child_of_two_parents(b: &Bench) {
+    b.mask();
+    b.setup(
+        "CREATE TABLE shop.nicks (id int, email text, nick text); CREATE TABLE shop.mails (id int, email text);
+         CREATE TABLE shop.both () INHERITS (shop.nicks, shop.mails);
+         INSERT INTO shop.both VALUES (1, 'b@okapi.test', 'QUAGGA');
+         GRANT SELECT ON shop.nicks, shop.mails, shop.both TO @agent@, @plain@;
+         SELECT agent_policy.mask_column('shop.nicks', 'nick'); SELECT agent_policy.mask_column('shop.mails', 'email')",
+    );
+    for table in ["shop.nicks", "shop.mails", "shop.both"] {
+        b.masks(&format!("SELECT * FROM {table}"));
+        b.masks(&format!("SELECT email FROM {table}"));
+    }
 }

@@ -1,184 +1,37 @@
-//! Every attack, on every version, over the simple and the extended protocol: harm without the policy, none with it.
-//!
-//! The project's own attacks are in tests/attacks and work on the shop. A second corpus is run where it is found
-//! (../shared/attacks beside the project, or AGENT_POLICY_ATTACKS), on servers of its own.
-
-#![forbid(unsafe_code)]
-
-#[path = "attacks/ablation.rs"]
-mod ablation;
+//! A second corpus, where it is found beside the project: on servers of its own, one with the policy, one without.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
 use cluster_tests::attack::{self, Attack, Canaries, Expect, Limits};
-use cluster_tests::{Bench, Cluster, cluster, run};
+use cluster_tests::{Cluster, cluster, run};
 use libtest_mimic::{Completion, Trial};
 
-const OWN: Limits = Limits {
-    rows: 100,
-    bytes: 70_000,
-    time: Duration::from_secs(6),
-};
-const CORPUS: Limits = Limits {
+use crate::tally::{self, Verdict};
+
+pub const CORPUS: Limits = Limits {
     rows: 1000,
     bytes: 288_000,
     time: Duration::from_secs(6),
 };
 const PATIENCE: Duration = Duration::from_secs(12);
 
-static OWN_CANARIES: LazyLock<Canaries> = LazyLock::new(|| {
-    Canaries::new(
-        r"okapi\.test|811-22-\d+|\+44-7700-9\d+|1931-\d\d-\d\d|88100\d|QUAGGA\w*",
-        &["QUAGGA", "okapi.test"],
-    )
-});
-static CORPUS_CANARIES: LazyLock<Canaries> = LazyLock::new(|| {
+pub static CORPUS_CANARIES: LazyLock<Canaries> = LazyLock::new(|| {
     Canaries::new(
         r"[\w.]*@?canary-mail[\w.]*|900-55-\d+|\+1-555-0100-\d+|HRCANARY\w*|SECRETCANARY\w*|ROWCANARY_(?:south|east|west)|7700[0-2]\d\d|1971-\d\d-\d\d",
         &["canary-mail", "HRCANARY", "SECRETCANARY"],
     )
 });
 
-#[derive(Default)]
-struct Tally {
-    run: AtomicUsize,
-    passed: AtomicUsize,
-    escapes: AtomicUsize,
-    refusals: AtomicUsize,
-    inert: AtomicUsize,
-    /// Not met, and listed with the reason.
-    known: AtomicUsize,
-}
-
-/// Which attacks, on which version, and how they went.
-type Tallied = ((&'static str, u32), Arc<Tally>);
-static TALLIES: Mutex<Vec<Tallied>> = Mutex::new(Vec::new());
-
-fn tally(corpus: &'static str, version: u32) -> Arc<Tally> {
-    let mut tallies = TALLIES.lock().unwrap_or_else(|e| e.into_inner());
-    if let Some((_, tally)) = tallies.iter().find(|(key, _)| *key == (corpus, version)) {
-        return Arc::clone(tally);
-    }
-    tallies.push(((corpus, version), Arc::default()));
-    Arc::clone(&tallies.last().expect("just pushed").1)
-}
-
-/// Is it listed that this attack is not met?
-fn known(id: &str) -> bool {
-    include_str!("../attacks/known.txt")
-        .lines()
-        .any(|line| line.trim() == id)
-}
-
-fn add(counter: &AtomicUsize) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Counts the verdicts; panics with all of them if any is bad.
-fn settle(tally: &Tally, attack: &Attack, verdicts: Vec<(String, Result<(), String>)>) {
-    add(&tally.run);
-    let bad: Vec<String> = verdicts
-        .into_iter()
-        .filter_map(|(how, verdict)| Some(format!("{how}: {}", verdict.err()?)))
-        .collect();
-    if known(&attack.id) {
-        assert!(
-            !bad.is_empty(),
-            "{} does as expected now: take it off tests/attacks/known.txt",
-            attack.id
-        );
-        add(&tally.known);
-        return;
-    }
-    if bad.is_empty() {
-        add(&tally.passed);
-        return;
-    }
-    add(
-        if attack.expect == Expect::SameAsPlain && !bad.iter().any(|b| b.contains("LEAK")) {
-            &tally.refusals
-        } else {
-            &tally.escapes
-        },
-    );
-    panic!(
-        "{} ({}, {:?})\n  {}\n  {}",
-        attack.id,
-        attack.file,
-        attack.expect,
-        bad.join("\n  "),
-        attack.sql.trim().replace('\n', "\n  ")
-    );
-}
-
-fn own(attack: &Attack, version: u32) {
-    let tally = tally("own", version);
-    let shared = run::shared(version);
-    {
-        let bench = Bench::new(Arc::clone(&shared));
-        let sql = bench.fill(&attack.sql);
-        let outcome = attack::run(attack, &sql, &mut bench.unconfined(), false, PATIENCE);
-        if let Err(why) = attack::harmful(attack, &sql, &outcome, &OWN_CANARIES, &OWN) {
-            add(&tally.run);
-            add(&tally.inert);
-            panic!(
-                "{}: the control run does no harm: {why}\n  {}",
-                attack.id, attack.sql
-            );
-        }
-    }
-    if cluster::plain() {
-        return;
-    }
-    let bench = Bench::new(shared);
-    confine_own(&bench);
-    let sql = bench.fill(&attack.sql);
-    let mut verdicts = Vec::new();
-    for extended in [false, true] {
-        let mut agent = bench.agent_for(if extended {
-            "extended@example.com"
-        } else {
-            "simple@example.com"
-        });
-        let outcome = attack::run(attack, &sql, &mut agent, extended, PATIENCE);
-        verdicts.push((
-            if extended { "extended" } else { "simple" }.to_owned(),
-            attack::judge(attack, &sql, &outcome, &OWN_CANARIES, &OWN),
-        ));
-    }
-    settle(&tally, attack, verdicts);
-}
-
-/// The policy that the project's own attacks are judged by.
-fn confine_own(bench: &Bench) {
-    bench.mask();
-    bench.setup(
-        "SELECT agent_policy.deny_relation('@agent@', 'shop.hidden');
-         SELECT agent_policy.deny_relation('@agent@', 'shop.vault_view');
-         SELECT agent_policy.set_limits('@agent@', max_rows => 100, max_bytes => 60000, statement_timeout => '3 s');
-         SELECT agent_policy.allow_function('@agent@', f::regprocedure) FROM unnest(ARRAY['shop.get_email(int)', 'shop.all_customers()',
-            'shop.all_customers_atomic()', 'shop.secdef_email(int)', 'shop.run(text)', 'shop.loud(text)', 'shop.swallow(text)', 'shop.swallow_timeout()']) f",
-    );
-    // A budget that the release cannot keep shows as an escape, not as a broken set-up.
-    let budget = bench.fill("SELECT agent_policy.set_limits('@agent@', rows_per_hour => 100)");
-    bench
-        .cluster
-        .connect("postgres", &bench.db, &[])
-        .expect("connects")
-        .simple(&budget);
-}
-
 /// The other corpus: one server with the policy, one without.
-struct Corpus {
+pub struct Corpus {
     confined: Arc<Cluster>,
     control: Mutex<Arc<Cluster>>,
 }
 
-fn dir() -> Option<PathBuf> {
+pub fn dir() -> Option<PathBuf> {
     let dir = std::env::var_os("AGENT_POLICY_ATTACKS")
         .map(PathBuf::from)
         .or_else(|| {
@@ -191,7 +44,7 @@ fn dir() -> Option<PathBuf> {
 /// Keeps them until the end.
 static SERVERS: Mutex<Vec<Arc<Cluster>>> = Mutex::new(Vec::new());
 
-fn corpus(version: u32, dir: &Path) -> Arc<Corpus> {
+pub fn corpus(version: u32, dir: &Path) -> Arc<Corpus> {
     type Slot = Arc<OnceLock<Arc<Corpus>>>;
     static SLOTS: LazyLock<Mutex<HashMap<u32, Slot>>> = LazyLock::new(Mutex::default);
     let slot = Arc::clone(
@@ -226,19 +79,19 @@ fn corpus(version: u32, dir: &Path) -> Arc<Corpus> {
     Arc::clone(corpus)
 }
 
-fn su(cluster: &Cluster, database: &str) -> cluster_tests::Wire {
+pub fn su(cluster: &Cluster, database: &str) -> cluster_tests::Wire {
     cluster
         .connect("postgres", database, &[])
         .expect("the superuser connects")
 }
 
-fn fill(cluster: &Cluster, database: &str, dir: &Path) {
+pub fn fill(cluster: &Cluster, database: &str, dir: &Path) {
     su(cluster, "postgres").query(&format!("CREATE DATABASE {database}"));
     cluster.psql(database, &dir.join("00_setup.sql"));
     cluster.psql(database, &dir.join("01_optional_contrib.sql"));
 }
 
-fn control_cluster(corpus: &Corpus) -> Arc<Cluster> {
+pub fn control_cluster(corpus: &Corpus) -> Arc<Cluster> {
     Arc::clone(&corpus.control.lock().unwrap_or_else(|e| e.into_inner()))
 }
 
@@ -272,7 +125,7 @@ fn reset(cluster: &Cluster) {
     su.simple("ALTER ROLE agent_bot PASSWORD 'agent'");
 }
 
-fn confine(cluster: &Cluster) {
+pub fn confine(cluster: &Cluster) {
     let mut su = su(cluster, "corpus");
     su.query("CREATE EXTENSION agent_policy");
     su.query("SELECT agent_policy.protect_role('agent_bot'); SELECT agent_policy.allow_schema('agent_bot', 'sales')");
@@ -305,7 +158,7 @@ fn confine(cluster: &Cluster) {
 }
 
 /// Tags of statements that change nothing that another attack could miss.
-fn harmless(tag: &str) -> bool {
+pub fn harmless(tag: &str) -> bool {
     const HARMLESS: &[&str] = &[
         "SELECT",
         "SHOW",
@@ -334,7 +187,6 @@ fn harmless(tag: &str) -> bool {
 
 /// Ignored where the server lacks the extension that the attack goes through.
 fn shared(attack: &Attack, version: u32, dir: &Path) -> Completion {
-    let tally = tally("shared", version);
     let corpus = corpus(version, dir);
     let user = attack.flag("user").unwrap_or("agent_bot");
     let sql = &attack.sql;
@@ -368,7 +220,7 @@ fn shared(attack: &Attack, version: u32, dir: &Path) -> Completion {
     if let Some(control) = &control
         && attack::harmful(attack, sql, control, &CORPUS_CANARIES, &CORPUS).is_err()
     {
-        add(&tally.inert);
+        tally::inert("shared", version);
     }
     if cluster::plain() {
         return Completion::Completed;
@@ -427,67 +279,35 @@ fn shared(attack: &Attack, version: u32, dir: &Path) -> Completion {
         if let Err(why) = &mut verdict {
             why.truncate(600);
         }
-        verdicts.push((how.to_owned(), verdict));
+        verdicts.push(Verdict {
+            how: how.to_owned(),
+            extended,
+            result: verdict,
+        });
     }
-    settle(&tally, attack, verdicts);
+    tally::settle("shared", version, attack, verdicts);
     Completion::Completed
 }
 
-fn stop_servers() {
-    for server in SERVERS.lock().unwrap_or_else(|e| e.into_inner()).drain(..) {
-        server.stop();
-    }
-}
-
-fn main() -> std::process::ExitCode {
-    let versions = cluster::versions();
-    if std::env::var_os("AGENT_POLICY_ABLATION").is_some() {
-        return ablation::main(&versions);
-    }
+pub fn trials(versions: &[u32]) -> Vec<Trial> {
+    let Some(dir) = dir() else {
+        return vec![Trial::test("shared::not_found", || Ok(())).with_ignored_flag(true)];
+    };
     let mut trials = Vec::new();
-    for attack in attack::read_dir(&cluster::project_root().join("tests/attacks")) {
+    for attack in attack::read_dir(&dir) {
         for version in versions.iter().copied().filter(|v| attack.runs_on(*v)) {
-            let attack = attack.clone();
-            let name = format!("own::{}::pg{version}", attack.id);
-            trials.push(Trial::test(name, move || {
-                run::guarded(|| own(&attack, version))
+            let (attack, dir) = (attack.clone(), dir.clone());
+            let name = format!("shared::{}::pg{version}", attack.id);
+            trials.push(Trial::ignorable_test(name, move || {
+                run::guarded(|| shared(&attack, version, &dir))
             }));
         }
     }
-    match dir() {
-        Some(dir) => {
-            for attack in attack::read_dir(&dir) {
-                for version in versions.iter().copied().filter(|v| attack.runs_on(*v)) {
-                    let (attack, dir) = (attack.clone(), dir.clone());
-                    let name = format!("shared::{}::pg{version}", attack.id);
-                    let skip = attack.has("overgrant");
-                    trials.push(
-                        Trial::ignorable_test(name, move || {
-                            run::guarded(|| shared(&attack, version, &dir))
-                        })
-                        .with_ignored_flag(skip),
-                    );
-                }
-            }
-        }
-        None => trials.push(Trial::test("shared::not_found", || Ok(())).with_ignored_flag(true)),
+    trials
+}
+
+pub fn stop() {
+    for server in SERVERS.lock().unwrap_or_else(|e| e.into_inner()).drain(..) {
+        server.stop();
     }
-    let code = run::main(trials);
-    stop_servers();
-    let mut tallies: Vec<_> =
-        std::mem::take(&mut *TALLIES.lock().unwrap_or_else(|e| e.into_inner()));
-    tallies.sort_by_key(|(key, _)| *key);
-    for ((corpus, version), tally) in tallies {
-        let get = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
-        println!(
-            "attacks {corpus} pg{version}: {} run, {} passed, {} escapes, {} undue refusals, {} listed as not met, {} inert control runs",
-            get(&tally.run),
-            get(&tally.passed),
-            get(&tally.escapes),
-            get(&tally.refusals),
-            get(&tally.known),
-            get(&tally.inert)
-        );
-    }
-    code
 }

@@ -1,0 +1,65 @@
+//! Errors of constraints quote the row that failed, hidden columns and all: they lose that part as
+//! soon as the transaction changes a relation that has any.
+//!
+//! Twice: where the error passes a hook, since a handler in a function could read it there, and at
+//! the wire, where errors end up that are raised while a transaction commits.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use crate::catalog::Policy;
+use crate::pg::touched::Use;
+
+static CHANGES_HIDDEN: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "C-unwind" {
+    fn geterrcode() -> core::ffi::c_int;
+    fn errdetail_internal(format: *const core::ffi::c_char, ...) -> core::ffi::c_int;
+}
+
+/// The relation is about to be opened for this.
+pub fn note(policy: &Policy, used: &Use) {
+    if used.writes() && !CHANGES_HIDDEN.load(Relaxed) && policy.relation(used.relid).hides() {
+        CHANGES_HIDDEN.store(true, Relaxed);
+    }
+}
+
+/// The transaction is over.
+pub fn forget() {
+    CHANGES_HIDDEN.store(false, Relaxed);
+}
+
+/// Class 23 is integrity constraints, 44000 the check option of a view.
+fn quotes_row(state: [u8; 5]) -> bool {
+    CHANGES_HIDDEN.load(Relaxed) && (state.starts_with(b"23") || state == *b"44000")
+}
+
+/// Takes the row out of the error that is under way, if it is of that kind.
+///
+/// # Safety
+/// An error is on top of the server's error stack.
+pub unsafe fn conceal() {
+    // SAFETY: by the caller's promise; the format takes no argument.
+    unsafe {
+        let packed = geterrcode();
+        let state: [u8; 5] = std::array::from_fn(|i| (packed >> (6 * i) & 0x3f) as u8 + b'0');
+        if quotes_row(state) {
+            errdetail_internal(c"The row is not shown: the relation has hidden values.".as_ptr());
+        }
+    }
+}
+
+/// The fields of an ErrorResponse without DETAIL, if the error is of that kind.
+pub fn without_detail(fields: &[u8], state: [u8; 5]) -> Option<Vec<u8>> {
+    if !quotes_row(state) {
+        return None;
+    }
+    let mut kept = Vec::with_capacity(fields.len());
+    for field in fields.split(|b| *b == 0).filter(|field| !field.is_empty()) {
+        if field[0] != b'D' {
+            kept.extend_from_slice(field);
+            kept.push(0);
+        }
+    }
+    kept.push(0);
+    Some(kept)
+}
