@@ -30,7 +30,12 @@ pub unsafe extern "C-unwind" fn take() {
         raw::LockTimeout = PATIENCE;
         let looked = boundary::call(|| {
             pg_sys::StartTransactionCommand();
-            session::confined();
+            if session::confined()
+                && let Some(policy) = identity::last_policy()
+            {
+                // An error of the first statement may come before any hook.
+                policy.prepare_hints();
+            }
             pg_sys::CommitTransactionCommand();
         });
         raw::LockTimeout = patience;

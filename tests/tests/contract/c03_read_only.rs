@@ -165,7 +165,7 @@ fn utility_statements(b: &Bench) {
             "CHECKPOINT",
             "NOTIFY a, 'b'",
             "LISTEN a",
-            "LOCK TABLE shop.orders IN ACCESS SHARE MODE",
+            "LOCK TABLE shop.orders IN SHARE MODE",
             "CREATE TRIGGER t BEFORE UPDATE ON shop.orders FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
             "CREATE POLICY p ON shop.orders",
             "CREATE STATISTICS shop.st ON id, amount FROM shop.orders",
