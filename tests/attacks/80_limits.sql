@@ -75,7 +75,7 @@ SELECT count(*) FROM generate_series(1, 2000000000);
 -- id: I-03.2 | control: timelimit | expect: limited | work in COPY [dos]
 COPY (SELECT count(*) FROM generate_series(1, 2000000000)) TO STDOUT;
 -- id: I-04.1 | control: timelimit | expect: limited | a regular expression that goes astray [dos]
-SELECT repeat('a', 30000) ~ '((a*)*)*b(a|b){30}\1\2', regexp_count(repeat('ab', 20000), '(a|b|ab)*c') FROM generate_series(1, 100000);
+SELECT repeat('a', 30000) ~ '((a*)*)*b(a|b){30}\1\2', sum(regexp_count(repeat('ab', 20000 + g % 7), '(a|b|ab)*c')) FROM generate_series(1, 100000) g;
 -- id: I-04.2 | control: timelimit | expect: limited | numbers with many digits [dos]
 SELECT sum(ln(g + 0.1::numeric(1000,900))) FROM generate_series(1, 1000000) g;
 -- id: I-07.1 | control: timelimit | expect: limited | a recursion without an end [dos]

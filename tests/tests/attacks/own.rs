@@ -136,6 +136,11 @@ fn copy(cluster: &Cluster, from: &str, to: &str) {
     ));
     // Not part of the template.
     su(cluster, "postgres").query(&format!("GRANT ALL ON DATABASE {to} TO {EVERYBODY}"));
+    // A copy's policy counts at login only when its table has said so.
+    let mut su = su(cluster, to);
+    if su.value("SELECT count(*) FROM pg_extension WHERE extname = 'agent_policy'") == "1" {
+        su.query("UPDATE agent_policy.policy_role SET mode = mode");
+    }
 }
 
 impl Field {

@@ -127,7 +127,8 @@ static LISTINGS: &[Row] = &[
     // A view's definition, where all that it names may be seen.
     ("pg_rewrite", "rulename = '_RETURN' AND agent_policy.view_shown(ev_class)", &[]),
     ("pg_sequence", "agent_policy.listed(1259, seqrelid)", &[]),
-    ("pg_shdescription", "agent_policy.listed(classoid, objoid)", &[]),
+    // Of roles nobody but their administrator needs a comment, members included.
+    ("pg_shdescription", "agent_policy.listed(classoid, objoid) AND (objoid < 16384 OR classoid <> 1260)", &[]),
     ("pg_statistic", "agent_policy.column_readable(starelid, staattnum)", &[]),
     ("pg_statistic_ext", "agent_policy.listed(3381, oid)", &[]),
     ("pg_tablespace", BUILT_IN, &[("spcacl", "agent_policy.shown_acl(spcacl)"), ("spcoptions", "NULL")]),
