@@ -21,6 +21,12 @@ cd "$ROOT" || exit 1
 export CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never NO_COLOR=1 TERM=dumb
 SUITE_TIMEOUT="${SUITE_TIMEOUT:-1800}"   # seconds
 LOGS="$(mktemp -d)"
+# Clusters that live for a test are made in memory where there is enough: making and dropping
+# hundreds of databases is most of what a disk would do here.
+CLUSTER_TMP="${TMPDIR:-/tmp}"
+if [ -w /dev/shm ] && [ "$(df -Pk /dev/shm | awk 'NR == 2 { print $4 }')" -gt 8000000 ]; then
+    CLUSTER_TMP=/dev/shm
+fi
 trap 'rm -rf "$LOGS"' EXIT
 
 PASSED=0 FAILED=0
@@ -186,14 +192,14 @@ cluster() {
         if [ "$INSTALL" = 1 ]; then
             step "install pg$PG_N" scripts/install.sh --pg-config "$PG_CONFIG" || continue
         fi
-        # The contract and the attacks on every version; workloads on the oldest and the newest, or on
+        # The contract and the attacks on every version; workloads and sqlsmith on the oldest and the newest, or on
         # each with EVERY_VERSION=1.
-        local -a tests=(--lib --test contract --test attacks)
+        local -a tests=(--lib --test contract --test attacks --test wire)
         case "$PG_N:${EVERY_VERSION:-0}" in
             15:*|18:*|*:1) tests=() ;;
         esac
-        suite "cluster pg$PG_N" env AGENT_POLICY_PG="$PG_N" "PG_CONFIG_$PG_N=$PG_CONFIG" \
-            cargo test --package cluster-tests --no-fail-fast --locked "${tests[@]}" -- --test-threads=4
+        suite "cluster pg$PG_N" env "TMPDIR=$CLUSTER_TMP" AGENT_POLICY_PG="$PG_N" "PG_CONFIG_$PG_N=$PG_CONFIG" \
+            cargo test --package cluster-tests --no-fail-fast --locked "${tests[@]}" -- --test-threads=6
     done
 }
 
@@ -216,10 +222,10 @@ cassert() {
     why="$(PG_CONFIG="$pc" unreachable)"
     if [ -n "$why" ]; then fail "cassert pg18" "$why"; return; fi
     for chapter in c05 c10 c12 c21; do
-        suite "cassert pg18 $chapter" env AGENT_POLICY_PG=18 "PG_CONFIG_18=$pc" \
-            cargo test --package cluster-tests --no-fail-fast --locked --test contract -- --test-threads=4 "$chapter"
+        suite "cassert pg18 $chapter" env "TMPDIR=$CLUSTER_TMP" AGENT_POLICY_PG=18 "PG_CONFIG_18=$pc" \
+            cargo test --package cluster-tests --no-fail-fast --locked --test contract -- --test-threads=6 "$chapter"
     done
-    suite "cassert pg18 sqlsmith" env AGENT_POLICY_PG=18 "PG_CONFIG_18=$pc" \
+    suite "cassert pg18 sqlsmith" env "TMPDIR=$CLUSTER_TMP" AGENT_POLICY_PG=18 "PG_CONFIG_18=$pc" \
         cargo test --package cluster-tests --no-fail-fast --locked --test sqlsmith -- --nocapture
 }
 
@@ -233,7 +239,7 @@ sqlsmith() {
         if [ "$INSTALL" = 1 ]; then
             step "install pg$n" scripts/install.sh --pg-config "$PG_CONFIG" || continue
         fi
-        suite "sqlsmith pg$n" env AGENT_POLICY_PG="$n" "PG_CONFIG_$n=$PG_CONFIG" \
+        suite "sqlsmith pg$n" env "TMPDIR=$CLUSTER_TMP" AGENT_POLICY_PG="$n" "PG_CONFIG_$n=$PG_CONFIG" \
             cargo test --package cluster-tests --no-fail-fast --locked --test sqlsmith -- --nocapture
     done
 }

@@ -100,7 +100,7 @@ struct Slow<'a>(&'a str, Instant);
 impl Drop for Slow<'_> {
     fn drop(&mut self) {
         let seconds = self.1.elapsed().as_secs();
-        if seconds >= 15 {
+        if seconds >= 20 {
             eprintln!("  slow: {} took {seconds} s", self.0);
         }
     }

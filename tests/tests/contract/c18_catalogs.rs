@@ -683,7 +683,12 @@ fn counts_of_hidden_rows(b: &Bench) {
             .all(|count| matches!(count.as_str(), "0" | "∅")),
         "{row:?}"
     );
-    assert!(b.setup(counters).shows("7340"), "control run");
+    // Counters reach the view a second after their session has become idle.
+    let told = (0..40).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(250));
+        b.setup(counters).shows("7340")
+    });
+    assert!(told, "control run");
     assert!(
         !agent
             .query("SELECT * FROM pg_stats WHERE tablename IN ('filtered', 'visible_part')")
