@@ -7,7 +7,7 @@ use core::ffi::c_int;
 use pgrx::pg_sys;
 
 use super::{boundary, deadline, raw, session};
-use crate::identity;
+use crate::{identity, statement};
 
 /// Nobody's login waits longer for a lock on the policy, in milliseconds.
 const PATIENCE: c_int = 100;
@@ -33,8 +33,10 @@ pub unsafe extern "C-unwind" fn take() {
             if session::confined()
                 && let Some(policy) = identity::last_policy()
             {
-                // An error of the first statement may come before any hook.
+                // An error of the first statement may come before any hook, and outside any
+                // transaction.
                 policy.prepare_hints();
+                statement::introduce();
             }
             pg_sys::CommitTransactionCommand();
         });

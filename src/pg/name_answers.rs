@@ -64,10 +64,8 @@ unsafe extern "C-unwind" fn explicit(schema: Oid) {
     }
     let Some(policy) = begin() else { return };
     // SAFETY: compares with a variable of the backend.
-    if policy.monitors()
-        || policy.schema_shown(schema)
-        || unsafe { pg_sys::isTempNamespace(schema) }
-    {
+    let temporary = unsafe { pg_sys::isTempNamespace(schema) };
+    if policy.monitors() || policy.schema_shown(schema) || temporary {
         return;
     }
     let Some(name) = names::plain_schema_name(schema) else {
@@ -80,7 +78,7 @@ unsafe extern "C-unwind" fn explicit(schema: Oid) {
 
 /// The refusal of the first name in the statement's text whose schema is meant.
 fn denial_in_text(policy: &Policy, meant: impl Fn(&str) -> bool) -> Option<Denial> {
-    let text = source::current(|bytes| text::from_server(bytes));
+    let text = source::current(text::from_server);
     qualified(&text)
         .into_iter()
         .find(|found| meant(&found.schema))
@@ -200,7 +198,7 @@ fn fields(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
         .map(|(kind, value)| (*kind, value))
 }
 
-fn field<'a>(body: &'a [u8], kind: u8) -> &'a [u8] {
+fn field(body: &[u8], kind: u8) -> &[u8] {
     fields(body)
         .find(|(found, _)| *found == kind)
         .map_or(b"", |(_, value)| value)

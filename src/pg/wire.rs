@@ -112,8 +112,8 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             return pass(kind, body, length);
         }
         // Rows that were stored before there was a policy come without any other hook.
-        if !session::last_known() && !(kind as u8 == b'D' && !session::is_known() && now_confined())
-        {
+        let stored = kind as u8 == b'D' && !session::is_known();
+        if !(session::last_known() || stored && now_confined()) {
             return unconfined(kind, body, length);
         }
         match kind as u8 {
