@@ -107,8 +107,8 @@ struct Field {
 const READ: &str = "read";
 const READ_TWIN: &str = "read_twin";
 
-static FIELDS: LazyLock<Mutex<HashMap<u32, Arc<OnceLock<Arc<Field>>>>>> =
-    LazyLock::new(Mutex::default);
+type Slot = Arc<OnceLock<Arc<Field>>>;
+static FIELDS: LazyLock<Mutex<HashMap<u32, Slot>>> = LazyLock::new(Mutex::default);
 
 fn field(version: u32) -> Arc<Field> {
     let slot = Arc::clone(

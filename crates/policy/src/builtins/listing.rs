@@ -237,6 +237,7 @@ mod tests {
             "pg_available_extensions",
             "pg_available_extension_versions",
             "pg_seclabels",
+            "pg_user_mappings",
         ];
         // Those that `shows_nothing` empties, by OID.
         const EMPTY: &[&str] = &[
