@@ -249,6 +249,7 @@ mod tests {
             "pg_seclabel",
             "pg_shseclabel",
             "pg_subscription",
+            "pg_user_mapping",
         ];
         for relation in super::super::relations::readable_catalogs() {
             assert_ne!(catalog("pg_catalog", relation), Catalog::Deny);
