@@ -159,6 +159,13 @@ impl Hasher for OidHasher {
     }
 }
 
+/// Names for hints. Those that were known stay until others are.
+#[derive(Default)]
+struct Hints {
+    names: Vec<String>,
+    known: bool,
+}
+
 /// The policies of one or more protected roles, combined to the strictest.
 pub struct Policy {
     pub role_oids: Vec<Oid>,
@@ -188,7 +195,7 @@ pub struct Policy {
     shown_schemas: HashSet<Oid>,
     shown_schema_names: Vec<String>,
     /// Some relations that may be read, for hints.
-    readable: RefCell<Option<Vec<String>>>,
+    readable: RefCell<Hints>,
     /// Why nothing at all may be done: the role is protected, and its policy is not here.
     pub closed: Option<Closed>,
 }

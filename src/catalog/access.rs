@@ -4,7 +4,7 @@ use pgrx::pg_sys::Oid;
 use policy::builtins::{self, Catalog, Disposition};
 use policy::model::{Access, Capability};
 
-use super::Policy;
+use super::{Hints, Policy};
 use crate::pg::{self, names};
 
 /// What a look at a relation's own entry told.
@@ -204,24 +204,27 @@ impl Policy {
 
     /// Takes over what running plans rely on from the policy that was read before. Invalidation
     /// messages can make a session read the same policy again between a plan and its start; the
-    /// functions of its masks are admitted when it is planned, and must be known when it runs.
+    /// functions of its masks are admitted when it is planned, and must be known when it runs. What
+    /// hints name was looked up when the statement began.
     pub fn carry_over(&self, before: &Self) {
         if self.stamp == before.stamp && self.closed.is_none() {
             self.admit_functions(before.policy_functions.borrow().iter().copied());
+            let readable = before.readable.borrow().names.clone();
+            self.readable.borrow_mut().names = readable;
         }
     }
 
     /// Some relations that the role may read, for hints. They are looked up before any statement is
     /// judged, so that the answer to a name that is not there can be the same as to one that is.
     pub fn readable(&self) -> Vec<String> {
-        self.readable.borrow().clone().unwrap_or_default()
+        self.readable.borrow().names.clone()
     }
 
     /// Looks up what [`Policy::readable`] says, unless it is known.
     pub fn prepare_hints(&self) {
-        if self.readable.borrow().is_none() {
-            let found = self.find_readable();
-            *self.readable.borrow_mut() = Some(found);
+        if !self.readable.borrow().known {
+            let names = self.find_readable();
+            *self.readable.borrow_mut() = Hints { names, known: true };
         }
     }
 

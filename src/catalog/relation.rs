@@ -83,7 +83,7 @@ impl Policy {
         self.relations.borrow_mut().clear();
         self.known.borrow_mut().clear();
         self.defaults.borrow_mut().clear();
-        *self.readable.borrow_mut() = None;
+        self.readable.borrow_mut().known = false;
     }
 
     fn resolve(&self, relid: Oid) -> Relation {

@@ -4,6 +4,7 @@ use core::ffi::c_char;
 use std::cell::Cell;
 
 use pgrx::pg_sys::{self, NodeTag, Oid, Query};
+use policy::model::Limits;
 use policy::rule::Rule;
 
 use super::boundary::{self, Thrown};
@@ -262,9 +263,14 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
     // SAFETY: the arguments are the server's own.
     unsafe {
         let node = (*call.statement).utilityStmt;
-        // In an aborted transaction only its end is accepted, and no catalog can be read.
-        if !raw::IsTransactionState() || internal::active() || depth::trusted() {
+        if internal::active() || depth::trusted() {
             return boundary::call(|| next(call));
+        }
+        if !raw::IsTransactionState() {
+            // The transaction has failed: the server accepts its end only, and no catalog can be
+            // read. It is recorded by what is known without one.
+            statement::begin(0, &particulars_of(node), Limits::NONE);
+            return hooks::timed(|| next(call));
         }
         let Some(policy) = hooks::begin() else {
             return boundary::call(|| next(call));
@@ -279,13 +285,7 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
         let _level = depth::enter_utility();
         let what = classify(node);
         if outermost {
-            let particulars = Particulars {
-                command_tag: Some(
-                    string(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(node))).into(),
-                ),
-                ..Particulars::default()
-            };
-            statement::begin(0, &particulars, policy.effective_limits());
+            statement::begin(0, &particulars_of(node), policy.effective_limits());
             enforce(&policy, statement::check_audit());
         }
         if !layers::on(Layer::Utility) {
@@ -358,6 +358,16 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
         }
     }
     Ok(())
+}
+
+/// What is known of a command before anything is looked up: its tag.
+unsafe fn particulars_of(node: *mut pg_sys::Node) -> Particulars {
+    // SAFETY: the server's own tree; the name of a tag is a constant.
+    let tag = unsafe { string(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(node))) };
+    Particulars {
+        command_tag: Some(tag.into()),
+        ..Particulars::default()
+    }
 }
 
 /// A confined session cannot hold a cursor over its transaction: one that is held was filled before

@@ -421,7 +421,7 @@ mod tests {
             "UVVBR0dB",
             "eFFVQUdHQQ==",
             "eHhRVUFHR0E=",
-            "41474741555",
+            "414747415551",
             "{81,85,65,71,71,65}",
         ] {
             assert!(canaries.leak(text.as_bytes(), "").is_some(), "{text}");

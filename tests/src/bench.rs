@@ -16,18 +16,12 @@ pub const ALICE: &str = "alice@example.com";
 pub const BOB: &str = "bob@example.com";
 
 /// Raw values of the shop that only an unconfined role may ever see; `fixtures/shop.sql` holds them.
-pub const CANARIES: &[&str] = &[
-    "okapi.test",
-    "811-22-",
-    "+44-7700-9",
-    "1931-",
-    "88100",
-    "QUAGGA",
-];
+/// Salaries begin with 88100, which is for the pattern alone: digits inside a hash are no salary.
+pub const CANARIES: &[&str] = &["okapi.test", "811-22-", "+44-7700-9", "1931-", "QUAGGA"];
 
 /// The same for [`Canaries`](crate::attack::Canaries): what is hidden, in any spelling.
 pub const CANARY_PATTERN: &str =
-    r"okapi\.test|811-22-\d+|\+44-7700-9\d+|1931-\d\d-\d\d|88100\d|QUAGGA\w*";
+    r"okapi\.test|811-22-\d+|\+44-7700-9\d+|1931-\d\d-\d\d|\b88100|QUAGGA\w*";
 /// Those that are long enough to be told from chance in hex, in base64 or backwards.
 pub const CANARY_WORDS: &[&str] = &["QUAGGA", "okapi.test", "811-22-", "+44-7700-9"];
 

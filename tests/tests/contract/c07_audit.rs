@@ -16,6 +16,7 @@ pub const CASES: &[Case] = cases![
     unknown_tables,
     native_permission_denied,
     aborted_transactions,
+    ends_of_failed_transactions,
     row_counts,
     copy_counts,
     cursors_and_portals,
@@ -246,6 +247,73 @@ fn aborted_transactions(b: &Bench) {
     agent.simple("SELECT 'after the error' FROM shop.orders");
     agent.simple("ROLLBACK");
     assert_eq!(b.audit("sqlstate = '25P02'").len(), 1);
+    assert_eq!(
+        outcomes(b),
+        [
+            "BEGIN ok",
+            "SELECT error 22012",
+            "SELECT error 25P02",
+            "ROLLBACK ok"
+        ]
+    );
+}
+
+/// Tag, outcome and SQLSTATE of each statement.
+fn outcomes(b: &Bench) -> Vec<String> {
+    b.audit("nesting_level = 0")
+        .iter()
+        .map(|row| {
+            let word = |column: &str| row[column].as_str().unwrap_or_default().to_owned();
+            format!(
+                "{} {} {}",
+                word("command_tag"),
+                word("outcome"),
+                word("sqlstate")
+            )
+            .trim_end()
+            .to_owned()
+        })
+        .collect()
+}
+
+/// In a failed transaction no catalog can be read; what ends it is recorded all the same.
+fn ends_of_failed_transactions(b: &Bench) {
+    b.allow();
+    for (end, recorded) in [
+        ("ROLLBACK", "ROLLBACK ok"),
+        ("COMMIT", "COMMIT ok"),
+        ("ROLLBACK AND CHAIN; ROLLBACK", "ROLLBACK ok ROLLBACK ok"),
+        (
+            "ROLLBACK TO SAVEPOINT nowhere; ROLLBACK",
+            "ROLLBACK error 3B001",
+        ),
+        (
+            "ROLLBACK TO SAVEPOINT s; SELECT 1; ROLLBACK",
+            "ROLLBACK ok SELECT ok ROLLBACK ok",
+        ),
+    ] {
+        for simple in [true, false] {
+            b.setup("SELECT agent_policy.audit_flush(); DELETE FROM agent_policy.audit_log");
+            let mut agent = b.agent();
+            agent.query("BEGIN; SAVEPOINT s");
+            agent.simple("SELECT 1/0");
+            if simple {
+                agent.simple(end);
+            } else {
+                for part in cluster_tests::sql::split(end) {
+                    if agent.extended(&part, &[]).errors.is_empty() {
+                        continue;
+                    }
+                    break;
+                }
+            }
+            let seen = outcomes(b);
+            assert_eq!(seen[3..].join(" "), recorded, "{end}: {seen:?}");
+            let row = b.audit("true").pop().expect("a record");
+            assert_eq!(row["user_email"], "alice@example.com");
+            assert_eq!(row["session_user_name"], b.agent);
+        }
+    }
 }
 
 fn row_counts(b: &Bench) {

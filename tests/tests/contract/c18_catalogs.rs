@@ -12,6 +12,7 @@ pub const CASES: &[Case] = cases![
     what_may_be_used_is_shown,
     every_function_of_an_oid,
     every_function_of_a_name,
+    hints_do_not_flicker,
     numbers_do_not_become_names,
     hidden_and_absent_are_the_same,
     columns_of_hidden_relations_are_not_guessed,
@@ -442,6 +443,29 @@ fn said(answer: &Answer) -> String {
         ));
     }
     text
+}
+
+/// A session reads its policy again whenever a role changes, in the midst of a statement too.
+fn hints_do_not_flicker(b: &Bench) {
+    zebra(b);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                b.setup("ALTER ROLE @plain@ CONNECTION LIMIT 50");
+            }
+        });
+        let mut agent = b.agent();
+        let mut answers: Vec<String> = (0..1500)
+            .map(|_| {
+                said(&agent.simple("SELECT has_server_privilege('zebu_vault.zebu_view', 'USAGE')"))
+            })
+            .collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        answers.sort();
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{answers:#?}");
+    });
 }
 
 fn numbers_do_not_become_names(b: &Bench) {
