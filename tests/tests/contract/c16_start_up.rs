@@ -11,6 +11,7 @@ use super::c16_doors::{ALICE, Other, label, login, refused, works};
 pub const CASES: &[Case] = cases![
     start_up_options_are_judged,
     start_up_options_without_effect,
+    names_of_settings_are_reserved,
     role_settings_are_the_dbas,
     labels_are_not_for_agents,
     labels_survive_a_dump,
@@ -142,6 +143,22 @@ fn start_up_options_without_effect(b: &Bench) {
     let options = format!("{ALICE} -c default_transaction_read_only=on");
     let mut agent = works(b.agent_with(&[("options", &options)]));
     assert_eq!(agent.value("SHOW default_transaction_read_only"), "on");
+}
+
+/// A setting that the extension does not have is an error for everybody, not a placeholder.
+fn names_of_settings_are_reserved(b: &Bench) {
+    b.allow();
+    let mut plain = b.unconfined();
+    plain.query("SET shop.note = 'kept'");
+    let error = plain.error("SET agent_policy.user_mail = 'alice@example.com'");
+    assert_eq!(error.code, "42602", "{error}");
+    let error = plain.error("SELECT set_config('agent_policy.nothing', '1', false)");
+    assert_eq!(error.code, "42602", "{error}");
+    refused(
+        b.agent_with(&[("options", "-c agent_policy.user_mail=alice@example.com")])
+            .map_err(Box::new),
+        "setting_not_allowed",
+    );
 }
 
 fn role_settings_are_the_dbas(b: &Bench) {

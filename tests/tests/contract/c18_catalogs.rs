@@ -327,6 +327,22 @@ fn roles_databases_and_settings(b: &Bench) {
         agent.value("SELECT pg_has_role(current_user, 'usage')"),
         "t"
     );
+    // What superusers alone read natively stays hidden, also where it was granted.
+    agent.query("SHOW ALL");
+    assert_eq!(agent.value("SELECT current_setting('TimeZone') IS NULL"), "f");
+    b.setup("GRANT pg_read_all_settings TO @agent@, @plain@");
+    for statement in [
+        "SHOW ALL",
+        "SHOW data_directory",
+        "SELECT current_setting('data_directory')",
+        "SELECT current_setting('Config_File', true)",
+        "SHOW agent_policy.audit_max_spool",
+    ] {
+        b.unconfined().query(statement);
+        b.denies(statement, "42501", "setting_not_allowed");
+    }
+    b.allows("SHOW work_mem");
+    b.allows("SELECT current_setting('shop.nowhere', true)");
 }
 
 fn sessions_of_the_same_role(b: &Bench) {
