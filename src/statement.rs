@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use pgrx::pg_sys::Oid;
@@ -39,6 +40,8 @@ struct Open {
     query: usize,
     /// It has begun to run: not so a portal that was bound and waits.
     running: bool,
+    /// COPY FROM: its rows come from the client.
+    takes_rows: bool,
 }
 
 #[derive(Default)]
@@ -163,6 +166,10 @@ pub fn begin(query: usize, of: &Particulars, limits: policy::model::Limits) {
     if is_open() {
         completed();
     }
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if !WATCHED.swap(true, Relaxed) {
+        crate::pg::bgworker::at_exit(session_ends);
+    }
     limits::begin(limits);
     let mut start = new_start(0);
     describe(&mut start, of);
@@ -181,6 +188,7 @@ pub fn begin(query: usize, of: &Particulars, limits: policy::model::Limits) {
             rows_processed: 0,
             query,
             running: query == 0,
+            takes_rows: false,
         });
     });
 }
@@ -205,6 +213,40 @@ pub fn learn(of: &Particulars) {
             }
             join(&mut open.start, &found);
             open.amended |= open.written;
+        }
+    });
+}
+
+/// COPY FROM begins: which relation is written to.
+pub fn takes_rows(of: &Particulars) {
+    learn(of);
+    STATE.with_borrow_mut(|s| {
+        if let Some(open) = s.open.first_mut() {
+            open.takes_rows = true;
+        }
+    });
+}
+
+/// COPY says how many rows it has moved.
+pub fn copied(rows: u64) {
+    let taken = STATE.with_borrow_mut(|s| match s.open.first_mut() {
+        Some(open) if open.takes_rows => {
+            open.rows_processed = rows;
+            true
+        }
+        _ => false,
+    });
+    if !taken {
+        limits::rows_are(rows);
+    }
+}
+
+/// EXECUTE: the text that runs is that of the prepared statement.
+pub fn executes(prepared: &[u8]) {
+    let text = text::executed(prepared);
+    STATE.with_borrow_mut(|s| {
+        if let Some(open) = s.open.first_mut() {
+            open.start.statement.clone_from(&text.redacted);
         }
     });
 }
@@ -235,6 +277,7 @@ pub fn begin_nested(query: usize, of: &Particulars, level: u32) -> Result<(), De
             rows_processed: 0,
             query,
             running: true,
+            takes_rows: false,
         });
     });
     Ok(())
@@ -320,6 +363,21 @@ fn close(outcome: Outcome, sqlstate: Option<[u8; 5]>) {
 /// The client has been told that the statement is done.
 pub fn completed() {
     close(Outcome::Ok, None);
+}
+
+/// The backend ends with a statement under way and nobody left to tell: its client has gone.
+fn session_ends() {
+    let cut_short = STATE.with(|state| {
+        state.try_borrow_mut().is_ok_and(|mut s| {
+            if s.open.first().is_some_and(|open| !open.running) {
+                s.open.clear();
+            }
+            !s.open.is_empty()
+        })
+    });
+    if cut_short {
+        close(Outcome::Error, Some(*b"08006"));
+    }
 }
 
 /// An error is on its way to the client: it is written down, durably, before it leaves. Where our

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pgrx::pg_sys;
 
 use super::layers::{self, Layer};
-use super::{deadline, failing_row, name_answers, raw, session};
+use super::{deadline, failing_row, name_answers, raw, session, source};
 use crate::limits;
 use crate::{identity, statement};
 
@@ -245,6 +245,7 @@ unsafe extern "C-unwind" fn cut() -> bool {
 unsafe extern "C-unwind" fn on_complete(body: *const c_char, length: usize) {
     // A transaction that has just begun waits for its next message under the clocks of the server.
     deadline::cap_native(identity::known_timeout());
+    source::statement_done();
     if !statement::is_open() {
         return;
     }
@@ -259,7 +260,7 @@ unsafe extern "C-unwind" fn on_complete(body: *const c_char, length: usize) {
             .ok()
             .and_then(|rows| rows.parse().ok())
     {
-        limits::rows_are(rows);
+        statement::copied(rows);
     }
     limits::warn_if_cut();
     statement::completed();
