@@ -73,6 +73,19 @@ pub fn transaction_id() -> u64 {
     }
 }
 
+/// Is it a setting that natively only superusers and members of `pg_read_all_settings` read?
+pub fn is_setting_for_superusers(name: &str) -> bool {
+    let name = text::to_c(name);
+    // SAFETY: a look-up among the settings; one that is not there has no flags.
+    let flags = unsafe { pg_sys::GetConfigOptionFlags(name.as_ptr(), true) };
+    flags as u32 & pg_sys::GUC_SUPERUSER_ONLY != 0
+}
+
+/// Would SHOW ALL show those, too?
+pub fn reads_all_settings() -> bool {
+    users::inherits(role(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_ALL_SETTINGS))
+}
+
 /// Microseconds since the Unix epoch.
 pub fn now() -> i64 {
     SystemTime::now()

@@ -93,6 +93,10 @@ pub fn init() {
     session::init();
     hooks::init();
     statistics::init();
+    // A name of ours that is not a setting is an error, for everybody: left as a placeholder it would
+    // be taken over by a setting of a later version.
+    // SAFETY: called once, after all settings have been defined; the name is a literal.
+    unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"agent_policy".as_ptr()) };
 }
 
 /// pgrx adds a backtrace to the DETAIL of errors that pass it when RUST_BACKTRACE is set for the

@@ -154,7 +154,9 @@ unsafe fn classify(node: *mut pg_sys::Node) -> Utility {
                 | Tx::TRANS_STMT_ROLLBACK_PREPARED => Utility::TwoPhase,
                 _ => Utility::Transaction,
             },
-            NodeTag::T_VariableShowStmt => Utility::Show,
+            NodeTag::T_VariableShowStmt => {
+                Utility::Show(string((*node.cast::<pg_sys::VariableShowStmt>()).name))
+            }
             NodeTag::T_VariableSetStmt => {
                 let set = node.cast::<pg_sys::VariableSetStmt>();
                 match (*set).kind {

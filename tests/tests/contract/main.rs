@@ -21,8 +21,10 @@ mod c13_bystander;
 mod c14_clients;
 mod c15_real_client;
 mod c16_doors;
+mod c16_start_up;
 mod c17_harden;
 mod c18_catalogs;
+mod c18_functions;
 mod c19_layers;
 mod c20_time;
 mod c21_robust;
@@ -48,8 +50,10 @@ fn main() -> std::process::ExitCode {
         c14_clients::CASES,
         c15_real_client::CASES,
         c16_doors::CASES,
+        c16_start_up::CASES,
         c17_harden::CASES,
         c18_catalogs::CASES,
+        c18_functions::CASES,
         c19_layers::CASES,
         c20_time::CASES,
         c21_robust::CASES,
