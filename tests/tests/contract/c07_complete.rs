@@ -128,14 +128,23 @@ fn the_end_of_the_session_in_the_middle_of_a_scan(b: &Bench) {
     b.setup(&format!("SELECT pg_terminate_backend({})", agent.pid));
     let answer = agent.collect();
     assert!(answer.closed);
-    assert_eq!(answer.err().code, "57P01");
+    // The server does not wait for its client's socket to tell it so.
+    assert!(
+        answer.errors.iter().all(|e| e.code == "57P01"),
+        "{:?}",
+        answer.errors
+    );
     assert!(answer.rows.len() >= 500);
     drop(agent);
     let row = settled(b);
     assert_eq!(row["outcome"], "error");
     assert_eq!(row["sqlstate"], "57P01");
     assert_eq!(row["relations"][0], "shop.orders");
-    same_as_seen(&row, &answer);
+    let (rows, bytes) = seen(&answer);
+    assert!(
+        number(&row, "rows_returned") >= rows && number(&row, "bytes_returned") >= bytes,
+        "{row}"
+    );
 }
 
 /// The record of a session that is ending.
