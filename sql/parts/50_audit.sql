@@ -79,18 +79,29 @@ CREATE TABLE audit_progress (
 
 SELECT pg_catalog.pg_extension_config_dump('audit_state', '');
 
+-- The day's partition, if no partition has that day already: a DBA may have made one of his own, or
+-- a default one. A table of the name that is none (detached, or made by hand) is left alone.
 CREATE FUNCTION audit_partition(day integer) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    name text := 'audit_log_' || to_char(date '1970-01-01' + day, 'YYYYMMDD');
+    base text := 'audit_log_' || to_char(date '1970-01-01' + day, 'YYYYMMDD');
+    name text := base;
     low  text := to_char(date '1970-01-01' + day, 'YYYY-MM-DD') || ' 00:00:00+00';
     high text := to_char(date '1970-01-01' + day + 1, 'YYYY-MM-DD') || ' 00:00:00+00';
+    n    integer := 1;
 BEGIN
-    IF to_regclass('agent_policy.' || name) IS NOT NULL THEN
-        RETURN;
-    END IF;
+    LOOP
+        IF EXISTS (SELECT FROM pg_inherits
+                   WHERE inhrelid = to_regclass('agent_policy.' || name)
+                     AND inhparent = 'agent_policy.audit_log'::regclass AND NOT inhdetachpending) THEN
+            RETURN;
+        END IF;
+        EXIT WHEN to_regclass('agent_policy.' || name) IS NULL;
+        n := n + 1;
+        name := base || '_' || n;
+    END LOOP;
     EXECUTE format('CREATE TABLE agent_policy.%I (LIKE agent_policy.audit_log INCLUDING ALL)', name);
     EXECUTE format('REVOKE ALL ON agent_policy.%I FROM PUBLIC', name);
     EXECUTE format('CREATE INDEX ON agent_policy.%I (user_email, started_at)', name);
@@ -98,12 +109,19 @@ BEGIN
     EXECUTE format(
         'ALTER TABLE agent_policy.audit_log ATTACH PARTITION agent_policy.%I FOR VALUES FROM (%L) TO (%L)',
         name, low, high);
+EXCEPTION
+    -- Another partition has that day, or a default one has rows of it.
+    WHEN invalid_object_definition OR check_violation THEN
+        NULL;
 END
 $$;
 
+-- Whole days only, and none that is being read or written: those are dropped another time. Readers
+-- do not queue up behind this for longer than its lock_timeout.
 CREATE FUNCTION audit_drop_expired() RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '100ms'
 AS $$
 DECLARE
     child text;
@@ -114,16 +132,22 @@ BEGIN
         FROM pg_inherits i
         JOIN pg_class c ON c.oid = i.inhrelid, agent_policy.audit_state s
         WHERE i.inhparent = 'agent_policy.audit_log'::regclass
-          AND c.relname ~ '^audit_log_[0-9]{8}$'
-          AND to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= (now() - s.keep) AT TIME ZONE 'UTC'
+          AND c.relname ~ '^audit_log_[0-9]{8}(_[0-9]+)?$'
+          AND to_date(substr(c.relname, 11, 8), 'YYYYMMDD') + 1 <= (now() - s.keep) AT TIME ZONE 'UTC'
         ORDER BY 1
     LOOP
-        EXECUTE format('DROP TABLE agent_policy.%I', child);
-        n := n + 1;
+        BEGIN
+            EXECUTE format('DROP TABLE agent_policy.%I', child);
+            n := n + 1;
+        EXCEPTION WHEN lock_not_available THEN
+            RAISE LOG 'partition % of agent_policy.audit_log is in use, it will be dropped later', child;
+        END;
     END LOOP;
     RETURN n;
 END
 $$;
+COMMENT ON FUNCTION audit_drop_expired() IS
+    'drops the days of audit_log that set_audit_retention does not keep; the number of partitions';
 
 CREATE FUNCTION set_audit_retention(keep interval) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
@@ -156,7 +180,8 @@ COMMENT ON FUNCTION audit_flush(interval) IS
 
 CREATE FUNCTION audit_health(
     OUT spool_bytes bigint, OUT lag float8, OUT writer text, OUT last_error text,
-    OUT last_ingested_at float8, OUT last_seq bigint, OUT failures bigint, OUT durability text
+    OUT last_ingested_at float8, OUT last_seq bigint, OUT failures bigint, OUT durability text,
+    OUT state text, OUT max_spool_bytes bigint, OUT write_failures bigint, OUT last_error_at float8
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'audit_health_wrapper';
@@ -169,10 +194,23 @@ SELECT spool_bytes,
        pg_catalog.to_timestamp(last_ingested_at) AS last_ingested_at,
        last_seq,
        failures,
-       durability
+       durability,
+       state,
+       max_spool_bytes,
+       write_failures,
+       pg_catalog.to_timestamp(last_error_at) AS last_error_at
 FROM audit_health();
 COMMENT ON VIEW health IS
     'state of the audit: bytes not yet in audit_log, for how long, its worker, its last error';
+COMMENT ON COLUMN health.state IS
+    'ok; behind: audit_log is not being written; agents are refused: records cannot be written, or too many wait';
+COMMENT ON COLUMN health.spool_bytes IS 'audit records that are not in audit_log yet';
+COMMENT ON COLUMN health.max_spool_bytes IS 'agent_policy.audit_max_spool: beyond it agents are refused';
+COMMENT ON COLUMN health.lag IS 'how long ago audit_log was complete';
+COMMENT ON COLUMN health.writer IS 'the background worker that writes audit_log';
+COMMENT ON COLUMN health.failures IS 'failures of the writer since it last wrote';
+COMMENT ON COLUMN health.write_failures IS
+    'records that backends could not make durable since the server started: their statements were refused';
 
 REVOKE ALL ON audit_log, audit_state, audit_progress, health FROM PUBLIC;
 REVOKE ALL ON FUNCTION audit_partition(integer), audit_drop_expired(), set_audit_retention(interval),

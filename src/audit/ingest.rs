@@ -27,7 +27,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 const CHUNK: usize = 1 << 20;
 const BATCH_ROWS: usize = 5_000;
 const BATCH_BYTES: u64 = 8 << 20;
-const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+/// How often it is looked whether partitions are due; those in use are tried again that often.
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
 
 /// How far the files of a session are read.
 #[derive(Default)]
@@ -75,6 +76,12 @@ pub fn ingest(database: u32, slot: &Slot) {
     }) else {
         slot.failed_at.store(now(), SeqCst);
         slot.set_state(State::NoExtension);
+        slot.to_notify.store(0, SeqCst);
+        let dir = spool::root(&bgworker::this_backend().data_dir).join(database.to_string());
+        if fs::read_dir(&dir).map_or(0, Iterator::count) == 0 {
+            // There is nothing to come back for.
+            slot.seen_ended.store(slot.ended.load(SeqCst), SeqCst);
+        }
         return;
     };
     let mut ingest = Ingest {
@@ -93,22 +100,44 @@ pub fn ingest(database: u32, slot: &Slot) {
     let mut retention_at: Option<Instant> = None;
     loop {
         bgworker::reload_config();
+        notify(slot);
         if ingest.look() {
             busy_at = Instant::now();
         } else if busy_at.elapsed() > IDLE {
             return;
         }
         if retention_at.is_none_or(|t| t.elapsed() > RETENTION_EVERY) {
-            if holding(tables::drop_expired) {
-                ingest.partitions.clear();
-            }
+            ingest.partitions.clear();
+            ingest.make_ahead();
+            holding(tables::drop_expired);
             retention_at = Some(Instant::now());
         }
         bgworker::nap(BETWEEN_LOOKS);
     }
 }
 
+/// Passes on what the launcher has to say. Forgotten if it fails: the records come first.
+fn notify(slot: &Slot) {
+    let (state, message) = match slot.to_notify.swap(0, SeqCst) {
+        super::NOTIFY_TROUBLE => match super::trouble(slot) {
+            Some(what) => ("trouble", what),
+            None => return,
+        },
+        super::NOTIFY_WELL => ("well", "the audit works again".to_owned()),
+        _ => return,
+    };
+    holding(|| tables::notify(state, &message, slot.backlog()));
+}
+
 impl Ingest<'_> {
+    /// Makes the partitions of today and tomorrow.
+    fn make_ahead(&mut self) {
+        let today = now() / 86_400_000_000;
+        let days = BTreeSet::from([today, today + 1]);
+        holding(|| tables::ensure_partitions(&days));
+        self.partitions.extend(days);
+    }
+
     /// Reads every file to its end as it is now; whether there was anything new.
     fn look(&mut self) -> bool {
         let slot = self.slot;

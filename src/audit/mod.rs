@@ -21,6 +21,7 @@ use std::{fmt, io};
 
 pub use ingest::ingest;
 pub use launcher::launch;
+use launcher::{NOTIFY_TROUBLE, NOTIFY_WELL, trouble};
 
 /// Why a record cannot be written, or is not known to be durable. `SQLSTATE` 58030.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

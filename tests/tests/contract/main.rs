@@ -10,6 +10,7 @@ mod c04_masks;
 mod c05_row_filters;
 mod c06_limits;
 mod c07_audit;
+mod c07_complete;
 mod c07_durability;
 mod c08_identity;
 mod c09_change;
@@ -39,6 +40,7 @@ fn main() -> std::process::ExitCode {
         c05_row_filters::CASES,
         c06_limits::CASES,
         c07_audit::CASES,
+        c07_complete::CASES,
         c07_durability::CASES,
         c08_identity::CASES,
         c09_change::CASES,
