@@ -81,9 +81,19 @@ extension_sql_file!(
     requires = ["views"]
 );
 extension_sql_file!(
+    "../sql/parts/51_audit_export.sql",
+    name = "audit_export",
+    requires = ["audit"]
+);
+extension_sql_file!(
+    "../sql/parts/52_audit_evidence.sql",
+    name = "audit_evidence",
+    requires = ["audit_evidence"]
+);
+extension_sql_file!(
     "../sql/parts/60_agent.sql",
     name = "agent",
-    requires = ["audit"]
+    requires = ["audit_evidence"]
 );
 extension_sql_file!(
     "../sql/parts/61_catalogs.sql",

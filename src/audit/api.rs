@@ -1,6 +1,6 @@
 //! The SQL functions of the audit; declared in `sql/parts/40_audit.sql`.
 
-use super::settings::DURABILITY;
+use super::settings::{DURABILITY, max_spool};
 use super::{flush, now, session};
 use crate::audit::settings::Durability;
 use crate::pg::bgworker;
@@ -87,6 +87,12 @@ fn audit_note(kind: i32, day: i32, note: &str) -> i64 {
     super::chain::append_note(kind, day, super::chain::ascii(&note))
 }
 
+/// The number of the block that [`audit_note`] appends next.
+#[pg_extern(sql = false)]
+fn audit_next_block() -> i64 {
+    super::chain::next_number()
+}
+
 /// Whether the log is what was written; since and until NULL: from the beginning, to the end.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
@@ -125,6 +131,10 @@ fn audit_health() -> TableIterator<
         name!(last_seq, i64),
         name!(failures, i64),
         name!(durability, String),
+        name!(state, String),
+        name!(max_spool_bytes, i64),
+        name!(write_failures, i64),
+        name!(last_error_at, Option<f64>),
     ),
 > {
     let slot = my_slot();
@@ -144,6 +154,14 @@ fn audit_health() -> TableIterator<
         (None, _) => "idle".to_owned(),
     };
     let ingested = slot.ingested_at.load(SeqCst);
+    let error_at = slot.error_at.load(SeqCst);
+    let state = if slot.is_unwritable() || bytes > max_spool() {
+        "agents are refused"
+    } else if super::trouble(slot).is_some() {
+        "behind"
+    } else {
+        "ok"
+    };
     TableIterator::once((
         i64::try_from(bytes).unwrap_or(i64::MAX),
         lag.max(0) as f64 / 1e6,
@@ -158,5 +176,9 @@ fn audit_health() -> TableIterator<
             Durability::Async => "async",
         }
         .to_owned(),
+        state.to_owned(),
+        i64::try_from(max_spool()).unwrap_or(i64::MAX),
+        i64::try_from(slot.write_failures.load(SeqCst)).unwrap_or(i64::MAX),
+        (error_at > 0 && slot.error().is_some()).then_some(error_at as f64 / 1e6),
     ))
 }

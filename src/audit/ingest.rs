@@ -32,7 +32,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 const CHUNK: usize = 1 << 20;
 const BATCH_ROWS: usize = 5_000;
 const BATCH_BYTES: u64 = 8 << 20;
-const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+/// How often it is looked whether partitions are due; those in use are tried again that often.
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
 
 /// How far the files of a session are read.
 #[derive(Default)]
@@ -56,6 +57,8 @@ struct Ingest<'a> {
     /// Records for the next commit. They become rows inside its transaction, since the
     /// conversion of text to the database's encoding calls a function that is looked up.
     batch: Vec<(Box<Start>, Option<Box<End>>)>,
+    /// Who read the log, for the next commit.
+    reads: Vec<Box<Start>>,
     rows: Rows,
     chain: Chain,
     /// Bytes read since the last commit.
@@ -81,6 +84,12 @@ pub fn ingest(database: u32, slot: &Slot) {
     }) else {
         slot.failed_at.store(now(), SeqCst);
         slot.set_state(State::NoExtension);
+        slot.to_notify.store(0, SeqCst);
+        let dir = spool::root(&bgworker::this_backend().data_dir).join(database.to_string());
+        if fs::read_dir(&dir).map_or(0, Iterator::count) == 0 {
+            // There is nothing to come back for.
+            slot.seen_ended.store(slot.ended.load(SeqCst), SeqCst);
+        }
         return;
     };
     let mut ingest = Ingest {
@@ -89,6 +98,7 @@ pub fn ingest(database: u32, slot: &Slot) {
         sessions,
         gone: Vec::new(),
         batch: Vec::new(),
+        reads: Vec::new(),
         rows: Rows::new(conversion),
         chain: Chain::open(),
         taken: 0,
@@ -100,22 +110,44 @@ pub fn ingest(database: u32, slot: &Slot) {
     let mut retention_at: Option<Instant> = None;
     loop {
         bgworker::reload_config();
+        notify(slot);
         if ingest.look() {
             busy_at = Instant::now();
         } else if busy_at.elapsed() > IDLE {
             return;
         }
         if retention_at.is_none_or(|t| t.elapsed() > RETENTION_EVERY) {
-            if holding(tables::drop_expired) {
-                ingest.partitions.clear();
-            }
+            ingest.partitions.clear();
+            ingest.make_ahead();
+            holding(tables::drop_expired);
             retention_at = Some(Instant::now());
         }
         bgworker::nap(BETWEEN_LOOKS);
     }
 }
 
+/// Passes on what the launcher has to say. Forgotten if it fails: the records come first.
+fn notify(slot: &Slot) {
+    let (state, message) = match slot.to_notify.swap(0, SeqCst) {
+        super::NOTIFY_TROUBLE => match super::trouble(slot) {
+            Some(what) => ("trouble", what),
+            None => return,
+        },
+        super::NOTIFY_WELL => ("well", "the audit works again".to_owned()),
+        _ => return,
+    };
+    holding(|| tables::notify(state, &message, slot.backlog()));
+}
+
 impl Ingest<'_> {
+    /// Makes the partitions of today and tomorrow.
+    fn make_ahead(&mut self) {
+        let today = now() / 86_400_000_000;
+        let days = BTreeSet::from([today, today + 1]);
+        holding(|| tables::ensure_partitions(&days));
+        self.partitions.extend(days);
+    }
+
     /// Reads every file to its end as it is now; whether there was anything new.
     fn look(&mut self) -> bool {
         let slot = self.slot;
@@ -181,7 +213,7 @@ impl Ingest<'_> {
                 }
                 let more = segment == s.segment && self.read_chunk(name, &mut s, len, complete);
                 self.sessions.insert(name.to_owned(), s);
-                if self.batch.len() >= BATCH_ROWS || self.taken >= BATCH_BYTES {
+                if self.batch.len() + self.reads.len() >= BATCH_ROWS || self.taken >= BATCH_BYTES {
                     self.commit();
                     pgrx::pg_sys::check_for_interrupts!();
                 }
@@ -274,6 +306,7 @@ impl Ingest<'_> {
                 start.amend(&mut end);
                 self.batch.push((start, Some(end)));
             }
+            Some(Record::Read(start)) => self.reads.push(start),
             None => warning!("audit spool file \"{file}\" has a record of an unknown format"),
         }
     }
@@ -287,7 +320,7 @@ impl Ingest<'_> {
             .filter(|d| !self.partitions.contains(d))
             .collect::<BTreeSet<i64>>();
         let dirty = self.sessions.values().any(|s| s.dirty);
-        if self.batch.is_empty() && !dirty && self.gone.is_empty() {
+        if self.batch.is_empty() && self.reads.is_empty() && !dirty && self.gone.is_empty() {
             return;
         }
         let count = self.batch.len() as i64;
@@ -298,19 +331,24 @@ impl Ingest<'_> {
             error!("no random numbers for the audit log");
         }
         let last = holding(|| {
-            if count == 0 {
+            if count == 0 && self.reads.is_empty() {
                 tables::ensure_partitions(&days);
                 self.save_progress();
                 return None;
             }
             let before = self.chain.begin(count);
             tables::ensure_partitions(&days);
-            let blocks = self.fill(before, &salts);
-            let copied = copy_binary(c"audit_log", COLUMNS, self.rows.finish());
-            if copied != count as u64 {
-                error!("inserted {copied} audit records of {count}");
+            if count > 0 {
+                let blocks = self.fill(before, &salts);
+                let copied = copy_binary(c"audit_log", COLUMNS, self.rows.finish());
+                if copied != count as u64 {
+                    error!("inserted {copied} audit records of {count}");
+                }
+                for block in blocks {
+                    self.chain.append(block);
+                }
             }
-            for block in blocks {
+            for block in read_blocks(&self.reads) {
                 self.chain.append(block);
             }
             self.save_progress();
@@ -319,6 +357,7 @@ impl Ingest<'_> {
         self.chain.committed();
         self.partitions.extend(days);
         self.batch.clear();
+        self.reads.clear();
         self.rows.clear();
         self.gone.clear();
         self.sessions.values_mut().for_each(|s| s.dirty = false);
@@ -395,6 +434,31 @@ impl Ingest<'_> {
         self.gone.extend(finished);
         unlinked || !self.gone.is_empty()
     }
+}
+
+/// A block for each day on which the log was read; its note is a list of the readers.
+fn read_blocks(reads: &[Box<Start>]) -> Vec<Block> {
+    let mut days: BTreeMap<i64, Vec<serde_json::Value>> = BTreeMap::new();
+    for s in reads {
+        days.entry(day(s)).or_default().push(serde_json::json!({
+            "read_at": started_at(s),
+            "role_name": s.origin.role_name,
+            "session_user_name": s.origin.session_user_name,
+            "application_name": s.origin.application_name,
+            "client_addr": s.origin.client_addr.map(|a| a.to_string()),
+            "backend_pid": s.origin.backend_pid,
+            "session_id": s.origin.session_id,
+            "relations": s.objects.relations,
+            "statement": s.statement.as_deref(),
+        }));
+    }
+    let block = |(day, list)| {
+        let note = chain::ascii(&serde_json::Value::Array(list));
+        let root = evidence::block::note_root(&note);
+        let day = i32::try_from(day).unwrap_or(i32::MAX);
+        chain::block(Kind::Reads, day, root, Some(note))
+    };
+    days.into_iter().map(block).collect()
 }
 
 fn read_at(f: &File, at: u64, most: usize) -> io::Result<Vec<u8>> {

@@ -206,7 +206,21 @@ pub fn ensure_partitions(days: &BTreeSet<i64>) {
     }
 }
 
-/// Drops the partitions that the retention is over for; whether there were any.
-pub fn drop_expired() -> bool {
-    number("SELECT agent_policy.audit_drop_expired()", &[]) > 0
+/// Drops the partitions that the retention is over for, but those that are in use.
+pub fn drop_expired() {
+    run("SELECT agent_policy.audit_drop_expired()", &[]);
+}
+
+/// Tells listeners on the channel `agent_policy` how the audit stands.
+pub fn notify(state: &str, message: &str, spool_bytes: u64) {
+    run(
+        "SELECT pg_catalog.pg_notify('agent_policy', pg_catalog.jsonb_build_object(
+             'database', pg_catalog.current_database(), 'audit', $1::text, 'message', $2::text,
+             'spool_bytes', $3::bigint)::text)",
+        &[
+            state.into(),
+            message.into(),
+            i64::try_from(spool_bytes).unwrap_or(i64::MAX).into(),
+        ],
+    );
 }

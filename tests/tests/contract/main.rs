@@ -10,6 +10,7 @@ mod c04_masks;
 mod c05_row_filters;
 mod c06_limits;
 mod c07_audit;
+mod c07_complete;
 mod c07_durability;
 mod c08_identity;
 mod c09_change;
@@ -28,6 +29,7 @@ mod c19_layers;
 mod c20_time;
 mod c21_robust;
 mod c22_evidence;
+mod c24_export;
 
 fn main() -> std::process::ExitCode {
     cluster_tests::run::main(cluster_tests::run::trials(&[
@@ -39,6 +41,7 @@ fn main() -> std::process::ExitCode {
         c05_row_filters::CASES,
         c06_limits::CASES,
         c07_audit::CASES,
+        c07_complete::CASES,
         c07_durability::CASES,
         c08_identity::CASES,
         c09_change::CASES,
@@ -57,5 +60,6 @@ fn main() -> std::process::ExitCode {
         c20_time::CASES,
         c21_robust::CASES,
         c22_evidence::CASES,
+        c24_export::CASES,
     ]))
 }
