@@ -29,6 +29,7 @@ mod c19_layers;
 mod c20_time;
 mod c21_robust;
 mod c22_evidence;
+mod c22_privacy;
 mod c24_export;
 
 fn main() -> std::process::ExitCode {
@@ -60,6 +61,7 @@ fn main() -> std::process::ExitCode {
         c20_time::CASES,
         c21_robust::CASES,
         c22_evidence::CASES,
+        c22_privacy::CASES,
         c24_export::CASES,
     ]))
 }
