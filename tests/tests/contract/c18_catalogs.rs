@@ -329,7 +329,10 @@ fn roles_databases_and_settings(b: &Bench) {
     );
     // What superusers alone read natively stays hidden, also where it was granted.
     agent.query("SHOW ALL");
-    assert_eq!(agent.value("SELECT current_setting('TimeZone') IS NULL"), "f");
+    assert_eq!(
+        agent.value("SELECT current_setting('TimeZone') IS NULL"),
+        "f"
+    );
     b.setup("GRANT pg_read_all_settings TO @agent@, @plain@");
     for statement in [
         "SHOW ALL",
