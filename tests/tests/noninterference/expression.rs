@@ -221,6 +221,7 @@ impl<'a> Gen<'a> {
             1 => format!("({inner})::text::{}", spelled(ty)),
             2 if ty == "numeric" => format!("({inner})::numeric({},{})", 1 + self.random.below(6), self.random.below(3)),
             3 if ty == "varchar" => format!("({inner})::varchar({})", 1 + self.random.below(6)),
+            _ if self.random.percent(50) => format!("({inner})::text::{}", spelled(ty)),
             _ => format!("({inner})::{}", spelled(ty)),
         }
     }

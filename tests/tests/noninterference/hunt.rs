@@ -114,7 +114,9 @@ pub struct Hunt<'a> {
     worlds: &'a Worlds,
     sessions: (Sessions, Sessions),
     pub figures: Figures,
-    cases: u32,
+    began: Instant,
+    /// When the first difference was seen, after how many statements, in which case.
+    pub first: Option<(Duration, u64, String)>,
     /// Stop after so many differences.
     pub enough: usize,
     pub shrinking: bool,
@@ -126,7 +128,8 @@ impl<'a> Hunt<'a> {
             worlds,
             sessions: Default::default(),
             figures: Figures::default(),
-            cases: 0,
+            began: Instant::now(),
+            first: None,
             enough: 5,
             shrinking: true,
         }
@@ -189,7 +192,6 @@ impl<'a> Hunt<'a> {
     }
 
     pub fn case(&mut self, case: &Case) {
-        self.cases += 1;
         let (first, second) = {
             let (here, there) = &mut self.sessions;
             let worlds = self.worlds;
@@ -216,6 +218,8 @@ impl<'a> Hunt<'a> {
                 self.figures.unrepeated.push(format!("{} as {}: {}\n  {how}", case.origin, case.role, show(case)));
             }
             Verdict::Differs(how) => {
+                let seen = (self.began.elapsed(), self.figures.statements, case.origin.clone());
+                self.first.get_or_insert(seen);
                 let mut text = format!("{} as {}, world {}: {}\n  {how}", case.origin, case.role, self.worlds.seed, show(case));
                 if self.shrinking {
                     let worlds = self.worlds;

@@ -49,14 +49,16 @@ fn nothing_differs(version: u32) {
     let seconds = number("AGENT_POLICY_NONINT_SECONDS", 30);
     let first = number("AGENT_POLICY_NONINT_SEED", u64::from(std::process::id()));
     let only = std::env::var("AGENT_POLICY_NONINT_CASE").ok().and_then(|v| v.parse::<u64>().ok());
+    let leak = planted();
     let start = Instant::now();
     let mut figures = Figures::default();
     let mut epoch = 0;
-    while epoch == 0 || start.elapsed().as_secs() < seconds && figures.differences.len() < 5 {
+    while epoch == 0 || start.elapsed().as_secs() < seconds && figures.differences.is_empty() {
         let seed = first + epoch;
         let left = (seconds as f64 - start.elapsed().as_secs_f64()).max(1.0);
-        let worlds = Worlds::new(version, seed, "");
-        let sources = only.is_none() && epoch % 8 == 0;
+        let worlds = Worlds::new(version, seed, &leak);
+        // With a leak on purpose, the generated statements have to find it.
+        let sources = only.is_none() && epoch % 8 == 0 && leak.is_empty();
         if sources {
             worlds.open_shop();
             if let Some(dir) = sources::workload_dir() {
@@ -66,12 +68,13 @@ fn nothing_differs(version: u32) {
         worlds.settle();
         let model = Model::read(version, &mut su(&worlds.here, "lab"), &mut su(&worlds.there, "lab"));
         let mut hunt = Hunt::new(&worlds);
+        hunt.enough = if leak.is_empty() { 5 } else { 1 };
         if let Some(case) = only {
             hunt.case(&cases::generated(seed, case, &model));
             figures.add(hunt.figures);
             break;
         }
-        if epoch == 0 {
+        if epoch == 0 && leak.is_empty() {
             control(&worlds, &model, seed);
         }
         // The set-up counts: what is left goes to generated statements.
@@ -100,6 +103,9 @@ fn nothing_differs(version: u32) {
             number += 1;
         }
         hunt.done("generated", since);
+        if let Some((time, statements, origin)) = &hunt.first {
+            eprintln!("  first difference after {:.1} s and {statements} statements: {origin}", time.as_secs_f64());
+        }
         figures.add(hunt.figures);
         assert_eq!(worlds.crashes(), 0, "seed {seed}: a server crashed");
         epoch += 1;
@@ -114,20 +120,29 @@ fn nothing_differs(version: u32) {
     assert!(only.is_some() || figures.completed * 5 > figures.statements, "hardly anything ran: {}", figures.line());
 }
 
+/// AGENT_POLICY_NONINT_LEAK: the leak that a build with the feature `planted` is to have.
+fn planted() -> String {
+    std::env::var("AGENT_POLICY_NONINT_LEAK").map_or_else(|_| String::new(), |leak| format!("agent_policy.planted_leak = '{leak}'"))
+}
+
 /// Without a policy the worlds differ, and this tells them apart.
 fn control(worlds: &Worlds, model: &Model, seed: u64) {
     let mut hunt = Hunt::new(worlds);
     hunt.shrinking = false;
     hunt.enough = usize::MAX;
-    for number in 0..150 {
+    let until = Until::seconds(20.0);
+    for number in 0..100 {
         let mut case = cases::generated(seed, number, model);
         case.role = "plain";
-        hunt.case(&case);
+        // It has no limit but time.
+        if !until.over() {
+            hunt.case(&case);
+        }
     }
     let told = hunt.figures.differences.len();
     eprintln!("  {:?}", hunt.figures.codes);
-    eprintln!("  control: {told} of 150 cases are answered differently to a role without a policy");
-    assert!(told >= 15, "control: only {told} cases are answered differently");
+    eprintln!("  control: {told} of 100 cases are answered differently to a role without a policy");
+    assert!(told >= 10, "control: only {told} cases are answered differently");
 }
 
 /// For who looks in from outside.
