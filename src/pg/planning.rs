@@ -10,7 +10,7 @@ use pgrx::pg_sys::{self, CmdType, Query};
 use super::boundary::{self, Thrown};
 use super::hooks::{PREV_ANALYZE, PREV_PLANNER, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
-use super::{access, depth, guard, raw, rewrite, session, source, stamp, touched, utility};
+use super::{access, depth, guard, raw, rewrite, session, skew, source, stamp, touched, utility};
 use crate::catalog::Policy;
 use crate::{enforce, identity, limits, plan, trial};
 
@@ -164,6 +164,9 @@ unsafe fn plan_query(
                 && rewrite::limit(parse, *rows)
         });
         let planned = timed(next)?;
+        if !policy.monitors() && layers::on(Layer::Statistics) {
+            skew::forget(&policy, planned);
+        }
         if let Some(rows) = limited
             && !explaining
         {

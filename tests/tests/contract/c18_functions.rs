@@ -256,7 +256,7 @@ fn hints_do_not_flicker(b: &Bench) {
             }
         });
         let mut agent = b.agent();
-        let mut answers: Vec<String> = (0..1500)
+        let mut answers: Vec<String> = (0..600)
             .map(|_| {
                 said(&agent.simple("SELECT has_server_privilege('zebu_vault.zebu_view', 'USAGE')"))
             })
