@@ -12,7 +12,7 @@ SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build install installcheck installcheck-core test test-clients ablation fuzz-wire test-unit \
+.PHONY: help setup build install installcheck installcheck-core test test-clients ablation crash-storm fuzz-wire test-unit \
         test-pg test-cluster test-cassert sqlsmith lint \
         schema check-schema demo psql psql-agent clean-demo bench clean
 
@@ -29,6 +29,7 @@ help: ## list the targets
 	@echo '  C=NAME           which client'
 	@echo '  B=NAME           which benchmark'
 	@echo '  L="NAME ..."     which layers'
+	@echo '  N=500            how many crashes; SEED=1 which'
 	@echo '  SECONDS=N        how long sqlsmith and fuzz-wire run (default: 600)'
 
 setup: ## install PostgreSQL 15 to 18, cargo-pgrx and tools for development
@@ -54,6 +55,9 @@ test: ## everything: lint, unit, pg and cluster tests; ends with "N passed, N fa
 
 ablation: ## one layer of the enforcement switched off at a time, on 15 and 18 or V=: who gets through? L= some layers
 	@scripts/ablation.sh $(V) $(addprefix --layer ,$(L))
+
+crash-storm: ## N=500 crashes under load, on 15 and 18 or V=: is every row that a client got in the audit, once?
+	@SEED='$(or $(SEED),1)' scripts/crash-storm.sh '$(or $(N),100)' $(V)
 
 fuzz-wire: ## random messages as a confined role for SECONDS, on 18 or V=
 	@scripts/fuzz-wire.sh $(SECONDS) $(V)

@@ -16,12 +16,14 @@ pub struct Got {
     pub denied: bool,
     /// Up to its end, without an error.
     pub complete: bool,
+    pub error: String,
 }
 
 #[derive(Clone, Debug)]
 pub struct Record {
     pub outcome: String,
     pub verdict: String,
+    pub sqlstate: String,
     pub rows: i64,
 }
 
@@ -202,6 +204,12 @@ fn note(answer: &Answer) -> Got {
         rows: (answer.rows.len() + copied) as u64,
         denied: answer.errors.first().is_some_and(|e| e.code == "42501"),
         complete: answer.errors.is_empty() && !answer.closed && !answer.tags.is_empty(),
+        error: answer
+            .errors
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; "),
     }
 }
 
