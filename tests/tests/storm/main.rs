@@ -103,18 +103,7 @@ impl Storm {
                 "a process of the server was killed"
             }
             6 => {
-                let pid = self.cluster().postmaster_pid();
-                self.cluster().signal("KILL", &pid);
-                // Its children notice by themselves.
-                for _ in 0..200 {
-                    let left = std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok();
-                    sleep(10);
-                    if !left && !self.is_used() {
-                        break;
-                    }
-                }
-                self.cluster().stop();
-                let _ = std::fs::remove_file(self.cluster().data().join("postmaster.pid"));
+                self.cluster().kill_postmaster_alone();
                 self.cluster().start_again();
                 "the postmaster was killed"
             }
@@ -129,19 +118,6 @@ impl Storm {
                 "the power went"
             }
         }
-    }
-
-    /// Are processes of the last server there?
-    fn is_used(&self) -> bool {
-        let dir = self.cluster().data();
-        let dir = dir.to_string_lossy();
-        std::fs::read_dir("/proc")
-            .expect("proc")
-            .flatten()
-            .any(|entry| {
-                std::fs::read_link(entry.path().join("cwd"))
-                    .is_ok_and(|cwd| cwd.to_string_lossy() == dir)
-            })
     }
 
     /// The disk fails for a while; nobody gets anything from a statement begun then.
