@@ -42,6 +42,7 @@ mod raw;
 pub mod receiver;
 pub mod report;
 pub mod rewrite;
+pub mod rows;
 pub mod scan;
 mod secret;
 pub mod session;
