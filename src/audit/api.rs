@@ -5,6 +5,8 @@ use super::{flush, now, session};
 use crate::audit::settings::Durability;
 use crate::pg::bgworker;
 use crate::pg::shmem::{self, Slot, State};
+use evidence::block::Kind;
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use std::sync::atomic::Ordering::SeqCst;
@@ -72,6 +74,41 @@ fn audit_flush(timeout: f64) -> i64 {
         }
     }
     slot.last_seq.load(SeqCst)
+}
+
+/// Appends a block that has a note instead of rows; its number.
+#[pg_extern(sql = false)]
+fn audit_note(kind: i32, day: i32, note: &str) -> i64 {
+    let Some(kind) = Kind::from_number(kind.into()) else {
+        error!("no such kind of block");
+    };
+    // Whatever the encoding of the database, it comes back as it was.
+    let note: serde_json::Value = serde_json::from_str(note).unwrap_or_default();
+    super::chain::append_note(kind, day, super::chain::ascii(&note))
+}
+
+/// Whether the log is what was written; since and until NULL: from the beginning, to the end.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn audit_verify_log(
+    since: Option<TimestampWithTimeZone>,
+    until: Option<TimestampWithTimeZone>,
+    heads: Option<Vec<Option<String>>>,
+) -> TableIterator<
+    'static,
+    (
+        name!(intact, bool),
+        name!(first_bad_seq, Option<i64>),
+        name!(checked, i64),
+        name!(head, Option<String>),
+    ),
+> {
+    let heads: Vec<String> = heads.unwrap_or_default().into_iter().flatten().collect();
+    TableIterator::once(super::verify::verify(
+        since.map_or(i64::MIN, i64::from),
+        until.map_or(i64::MAX, i64::from),
+        &heads,
+    ))
 }
 
 /// One row; times in seconds, since 1970 where they are not spans.

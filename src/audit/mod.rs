@@ -5,6 +5,8 @@
 //! ([`ingest`]).
 
 mod api;
+mod canonical;
+mod chain;
 #[cfg(any(test, feature = "pg_test"))]
 mod debug;
 mod ingest;
@@ -14,6 +16,7 @@ mod session;
 mod settings;
 pub mod spool;
 mod tables;
+mod verify;
 
 use crate::pg::{bgworker, shmem};
 pub use policy::record::{End, Objects, Origin, Outcome, SharedOrigin, Start, Verdict};

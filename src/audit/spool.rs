@@ -230,7 +230,7 @@ impl Spool {
     }
 }
 
-fn create_dirs(dir: &Path) -> io::Result<()> {
+pub fn create_dirs(dir: &Path) -> io::Result<()> {
     let Some(parent) = dir.parent() else {
         return Ok(());
     };

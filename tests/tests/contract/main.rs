@@ -30,6 +30,7 @@ mod c18_functions;
 mod c19_layers;
 mod c20_time;
 mod c21_robust;
+mod c22_evidence;
 mod c24_export;
 
 fn main() -> std::process::ExitCode {
@@ -62,6 +63,7 @@ fn main() -> std::process::ExitCode {
         c19_layers::CASES,
         c20_time::CASES,
         c21_robust::CASES,
+        c22_evidence::CASES,
         c24_export::CASES,
     ]))
 }

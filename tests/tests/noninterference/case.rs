@@ -7,9 +7,17 @@ pub enum Step {
     /// A simple query.
     Simple(String),
     /// Parse, Bind, Describe, Execute.
-    Extended { text: String, values: Vec<Option<String>>, binary: bool, rows: i32 },
+    Extended {
+        text: String,
+        values: Vec<Option<String>>,
+        binary: bool,
+        rows: i32,
+    },
     /// Parse once, run often: custom plans first, a generic one in the end.
-    Named { text: String, runs: Vec<Vec<Option<String>>> },
+    Named {
+        text: String,
+        runs: Vec<Vec<Option<String>>>,
+    },
     /// COPY … FROM STDIN with this.
     Copy { text: String, data: String },
 }
@@ -17,14 +25,20 @@ pub enum Step {
 impl Step {
     pub fn text(&self) -> &str {
         match self {
-            Self::Simple(text) | Self::Extended { text, .. } | Self::Named { text, .. } | Self::Copy { text, .. } => text,
+            Self::Simple(text)
+            | Self::Extended { text, .. }
+            | Self::Named { text, .. }
+            | Self::Copy { text, .. } => text,
         }
     }
 
     pub fn with_text(&self, new: String) -> Self {
         let mut step = self.clone();
         match &mut step {
-            Self::Simple(text) | Self::Extended { text, .. } | Self::Named { text, .. } | Self::Copy { text, .. } => *text = new,
+            Self::Simple(text)
+            | Self::Extended { text, .. }
+            | Self::Named { text, .. }
+            | Self::Copy { text, .. } => *text = new,
         }
         step
     }
@@ -111,15 +125,29 @@ impl Case {
 }
 
 fn changes_session(text: &str) -> bool {
-    let head: String = text.trim_start().chars().take(8).collect::<String>().to_ascii_uppercase();
-    !(head.starts_with("SELECT") || head.starts_with("WITH") || head.starts_with("EXPLAIN") || head.starts_with("VALUES") || head.starts_with("BEGIN") || head.starts_with("ROLLBACK"))
+    let head: String = text
+        .trim_start()
+        .chars()
+        .take(8)
+        .collect::<String>()
+        .to_ascii_uppercase();
+    !(head.starts_with("SELECT")
+        || head.starts_with("WITH")
+        || head.starts_with("EXPLAIN")
+        || head.starts_with("VALUES")
+        || head.starts_with("BEGIN")
+        || head.starts_with("ROLLBACK"))
         || text.contains("set_config")
 }
 
 impl Answers {
     /// A statement ran out of time: how far it came by then depends on the machine.
     pub fn timed_out(&self) -> bool {
-        self.steps.iter().any(|bytes| codes(bytes).iter().any(|code| code == "57014" || code == "55P03"))
+        self.steps.iter().any(|bytes| {
+            codes(bytes)
+                .iter()
+                .any(|code| code == "57014" || code == "55P03")
+        })
     }
 
     /// What is left where a statement's answer differs from one time to the next in the same world: rows without their
@@ -131,8 +159,15 @@ impl Answers {
                 let mut rows = Vec::new();
                 let mut rest = Vec::new();
                 for (kind, body) in messages(bytes) {
-                    let body: Vec<u8> = body.iter().map(|b| if b.is_ascii_digit() { b'0' } else { *b }).collect();
-                    if matches!(kind, b'D' | b'd') { rows.push(body) } else { rest.push((kind, body)) }
+                    let body: Vec<u8> = body
+                        .iter()
+                        .map(|b| if b.is_ascii_digit() { b'0' } else { *b })
+                        .collect();
+                    if matches!(kind, b'D' | b'd') {
+                        rows.push(body)
+                    } else {
+                        rest.push((kind, body))
+                    }
                 }
                 rows.sort();
                 let mut all: Vec<u8> = rows.concat();
@@ -147,15 +182,30 @@ impl Answers {
 
     /// The number of the first step that was answered differently, and the answers.
     pub fn difference(&self, other: &Self) -> Option<(usize, String)> {
-        let at = (0..self.steps.len().max(other.steps.len())).find(|i| self.steps.get(*i) != other.steps.get(*i))?;
+        let at = (0..self.steps.len().max(other.steps.len()))
+            .find(|i| self.steps.get(*i) != other.steps.get(*i))?;
         let empty = Vec::new();
-        let (a, b) = (self.steps.get(at).unwrap_or(&empty), other.steps.get(at).unwrap_or(&empty));
+        let (a, b) = (
+            self.steps.get(at).unwrap_or(&empty),
+            other.steps.get(at).unwrap_or(&empty),
+        );
         let place = a.iter().zip(b).take_while(|(a, b)| a == b).count();
         let around = |bytes: &[u8]| {
-            let part = &bytes[place.saturating_sub(150).min(bytes.len())..(place + 250).min(bytes.len())];
-            String::from_utf8_lossy(part).chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>()
+            let part =
+                &bytes[place.saturating_sub(150).min(bytes.len())..(place + 250).min(bytes.len())];
+            String::from_utf8_lossy(part)
+                .chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .collect::<String>()
         };
-        Some((at, format!("at byte {place}:\n    here:  {}\n    there: {}", around(a), around(b))))
+        Some((
+            at,
+            format!(
+                "at byte {place}:\n    here:  {}\n    there: {}",
+                around(a),
+                around(b)
+            ),
+        ))
     }
 }
 

@@ -80,7 +80,10 @@ impl Sessions {
         if old {
             self.0.remove(&key);
         }
-        let (wire, age) = self.0.entry(key).or_insert_with(|| (open(cluster, case), 0));
+        let (wire, age) = self
+            .0
+            .entry(key)
+            .or_insert_with(|| (open(cluster, case), 0));
         *age += 1;
         let answers = case.run(wire);
         if answers.closed {
@@ -181,7 +184,9 @@ impl<'a> Hunt<'a> {
             "parallel_setup_cost = 0",
         ];
         self.sessions = Default::default();
-        let settings: Vec<&str> = (0..random.below(4)).map(|_| *random.pick(SETTINGS)).collect();
+        let settings: Vec<&str> = (0..random.below(4))
+            .map(|_| *random.pick(SETTINGS))
+            .collect();
         self.worlds.both(|cluster, _| {
             let mut wire = su(cluster, "postgres");
             wire.query("ALTER DATABASE lab RESET ALL");
@@ -197,7 +202,10 @@ impl<'a> Hunt<'a> {
             let worlds = self.worlds;
             std::thread::scope(|scope| {
                 let there = scope.spawn(|| there.run(&worlds.there, case));
-                (here.run(&worlds.here, case), there.join().expect("the other world"))
+                (
+                    here.run(&worlds.here, case),
+                    there.join().expect("the other world"),
+                )
             })
         };
         self.figures.cases += 1;
@@ -215,19 +223,42 @@ impl<'a> Hunt<'a> {
             Verdict::Varies => self.figures.varying += 1,
             Verdict::TimedOut => self.figures.timed_out += 1,
             Verdict::Unrepeated(how) => {
-                self.figures.unrepeated.push(format!("{} as {}: {}\n  {how}", case.origin, case.role, show(case)));
+                self.figures.unrepeated.push(format!(
+                    "{} as {}: {}\n  {how}",
+                    case.origin,
+                    case.role,
+                    show(case)
+                ));
             }
             Verdict::Differs(how) => {
-                let seen = (self.began.elapsed(), self.figures.statements, case.origin.clone());
+                let seen = (
+                    self.began.elapsed(),
+                    self.figures.statements,
+                    case.origin.clone(),
+                );
                 self.first.get_or_insert(seen);
-                let mut text = format!("{} as {}, world {}: {}\n  {how}", case.origin, case.role, self.worlds.seed, show(case));
+                let mut text = format!(
+                    "{} as {}, world {}: {}\n  {how}",
+                    case.origin,
+                    case.role,
+                    self.worlds.seed,
+                    show(case)
+                );
                 if self.shrinking {
                     let worlds = self.worlds;
                     let small = shrink(case, SHRINKING, |case| differs(worlds, case));
                     let how = match self.again(&small) {
-                        (a, b) => a[0].difference(&b[0]).map_or_else(String::new, |(_, how)| how),
+                        (a, b) => a[0]
+                            .difference(&b[0])
+                            .map_or_else(String::new, |(_, how)| how),
                     };
-                    text = format!("{} as {}, world {}: {}\n  {how}", case.origin, case.role, self.worlds.seed, show(&small));
+                    text = format!(
+                        "{} as {}, world {}: {}\n  {how}",
+                        case.origin,
+                        case.role,
+                        self.worlds.seed,
+                        show(&small)
+                    );
                 }
                 self.figures.differences.push(text);
             }
@@ -236,7 +267,8 @@ impl<'a> Hunt<'a> {
 
     /// Three times in each world.
     fn again(&self, case: &Case) -> ([Answers; 3], [Answers; 3]) {
-        self.worlds.both(|cluster, _| std::array::from_fn(|_| anew(cluster, case)))
+        self.worlds
+            .both(|cluster, _| std::array::from_fn(|_| anew(cluster, case)))
     }
 
     fn judge(&mut self, case: &Case, first: &Answers, second: &Answers) -> Verdict {
@@ -257,13 +289,19 @@ impl<'a> Hunt<'a> {
             return match here[0].difference(&there[0]) {
                 Some((step, how)) => Verdict::Differs(format!("step {}, {how}", step + 1)),
                 None if first.loosely() == second.loosely() => Verdict::Varies,
-                None => Verdict::Unrepeated(first.difference(second).map_or_else(String::new, |(_, how)| how)),
+                None => Verdict::Unrepeated(
+                    first
+                        .difference(second)
+                        .map_or_else(String::new, |(_, how)| how),
+                ),
             };
         }
         let loose = |all: &[Answers; 3]| all.each_ref().map(Answers::loosely);
         let (a, b) = (loose(&here), loose(&there));
         if a.iter().all(|one| *one == a[0]) && b.iter().all(|one| *one == b[0]) && a[0] != b[0] {
-            let how = here[0].difference(&there[0]).map_or_else(String::new, |(_, how)| how);
+            let how = here[0]
+                .difference(&there[0])
+                .map_or_else(String::new, |(_, how)| how);
             return Verdict::Differs(format!("(varies, but never the same) {how}"));
         }
         Verdict::Varies
@@ -282,7 +320,10 @@ fn differs(worlds: &Worlds, case: &Case) -> bool {
 
 /// A case in a few lines.
 pub fn show(case: &Case) -> String {
-    case.steps.iter().map(|step| format!("\n    {step:?}")).collect()
+    case.steps
+        .iter()
+        .map(|step| format!("\n    {step:?}"))
+        .collect()
 }
 
 /// Counts down.
@@ -299,6 +340,12 @@ impl Until {
 
     /// Over when this share of what is left has passed.
     pub fn part(&self, share: f64) -> Self {
-        Self(Instant::now() + self.0.saturating_duration_since(Instant::now()).mul_f64(share))
+        Self(
+            Instant::now()
+                + self
+                    .0
+                    .saturating_duration_since(Instant::now())
+                    .mul_f64(share),
+        )
     }
 }

@@ -35,20 +35,28 @@ fn main() -> std::process::ExitCode {
     let trials = cluster::versions()
         .into_iter()
         .map(|version| {
-            Trial::test(format!("noninterference::pg{version}"), move || run::guarded(|| nothing_differs(version))).with_ignored_flag(cluster::plain())
+            Trial::test(format!("noninterference::pg{version}"), move || {
+                run::guarded(|| nothing_differs(version))
+            })
+            .with_ignored_flag(cluster::plain())
         })
         .collect();
     run::main(trials)
 }
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
 }
 
 fn nothing_differs(version: u32) {
     let seconds = number("AGENT_POLICY_NONINT_SECONDS", 30);
     let first = number("AGENT_POLICY_NONINT_SEED", u64::from(std::process::id()));
-    let only = std::env::var("AGENT_POLICY_NONINT_CASE").ok().and_then(|v| v.parse::<u64>().ok());
+    let only = std::env::var("AGENT_POLICY_NONINT_CASE")
+        .ok()
+        .and_then(|v| v.parse::<u64>().ok());
     let leak = planted();
     let start = Instant::now();
     let mut figures = Figures::default();
@@ -66,7 +74,11 @@ fn nothing_differs(version: u32) {
             }
         }
         worlds.settle();
-        let model = Model::read(version, &mut su(&worlds.here, "lab"), &mut su(&worlds.there, "lab"));
+        let model = Model::read(
+            version,
+            &mut su(&worlds.here, "lab"),
+            &mut su(&worlds.there, "lab"),
+        );
         let mut hunt = Hunt::new(&worlds);
         hunt.enough = if leak.is_empty() { 5 } else { 1 };
         if let Some(case) = only {
@@ -104,25 +116,43 @@ fn nothing_differs(version: u32) {
         }
         hunt.done("generated", since);
         if let Some((time, statements, origin)) = &hunt.first {
-            eprintln!("  first difference after {:.1} s and {statements} statements: {origin}", time.as_secs_f64());
+            eprintln!(
+                "  first difference after {:.1} s and {statements} statements: {origin}",
+                time.as_secs_f64()
+            );
         }
         figures.add(hunt.figures);
         assert_eq!(worlds.crashes(), 0, "seed {seed}: a server crashed");
         epoch += 1;
     }
-    eprintln!("  noninterference pg{version}, seed {first}, {:.0} s: {}", start.elapsed().as_secs_f64(), figures.line());
+    eprintln!(
+        "  noninterference pg{version}, seed {first}, {:.0} s: {}",
+        start.elapsed().as_secs_f64(),
+        figures.line()
+    );
     eprintln!("  {:?}\n  {:?}", figures.sources, figures.codes);
     note(version, first, start, &figures, &Figures::default());
     for one in &figures.unrepeated {
         eprintln!("  unrepeated: {one}");
     }
-    assert!(figures.differences.is_empty(), "seed {first}:\n{}", figures.differences.join("\n"));
-    assert!(only.is_some() || figures.completed * 5 > figures.statements, "hardly anything ran: {}", figures.line());
+    assert!(
+        figures.differences.is_empty(),
+        "seed {first}:\n{}",
+        figures.differences.join("\n")
+    );
+    assert!(
+        only.is_some() || figures.completed * 5 > figures.statements,
+        "hardly anything ran: {}",
+        figures.line()
+    );
 }
 
 /// AGENT_POLICY_NONINT_LEAK: the leak that a build with the feature `planted` is to have.
 fn planted() -> String {
-    std::env::var("AGENT_POLICY_NONINT_LEAK").map_or_else(|_| String::new(), |leak| format!("agent_policy.planted_leak = '{leak}'"))
+    std::env::var("AGENT_POLICY_NONINT_LEAK").map_or_else(
+        |_| String::new(),
+        |leak| format!("agent_policy.planted_leak = '{leak}'"),
+    )
 }
 
 /// Without a policy the worlds differ, and this tells them apart.
@@ -142,16 +172,30 @@ fn control(worlds: &Worlds, model: &Model, seed: u64) {
     let told = hunt.figures.differences.len();
     eprintln!("  {:?}", hunt.figures.codes);
     eprintln!("  control: {told} of 100 cases are answered differently to a role without a policy");
-    assert!(told >= 10, "control: only {told} cases are answered differently");
+    assert!(
+        told >= 10,
+        "control: only {told} cases are answered differently"
+    );
 }
 
 /// For who looks in from outside.
 fn note(version: u32, seed: u64, start: Instant, before: &Figures, now: &Figures) {
-    let Some(file) = std::env::var_os("AGENT_POLICY_NONINT_FIGURES") else { return };
+    let Some(file) = std::env::var_os("AGENT_POLICY_NONINT_FIGURES") else {
+        return;
+    };
     let mut all = before.clone();
     all.add(now.clone());
-    let mut text = format!("pg{version} seed {seed}, {} s: {}\n{:?}\n{:?}\n", start.elapsed().as_secs(), all.line(), all.sources, all.codes);
-    for (what, list) in [("DIFFERENCE", &all.differences), ("unrepeated", &all.unrepeated)] {
+    let mut text = format!(
+        "pg{version} seed {seed}, {} s: {}\n{:?}\n{:?}\n",
+        start.elapsed().as_secs(),
+        all.line(),
+        all.sources,
+        all.codes
+    );
+    for (what, list) in [
+        ("DIFFERENCE", &all.differences),
+        ("unrepeated", &all.unrepeated),
+    ] {
         for one in list {
             text.push_str(&format!("{what} {one}\n"));
         }

@@ -8,10 +8,47 @@ use cluster_tests::Wire;
 pub type Ty = &'static str;
 
 pub const TYPES: &[Ty] = &[
-    "int4", "int8", "int2", "numeric", "float8", "float4", "text", "varchar", "bpchar", "name", "bool", "date", "timestamp",
-    "timestamptz", "time", "interval", "json", "jsonb", "jsonpath", "uuid", "inet", "cidr", "_text", "_int4", "int4range",
-    "int4multirange", "numrange", "daterange", "tsvector", "tsquery", "xml", "bytea", "oid", "regclass", "bit", "varbit",
-    "point", "box", "macaddr", "money", "char",
+    "int4",
+    "int8",
+    "int2",
+    "numeric",
+    "float8",
+    "float4",
+    "text",
+    "varchar",
+    "bpchar",
+    "name",
+    "bool",
+    "date",
+    "timestamp",
+    "timestamptz",
+    "time",
+    "interval",
+    "json",
+    "jsonb",
+    "jsonpath",
+    "uuid",
+    "inet",
+    "cidr",
+    "_text",
+    "_int4",
+    "int4range",
+    "int4multirange",
+    "numrange",
+    "daterange",
+    "tsvector",
+    "tsquery",
+    "xml",
+    "bytea",
+    "oid",
+    "regclass",
+    "bit",
+    "varbit",
+    "point",
+    "box",
+    "macaddr",
+    "money",
+    "char",
 ];
 
 pub fn known(name: &str) -> Option<Ty> {
@@ -64,7 +101,10 @@ impl Model {
             version,
             relations: relations(here, "nspname = 'lab' AND relname <> 'hidden'"),
             hidden: relations(here, "nspname = 'dark' OR relname = 'hidden'"),
-            catalogs: relations(here, "nspname IN ('pg_catalog', 'information_schema') AND relkind IN ('r', 'v')"),
+            catalogs: relations(
+                here,
+                "nspname IN ('pg_catalog', 'information_schema') AND relkind IN ('r', 'v')",
+            ),
             ..Self::default()
         };
         model.hidden.extend(relations(twin, "nspname = 'dark'"));
@@ -123,10 +163,23 @@ impl Model {
             let Some(arguments) = types(arguments) else {
                 continue;
             };
-            let asks = name.starts_with("pg_") || name.starts_with("has_") || name.ends_with("_description") || name.starts_with("to_reg")
-                || ["format_type", "row_security_active", "currtid2", "current_setting", "set_config", "query_to_xml", "table_to_xml", "schema_to_xml", "database_to_xml"]
-                    .iter()
-                    .any(|n| name.starts_with(n));
+            let asks = name.starts_with("pg_")
+                || name.starts_with("has_")
+                || name.ends_with("_description")
+                || name.starts_with("to_reg")
+                || [
+                    "format_type",
+                    "row_security_active",
+                    "currtid2",
+                    "current_setting",
+                    "set_config",
+                    "query_to_xml",
+                    "table_to_xml",
+                    "schema_to_xml",
+                    "database_to_xml",
+                ]
+                .iter()
+                .any(|n| name.starts_with(n));
             let holes: Vec<String> = (0..arguments.len()).map(|i| format!("{{{i}}}")).collect();
             let form = format!("pg_catalog.{name}({})", holes.join(", "));
             let signature = Signature { form, arguments };
@@ -155,11 +208,20 @@ impl Model {
             let [name, result, left, right] = &row[..] else {
                 continue;
             };
-            let (Some(arguments), Some(result)) = (types(&format!("{left} {right}")), polymorphic(result)) else {
+            let (Some(arguments), Some(result)) =
+                (types(&format!("{left} {right}")), polymorphic(result))
+            else {
                 continue;
             };
-            let form = if arguments.len() == 1 { format!("({name} {{0}})") } else { format!("({{0}} {name} {{1}})") };
-            self.operators.entry(result).or_default().push(Signature { form, arguments });
+            let form = if arguments.len() == 1 {
+                format!("({name} {{0}})")
+            } else {
+                format!("({{0}} {name} {{1}})")
+            };
+            self.operators
+                .entry(result)
+                .or_default()
+                .push(Signature { form, arguments });
         }
     }
 }
@@ -192,7 +254,10 @@ fn relations(wire: &mut Wire, which: &str) -> Vec<Relation> {
         let column = (row[1].clone(), known(&row[2]));
         match all.last_mut() {
             Some(last) if last.name == row[0] => last.columns.push(column),
-            _ => all.push(Relation { name: row[0].clone(), columns: vec![column] }),
+            _ => all.push(Relation {
+                name: row[0].clone(),
+                columns: vec![column],
+            }),
         }
     }
     all
@@ -222,25 +287,129 @@ const VALUES: &[(Ty, &str)] = &[
 ];
 
 const PLAIN_VALUES: &[(Ty, &[&str])] = &[
-    ("text", &["", "***", "a", "0", "1", "12", "x", "5", "red", "in", "alice@example.com", "a***@example.com", "%1%", "^[0-9]", "(", "2024-05-05", "{}", "Person 001", "é", "(none)", "lab.people", "\\"]),
-    ("int4", &["0", "1", "-1", "2", "3", "7", "10", "100", "999", "300", "4999", "2147483647", "-2147483648", "500"]),
-    ("int8", &["0", "1", "-5", "9223372036854775807", "5000000000"]),
+    (
+        "text",
+        &[
+            "",
+            "***",
+            "a",
+            "0",
+            "1",
+            "12",
+            "x",
+            "5",
+            "red",
+            "in",
+            "alice@example.com",
+            "a***@example.com",
+            "%1%",
+            "^[0-9]",
+            "(",
+            "2024-05-05",
+            "{}",
+            "Person 001",
+            "é",
+            "(none)",
+            "lab.people",
+            "\\",
+        ],
+    ),
+    (
+        "int4",
+        &[
+            "0",
+            "1",
+            "-1",
+            "2",
+            "3",
+            "7",
+            "10",
+            "100",
+            "999",
+            "300",
+            "4999",
+            "2147483647",
+            "-2147483648",
+            "500",
+        ],
+    ),
+    (
+        "int8",
+        &["0", "1", "-5", "9223372036854775807", "5000000000"],
+    ),
     ("int2", &["0", "1", "3", "-32768", "32767"]),
-    ("numeric", &["0", "1", "0.5", "-1.25", "1e20", "NaN", "50000.00", "99999999.99"]),
-    ("float8", &["0", "1", "-1.5", "1e300", "NaN", "Infinity", "0.5"]),
+    (
+        "numeric",
+        &[
+            "0",
+            "1",
+            "0.5",
+            "-1.25",
+            "1e20",
+            "NaN",
+            "50000.00",
+            "99999999.99",
+        ],
+    ),
+    (
+        "float8",
+        &["0", "1", "-1.5", "1e300", "NaN", "Infinity", "0.5"],
+    ),
     ("float4", &["0", "1.5", "-2"]),
     ("varchar", &["", "x", "***", "+44"]),
     ("bpchar", &["", "x", "abc "]),
     ("name", &["x", "people", "lab"]),
     ("bool", &["true", "false"]),
-    ("date", &["2024-01-01", "1970-01-01", "2024-05-05", "infinity", "0001-01-01"]),
-    ("timestamp", &["2024-01-01 00:00", "1970-01-01 00:00", "infinity", "2024-03-05 12:34:56.789"]),
-    ("timestamptz", &["2024-01-01 00:00+00", "1970-01-01 00:00+00", "-infinity", "2024-03-05 12:34:56.789+02"]),
+    (
+        "date",
+        &[
+            "2024-01-01",
+            "1970-01-01",
+            "2024-05-05",
+            "infinity",
+            "0001-01-01",
+        ],
+    ),
+    (
+        "timestamp",
+        &[
+            "2024-01-01 00:00",
+            "1970-01-01 00:00",
+            "infinity",
+            "2024-03-05 12:34:56.789",
+        ],
+    ),
+    (
+        "timestamptz",
+        &[
+            "2024-01-01 00:00+00",
+            "1970-01-01 00:00+00",
+            "-infinity",
+            "2024-03-05 12:34:56.789+02",
+        ],
+    ),
     ("time", &["00:00", "12:34:56", "24:00"]),
-    ("interval", &["0", "1 day", "-3 hours", "1 year 2 mons", "1000000 days"]),
+    (
+        "interval",
+        &["0", "1 day", "-3 hours", "1 year 2 mons", "1000000 days"],
+    ),
     ("json", &["{}", "[1,2]", "{\"a\": 1}", "null", "\"x\""]),
-    ("jsonb", &["{}", "[1,2]", "{\"k\": 1}", "null", "\"x\"", "{\"pin\": 1}"]),
-    ("jsonpath", &["$", "$.k", "$.list[*]", "strict $.pin", "$.* ? (@ > 1)", "$.card", "$.double()"]),
+    (
+        "jsonb",
+        &["{}", "[1,2]", "{\"k\": 1}", "null", "\"x\"", "{\"pin\": 1}"],
+    ),
+    (
+        "jsonpath",
+        &[
+            "$",
+            "$.k",
+            "$.list[*]",
+            "strict $.pin",
+            "$.* ? (@ > 1)",
+            "$.card",
+            "$.double()",
+        ],
+    ),
     ("uuid", &["00000000-0000-0000-0000-000000000000"]),
     ("inet", &["0.0.0.0", "10.1.1.0/24", "10.0.0.0/8", "::1"]),
     ("cidr", &["10.0.0.0/8", "10.1.1.0/24"]),
@@ -255,7 +424,17 @@ const PLAIN_VALUES: &[(Ty, &[&str])] = &[
     ("xml", &["<a/>", "<p>x</p>", "x"]),
     ("bytea", &["", "\\x00ff", "abc"]),
     ("oid", &["0", "1259", "16384", "2615"]),
-    ("regclass", &["lab.people", "lab.tickets", "pg_class", "lab.hidden", "dark.plans", "lab.nothing"]),
+    (
+        "regclass",
+        &[
+            "lab.people",
+            "lab.tickets",
+            "pg_class",
+            "lab.hidden",
+            "dark.plans",
+            "lab.nothing",
+        ],
+    ),
     ("bit", &["1", "0"]),
     ("varbit", &["101", ""]),
     ("point", &["(0,0)", "(1,2)"]),

@@ -118,18 +118,25 @@ fn brackets(text: &mut Vec<String>, end: Instant, differs: &mut impl FnMut(&[Str
         };
         let inner = text[at + 1..close].to_vec();
         let word = |w: &str| vec![w.to_owned()];
-        let exchanged = [inner.clone(), word("NULL"), word("1"), word("'x'")].into_iter().enumerate().find_map(|(i, new)| {
-            let mut whole = text.clone();
-            if i == 0 && inner.first().is_some_and(|w| matches!(w.as_str(), "SELECT" | "WITH" | "VALUES")) {
-                // The sub-query alone.
-                return differs(&inner).then(|| inner.clone());
-            }
-            if new.len() >= close - at {
-                return None;
-            }
-            whole.splice(at..=close, new);
-            differs(&whole).then_some(whole)
-        });
+        let exchanged = [inner.clone(), word("NULL"), word("1"), word("'x'")]
+            .into_iter()
+            .enumerate()
+            .find_map(|(i, new)| {
+                let mut whole = text.clone();
+                if i == 0
+                    && inner
+                        .first()
+                        .is_some_and(|w| matches!(w.as_str(), "SELECT" | "WITH" | "VALUES"))
+                {
+                    // The sub-query alone.
+                    return differs(&inner).then(|| inner.clone());
+                }
+                if new.len() >= close - at {
+                    return None;
+                }
+                whole.splice(at..=close, new);
+                differs(&whole).then_some(whole)
+            });
         match exchanged {
             Some(shorter) if shorter.len() < text.len() => *text = shorter,
             _ => at += 1,

@@ -18,7 +18,12 @@ fn steps(texts: &[String], extended: bool) -> Vec<Step> {
         .iter()
         .map(|text| {
             if extended {
-                Step::Extended { text: text.clone(), values: Vec::new(), binary: false, rows: 0 }
+                Step::Extended {
+                    text: text.clone(),
+                    values: Vec::new(),
+                    binary: false,
+                    rows: 0,
+                }
             } else {
                 Step::Simple(text.clone())
             }
@@ -34,8 +39,15 @@ pub fn attacks(hunt: &mut Hunt<'_>, until: &Until) {
         if !attack.runs_on(hunt.worlds().version) || attack.has("dos") || attack.has_turns() {
             continue;
         }
-        let texts = if attack.has("multi") { vec![attack.sql.clone()] } else { sql::split(&attack.sql) };
-        let data = attack.sql.lines().find_map(|line| line.strip_prefix("-- copy: "));
+        let texts = if attack.has("multi") {
+            vec![attack.sql.clone()]
+        } else {
+            sql::split(&attack.sql)
+        };
+        let data = attack
+            .sql
+            .lines()
+            .find_map(|line| line.strip_prefix("-- copy: "));
         for role in ["ro", "over", "rw", "ddl"] {
             for extended in [false, true] {
                 if extended && attack.has("multi") {
@@ -44,11 +56,25 @@ pub fn attacks(hunt: &mut Hunt<'_>, until: &Until) {
                 let mut steps = steps(&texts, extended);
                 if let (Some(data), false) = (data, extended) {
                     let data = data.replace("\\t", "\t").replace("\\n", "\n");
-                    steps = texts.iter().map(|text| Step::Copy { text: text.clone(), data: data.clone() }).collect();
+                    steps = texts
+                        .iter()
+                        .map(|text| Step::Copy {
+                            text: text.clone(),
+                            data: data.clone(),
+                        })
+                        .collect();
                 }
                 // What changes definitions comes last.
                 let late = role == "ddl";
-                cases.push((late, Case { role, database: "shop", origin: format!("attack {}", attack.id), steps }));
+                cases.push((
+                    late,
+                    Case {
+                        role,
+                        database: "shop",
+                        origin: format!("attack {}", attack.id),
+                        steps,
+                    },
+                ));
             }
         }
     }
@@ -73,9 +99,15 @@ pub fn workload_dir() -> Option<PathBuf> {
 pub fn workload(hunt: &mut Hunt<'_>, until: &Until) {
     let Some(dir) = workload_dir() else { return };
     let mut files = Vec::new();
-    for schema in std::fs::read_dir(dir.join("queries")).expect("queries/").flatten() {
+    for schema in std::fs::read_dir(dir.join("queries"))
+        .expect("queries/")
+        .flatten()
+    {
         let name = schema.file_name().to_string_lossy().into_owned();
-        for file in std::fs::read_dir(schema.path()).expect("a schema's queries").flatten() {
+        for file in std::fs::read_dir(schema.path())
+            .expect("a schema's queries")
+            .flatten()
+        {
             files.push((name.clone(), file.path()));
         }
     }
@@ -88,20 +120,37 @@ pub fn workload(hunt: &mut Hunt<'_>, until: &Until) {
             let text = std::fs::read_to_string(file).expect("a query");
             let mut all = steps(&[format!("SET search_path = {schema}")], false);
             all.extend(steps(&[text], extended));
-            let origin = format!("{schema}/{}", file.file_stem().unwrap_or_default().to_string_lossy());
-            hunt.case(&Case { role: "reader", database: "defog", origin, steps: all });
+            let origin = format!(
+                "{schema}/{}",
+                file.file_stem().unwrap_or_default().to_string_lossy()
+            );
+            hunt.case(&Case {
+                role: "reader",
+                database: "defog",
+                origin,
+                steps: all,
+            });
         }
     }
 }
 
 /// What sqlsmith says to a third world, said in both.
 pub fn sqlsmith(hunt: &mut Hunt<'_>, worlds: &Worlds, seed: u64, until: &Until) {
-    if Command::new("sqlsmith").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+    if Command::new("sqlsmith")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_err()
+    {
         return;
     }
     let third = Worlds::new(worlds.version, seed, "");
     let recorder = Recorder::new(third.here.socket());
-    let target = format!("host={} port=5432 user=ro dbname=lab options='-c agent_policy.user_email={USER}'", recorder.dir.display());
+    let target = format!(
+        "host={} port=5432 user=ro dbname=lab options='-c agent_policy.user_email={USER}'",
+        recorder.dir.display()
+    );
     let mut child = Command::new("sqlsmith")
         .arg(format!("--target={target}"))
         .arg(format!("--seed={seed}"))
@@ -123,7 +172,12 @@ pub fn sqlsmith(hunt: &mut Hunt<'_>, worlds: &Worlds, seed: u64, until: &Until) 
             return;
         }
         let steps = steps(std::slice::from_ref(text), n % 4 == 3);
-        hunt.case(&Case { role: "ro", database: "lab", origin: format!("sqlsmith {seed} {n}"), steps });
+        hunt.case(&Case {
+            role: "ro",
+            database: "lab",
+            origin: format!("sqlsmith {seed} {n}"),
+            steps,
+        });
     }
 }
 
@@ -135,7 +189,8 @@ struct Recorder {
 
 impl Recorder {
     fn new(server: PathBuf) -> Self {
-        let dir = std::env::temp_dir().join(format!("agent_policy_recorder.{}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("agent_policy_recorder.{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a temporary directory");
         let listener = UnixListener::bind(dir.join(".s.PGSQL.5432")).expect("a socket");
@@ -143,8 +198,13 @@ impl Recorder {
         let list = Arc::clone(&said);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let Ok(backend) = UnixStream::connect(&server) else { return };
-                let (mut client_in, mut backend_out) = (client.try_clone().expect("a socket"), backend.try_clone().expect("a socket"));
+                let Ok(backend) = UnixStream::connect(&server) else {
+                    return;
+                };
+                let (mut client_in, mut backend_out) = (
+                    client.try_clone().expect("a socket"),
+                    backend.try_clone().expect("a socket"),
+                );
                 let (mut backend, mut client) = (backend, client);
                 std::thread::spawn(move || std::io::copy(&mut backend, &mut client));
                 let list = Arc::clone(&list);
@@ -175,15 +235,27 @@ fn note(unread: &mut Vec<u8>, list: &Mutex<Vec<String>>) {
     loop {
         let start_up = unread.first() == Some(&0);
         let head = if start_up { 0 } else { 1 };
-        let Some(length) = unread.get(head..head + 4) else { return };
-        let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize + head;
+        let Some(length) = unread.get(head..head + 4) else {
+            return;
+        };
+        let length =
+            u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize + head;
         if unread.len() < length {
             return;
         }
         if unread[0] == b'Q' {
             let text = String::from_utf8_lossy(&unread[5..length - 1]).into_owned();
             // Not what it looks at first, and no time or chance.
-            let varies = ["random(", "clock_timestamp", "timeofday", "now()", "current_timestamp", "localtime"].iter().any(|w| text.contains(w));
+            let varies = [
+                "random(",
+                "clock_timestamp",
+                "timeofday",
+                "now()",
+                "current_timestamp",
+                "localtime",
+            ]
+            .iter()
+            .any(|w| text.contains(w));
             if text.starts_with("select") && !varies {
                 list.lock().expect("no panic while held").push(text);
             }

@@ -29,7 +29,9 @@ pub struct Worlds {
 
 /// As superuser.
 pub fn su(cluster: &Cluster, database: &str) -> Wire {
-    cluster.connect("postgres", database, &[]).expect("the superuser connects")
+    cluster
+        .connect("postgres", database, &[])
+        .expect("the superuser connects")
 }
 
 /// As one of the roles, for a user.
@@ -57,10 +59,18 @@ fn fill(text: &str, seed: u64, other: bool) -> String {
 impl Worlds {
     pub fn new(version: u32, seed: u64, conf: &str) -> Self {
         let start = || Cluster::start(version, &format!("{CONF}\n{conf}"));
-        let worlds = Self { here: start(), there: start(), version, seed };
+        let worlds = Self {
+            here: start(),
+            there: start(),
+            version,
+            seed,
+        };
         worlds.both(|cluster, other| {
             let mut wire = su(cluster, "postgres");
-            for role in ROLES.split(", ").chain(["shop_owner", "lab_owner", "colleague"]) {
+            for role in ROLES
+                .split(", ")
+                .chain(["shop_owner", "lab_owner", "colleague"])
+            {
                 wire.query(&format!("CREATE ROLE {role} LOGIN"));
             }
             wire.query("CREATE DATABASE lab");
@@ -85,9 +95,20 @@ impl Worlds {
             oid.parse::<u64>().expect("an OID")
         };
         let (here, there) = (next(&self.here), next(&self.there));
-        let behind = if here < there { &self.here } else { &self.there };
-        su(behind, "postgres").query(&format!("SELECT count(lo_unlink(lo_creat(-1))) FROM generate_series(1, {})", here.abs_diff(there)));
-        assert_eq!(next(&self.here), next(&self.there), "the worlds number their objects differently");
+        let behind = if here < there {
+            &self.here
+        } else {
+            &self.there
+        };
+        su(behind, "postgres").query(&format!(
+            "SELECT count(lo_unlink(lo_creat(-1))) FROM generate_series(1, {})",
+            here.abs_diff(there)
+        ));
+        assert_eq!(
+            next(&self.here),
+            next(&self.there),
+            "the worlds number their objects differently"
+        );
     }
 
     /// The same in both, side by side.
@@ -103,7 +124,10 @@ impl Worlds {
     pub fn open_shop(&self) {
         self.both(|cluster, other| {
             su(cluster, "postgres").query("CREATE DATABASE shop");
-            let fill = |text: &str| text.replace("@agent@, @plain@", ROLES).replace("@db@", "shop");
+            let fill = |text: &str| {
+                text.replace("@agent@, @plain@", ROLES)
+                    .replace("@db@", "shop")
+            };
             let mut wire = su(cluster, "shop");
             wire.query(&fill(SHOP));
             wire.query(&fill(FIELD));
@@ -117,7 +141,9 @@ impl Worlds {
             ];
             let twin = values
                 .iter()
-                .fold(TWIN.to_owned(), |text, (name, here, there)| text.replace(name, if other { there } else { here }));
+                .fold(TWIN.to_owned(), |text, (name, here, there)| {
+                    text.replace(name, if other { there } else { here })
+                });
             wire.query(&twin);
             wire.query("CREATE EXTENSION agent_policy");
             wire.query(FIELD_POLICY);
