@@ -152,10 +152,8 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
 /// signal handler, whatever has just been under way here: nothing may be looked at for it.
 unsafe fn is_farewell(body: *const c_char, length: usize) -> bool {
     // SAFETY: a NoticeResponse.
-    matches!(
-        unsafe { error_fields(body, length) }.state,
-        [b'5', b'7', b'P', b'0', b'1' | b'2']
-    )
+    let state = unsafe { error_fields(body, length) }.state;
+    matches!(&state, b"57P01" | b"57P02")
 }
 
 /// The trailer of COPY in binary format, without which the client could not read what it got.
