@@ -175,6 +175,15 @@ pub fn wait_durable() -> Result<(), AuditError> {
     })
 }
 
+/// Waits until what was appended is in the spool for good, not longer than `patience`.
+pub fn wait_spool(patience: Duration) -> Result<(), AuditError> {
+    let began = Instant::now();
+    with(|s| {
+        s.spool
+            .wait(|| began.elapsed() > patience || bgworker::interrupted())
+    })
+}
+
 fn wait_for_table(slot: &Slot) -> Result<(), AuditError> {
     let ticket = want(slot);
     let began = Instant::now();
