@@ -299,7 +299,10 @@ impl Gen<'_> {
             6 => format!("SET {} = {}", random.word(&["work_mem", "enable_seqscan", "search_path", "statement_timeout", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "TimeZone"]), random.word(&["'64kB'", "off", "lab", "1000", "'SQL, DMY'", "postgres_verbose", "-5", "escape", "'Asia/Tokyo'"])),
             7 => format!("TRUNCATE {name}"),
             8 => format!("ALTER TABLE {name} ADD COLUMN x int"),
-            9 => format!("SELECT lab.told({})", literal(&query)),
+            9 => {
+                self.told = true;
+                format!("SELECT lab.told({})", literal(&self.query().text))
+            }
             10 => format!("BEGIN; SAVEPOINT s; {query}; ROLLBACK TO s; {query}; COMMIT"),
             11 => "SELECT agent_policy.describe()".into(),
             12 => format!("SELECT * FROM agent_policy.{}", random.word(&["masks", "audit_log", "policy_role", "row_filters", "limits", "protected_roles"])),

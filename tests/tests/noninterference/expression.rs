@@ -35,6 +35,8 @@ pub struct Gen<'a> {
     /// Aggregates may stand here.
     pub aggregating: bool,
     pub windows: bool,
+    /// It is text that a function is told to run: names of what is hidden are declassified there.
+    pub told: bool,
 }
 
 const COMMON: &[Ty] = &[
@@ -55,6 +57,7 @@ impl<'a> Gen<'a> {
             parameters: None,
             aggregating: false,
             windows: false,
+            told: false,
         }
     }
 
@@ -468,7 +471,9 @@ impl<'a> Gen<'a> {
                 },
                 13 => format!("lab.{}({})", self.random.word(&["mail_of", "mail_as_owner"]), self.expression("int4")),
                 14 => {
+                    let told = std::mem::replace(&mut self.told, true);
                     let query = self.nested(&[Some("text")], true);
+                    self.told = told;
                     format!("lab.told({})", literal(&query))
                 }
                 15 => format!("{}::text", self.expression(of)),
@@ -523,7 +528,9 @@ impl<'a> Gen<'a> {
                 3 => format!("xmlparse({} {})", self.random.word(&["CONTENT", "DOCUMENT"]), self.expression("text")),
                 4 => format!("xmlpi(name php, {})", self.expression("text")),
                 _ => {
+                    let told = std::mem::replace(&mut self.told, true);
                     let query = self.nested(&[None], false);
+                    self.told = told;
                     format!("query_to_xml({}, true, false, '')", literal(&query))
                 }
             },
