@@ -5,8 +5,8 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
-use pgrx::prelude::*;
 use pgrx::pg_sys::{self, Oid};
+use pgrx::prelude::*;
 
 use super::{bgworker, names, raw, text};
 use crate::statement;
@@ -40,7 +40,10 @@ unsafe extern "C-unwind" fn look_closer(relation: Oid) {
         let own = Some(pg_sys::get_rel_namespace(relation)) == names::own_schema();
         let name = text::from_ptr(pg_sys::get_rel_name(relation));
         let log = |name: &String| own && name.starts_with("audit_log");
-        (name.filter(log), pg_sys::GetCurrentStatementStartTimestamp())
+        (
+            name.filter(log),
+            pg_sys::GetCurrentStatementStartTimestamp(),
+        )
     };
     let Some(name) = name else {
         if let Some(known) = OTHERS.get((n % 256) as usize) {
