@@ -25,6 +25,9 @@ mod c18_catalogs;
 mod c19_layers;
 mod c20_time;
 mod c21_robust;
+mod c23_everywhere;
+mod c23_more_masks;
+mod c23_preview;
 
 fn main() -> std::process::ExitCode {
     cluster_tests::run::main(cluster_tests::run::trials(&[
@@ -51,5 +54,8 @@ fn main() -> std::process::ExitCode {
         c19_layers::CASES,
         c20_time::CASES,
         c21_robust::CASES,
+        c23_everywhere::CASES,
+        c23_more_masks::CASES,
+        c23_preview::CASES,
     ]))
 }
