@@ -66,18 +66,12 @@ fn composite_values(b: &Bench) {
         "SELECT array_agg(c) FROM shop.customers c",
         "SELECT (array_agg(c ORDER BY c.id))[1].email FROM shop.customers c",
         "SELECT ROW(c.email, c.ssn), (ROW(c.*)).f3 FROM shop.customers c WHERE id = 1",
-        "SELECT (x).email FROM (SELECT max(c) AS x FROM shop.customers c) y",
         "SELECT to_jsonb(c) ->> 'email', row_to_json(c), json_build_array(c) FROM shop.customers c WHERE id = 1",
         "SELECT (jsonb_populate_record(NULL::shop.customers, to_jsonb(c))).ssn FROM shop.customers c WHERE id = 1",
         "SELECT c = d, c::text, hash_record(c) FROM shop.customers c JOIN shop.customers d USING (id) WHERE id = 1",
         "SELECT c.*, d.* FROM shop.customers c NATURAL JOIN shop.customers d",
     ] {
-        if sql.starts_with("SELECT (x)") || sql.starts_with("SELECT was") || sql.starts_with("SELECT k ") {
-            // Order of rows, or a row that is gone: only that nothing shows.
-            b.hides(sql);
-        } else {
-            b.masks(sql);
-        }
+        b.masks(sql);
     }
     // Records with raw values do not compare equal to what is shown.
     assert!(b.allows("SELECT 1 FROM shop.customers c WHERE c.ssn = '811-22-0001' OR (c.email, c.ssn) = ('c1@okapi.test', '811-22-0001')").rows.is_empty());
@@ -162,7 +156,7 @@ fn computed_columns_by_lineage(b: &Bench) {
     b.setup(
         "CREATE TABLE shop.parts (id int, ssn text, plain int, tail text GENERATED ALWAYS AS ('QUAGGA' || right(ssn, 4)) STORED, twice int GENERATED ALWAYS AS (plain * 2) STORED) PARTITION BY LIST (plain);
          CREATE TABLE shop.parts_1 PARTITION OF shop.parts FOR VALUES IN (1);
-         INSERT INTO shop.parts (id, ssn, plain) VALUES (7, '811-22-0007', 1);
+         INSERT INTO shop.parts (id, ssn, plain) SELECT 7, '811-22-000' || i % 7, 1 FROM generate_series(1, 300) i;
          CREATE INDEX ON shop.parts_1 ((ssn || 'x'));
          CREATE STATISTICS shop.together (dependencies, mcv) ON ssn, tail FROM shop.parts_1; ANALYZE shop.parts_1;
          GRANT SELECT ON shop.parts, shop.parts_1 TO @agent@, @plain@",
@@ -173,14 +167,21 @@ fn computed_columns_by_lineage(b: &Bench) {
         b.masks(&format!("SELECT * FROM {table}"));
         b.masks(&format!("SELECT tail FROM {table}"));
         assert_eq!(
-            b.allows(&format!("SELECT tail, twice FROM {table}")).texts(),
+            b.allows(&format!("SELECT DISTINCT tail, twice FROM {table}")).texts(),
             [["∅", "2"]],
             "only what is computed from a masked column is hidden"
         );
         assert!(b.allows(&format!("SELECT 1 FROM {table} WHERE tail LIKE '%0007'")).rows.is_empty());
     }
-    b.hides("SELECT most_common_vals::text FROM pg_stats_ext");
-    b.hides("SELECT m.values::text FROM pg_statistic_ext_data d, pg_mcv_list_items(d.stxdmcv) m");
+    // Who owns the table may natively look at its extended statistics.
+    b.setup("GRANT SELECT ON pg_statistic_ext_data TO @agent@; ALTER TABLE shop.parts_1 OWNER TO @agent@; ALTER STATISTICS shop.together OWNER TO @agent@");
+    for sql in [
+        "SELECT most_common_vals::text FROM pg_stats_ext",
+        "SELECT m.values::text FROM pg_statistic_ext_data d, pg_mcv_list_items(d.stxdmcv) m",
+    ] {
+        assert!(leak(&b.setup(sql).bytes).is_some(), "control run: {sql}");
+        assert_eq!(leak(&b.agent().simple(sql).bytes), None, "{sql}");
+    }
     if b.version >= 17 {
         // A partition may compute the column from something else than its parent does.
         b.setup(
@@ -237,13 +238,6 @@ fn writes_carry_masked_values_only(b: &Bench) {
         statements.push("MERGE INTO shop.target t USING shop.customers c ON c.id = t.id WHEN MATCHED THEN UPDATE SET v = c.email WHEN NOT MATCHED AND c.id < 9 THEN INSERT VALUES (c.id, c.email, c.ssn)");
     }
     for sql in statements {
-        let answer = b.agent().simple(sql);
-        if let Some(error) = answer.errors.first() {
-            panic!("{sql}: {error}");
-        }
-        assert_eq!(leak(&answer.bytes), None, "{sql}");
-        let arrived = b.setup("SELECT v, w FROM shop.target");
-        assert_eq!(leak(&arrived.bytes), None, "raw values arrive by: {sql}");
         // The control run: for who is not confined raw values arrive.
         let control = format!("BEGIN; {sql}; SELECT v, w FROM shop.target; ROLLBACK");
         let mut plain = b.unconfined();
@@ -252,6 +246,13 @@ fn writes_carry_masked_values_only(b: &Bench) {
             bytes.extend(plain.simple(&part).bytes);
         }
         assert!(leak(&bytes).is_some(), "control run: {sql}");
+        let answer = b.agent().simple(sql);
+        if let Some(error) = answer.errors.first() {
+            panic!("{sql}: {error}");
+        }
+        assert_eq!(leak(&answer.bytes), None, "{sql}");
+        let arrived = b.setup("SELECT v, w FROM shop.target");
+        assert_eq!(leak(&arrived.bytes), None, "raw values arrive by: {sql}");
     }
     if b.version >= 18 {
         let sql = "UPDATE shop.customers SET name = 'n' WHERE id = 3 RETURNING old.email, new.ssn";
@@ -346,8 +347,6 @@ fn functions_of_every_language(b: &Bench) {
     b.hides("SELECT shop.f_error()");
     b.hides("CALL shop.f_procedure(NULL)");
     b.hides("DO $$ BEGIN RAISE NOTICE '%', (SELECT email FROM shop.customers WHERE id = 1); END $$");
-    b.hides("SELECT query_to_xml('SELECT email FROM shop.customers', true, false, '')");
-    b.hides("SELECT table_to_xml('shop.customers', true, false, '')");
 }
 
 fn just_in_time_and_parallel(b: &Bench) {
