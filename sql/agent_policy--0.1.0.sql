@@ -1746,7 +1746,11 @@ CREATE TABLE audit_log (
     agent             text,
     conversation      text,
     trace_id          text,
-    policy_version    bigint NOT NULL
+    policy_version    bigint NOT NULL,
+    backend_seq       bigint NOT NULL,
+    mark              bytea NOT NULL,
+    who_seal          bytea NOT NULL,
+    text_seal         bytea NOT NULL
 ) PARTITION BY RANGE (started_at);
 
 -- Indexes are made with each partition: one on the parent would belong to the extension, and
@@ -1761,12 +1765,72 @@ COMMENT ON COLUMN audit_log.statement IS
 COMMENT ON COLUMN audit_log.outcome IS
     'ok, error, cancelled; unknown when the backend was gone before the statement ended';
 
+COMMENT ON COLUMN audit_log.backend_seq IS
+    'counts the records of a session from 1: see audit_gaps()';
+COMMENT ON COLUMN audit_log.mark IS
+    'first bytes of the row''s hash in its block; tells which row it is that was changed';
+COMMENT ON COLUMN audit_log.who_seal IS
+    'salt of user_email, client_addr and role names that look like addresses; once they are erased, what stands for them';
+COMMENT ON COLUMN audit_log.text_seal IS
+    'salt of application_name, statement, statement_sha256, object, agent, conversation and trace_id; once they are erased, what stands for them';
+
 CREATE TABLE audit_state (
     id       boolean PRIMARY KEY DEFAULT true CHECK (id),
     last_seq bigint NOT NULL,
     -- NULL: for ever
-    keep     interval
+    keep     interval,
+    -- names the chain of blocks
+    chain    uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid()
 );
+
+-- Headers of the chain's blocks. They stay when the days of their rows are dropped.
+CREATE TABLE audit_block (
+    number     bigint PRIMARY KEY,
+    -- 0: rows of audit_log, 1: who read it, 2: a day was dropped, 3: a person was erased
+    kind       smallint NOT NULL,
+    first_seq  bigint NOT NULL,
+    last_seq   bigint NOT NULL,
+    day        date NOT NULL,
+    -- start of the oldest and the newest row
+    oldest     timestamptz NOT NULL,
+    newest     timestamptz NOT NULL,
+    sealed_at  timestamptz NOT NULL,
+    root       bytea NOT NULL,
+    note       text,
+    hash       bytea NOT NULL,
+    key_id     bytea NOT NULL,
+    signature  bytea NOT NULL
+);
+CREATE INDEX ON audit_block (day);
+COMMENT ON TABLE audit_block IS
+    'headers of the blocks that the rows of audit_log are chained in, each with the hash over the one before and a signature';
+
+-- Public keys that blocks were signed with: for exports. What is trusted is in the key file.
+CREATE TABLE audit_key (
+    key_id     bytea PRIMARY KEY,
+    public_key bytea NOT NULL,
+    first_used timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE audit_key IS 'public keys that blocks of the audit log were signed with';
+
+CREATE VIEW audit_checkpoints AS
+SELECT b.number AS block,
+       b.sealed_at,
+       b.last_seq,
+       b.hash,
+       b.key_id,
+       k.public_key,
+       b.signature,
+       pg_catalog.concat_ws(':', 'agent_policy-head', 1,
+           pg_catalog.replace(s.chain::text, '-', ''), b.number, b.last_seq,
+           (EXTRACT(epoch FROM b.sealed_at) * 1000000)::bigint,
+           pg_catalog.encode(b.hash, 'hex'), pg_catalog.encode(b.key_id, 'hex'),
+           pg_catalog.encode(b.signature, 'hex')) AS head
+FROM audit_block b
+CROSS JOIN audit_state s
+LEFT JOIN audit_key k USING (key_id);
+COMMENT ON VIEW audit_checkpoints IS
+    'signed head of each block: keep the newest one elsewhere, and give it to audit_verify()';
 
 -- How far the worker has read the spool files of each session.
 CREATE TABLE audit_progress (
@@ -1779,19 +1843,32 @@ CREATE TABLE audit_progress (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 
 SELECT pg_catalog.pg_extension_config_dump('audit_state', '');
+SELECT pg_catalog.pg_extension_config_dump('audit_block', '');
+SELECT pg_catalog.pg_extension_config_dump('audit_key', '');
 
+-- The day's partition, if no partition has that day already: a DBA may have made one of his own, or
+-- a default one. A table of the name that is none (detached, or made by hand) is left alone.
 CREATE FUNCTION audit_partition(day integer) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    name text := 'audit_log_' || to_char(date '1970-01-01' + day, 'YYYYMMDD');
+    base text := 'audit_log_' || to_char(date '1970-01-01' + day, 'YYYYMMDD');
+    name text := base;
     low  text := to_char(date '1970-01-01' + day, 'YYYY-MM-DD') || ' 00:00:00+00';
     high text := to_char(date '1970-01-01' + day + 1, 'YYYY-MM-DD') || ' 00:00:00+00';
+    n    integer := 1;
 BEGIN
-    IF to_regclass('agent_policy.' || name) IS NOT NULL THEN
-        RETURN;
-    END IF;
+    LOOP
+        IF EXISTS (SELECT FROM pg_inherits
+                   WHERE inhrelid = to_regclass('agent_policy.' || name)
+                     AND inhparent = 'agent_policy.audit_log'::regclass AND NOT inhdetachpending) THEN
+            RETURN;
+        END IF;
+        EXIT WHEN to_regclass('agent_policy.' || name) IS NULL;
+        n := n + 1;
+        name := base || '_' || n;
+    END LOOP;
     EXECUTE format('CREATE TABLE agent_policy.%I (LIKE agent_policy.audit_log INCLUDING ALL)', name);
     EXECUTE format('REVOKE ALL ON agent_policy.%I FROM PUBLIC', name);
     EXECUTE format('CREATE INDEX ON agent_policy.%I (user_email, started_at)', name);
@@ -1799,32 +1876,57 @@ BEGIN
     EXECUTE format(
         'ALTER TABLE agent_policy.audit_log ATTACH PARTITION agent_policy.%I FOR VALUES FROM (%L) TO (%L)',
         name, low, high);
+EXCEPTION
+    -- Another partition has that day, or a default one has rows of it.
+    WHEN invalid_object_definition OR check_violation THEN
+        NULL;
 END
 $$;
 
+CREATE FUNCTION audit_note(kind integer, day integer, note text) RETURNS bigint
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'audit_note_wrapper';
+COMMENT ON FUNCTION audit_note(integer, integer, text) IS
+    'appends a block that has a note instead of rows; its number (internal)';
+
+-- Whole days only, and none that is being read or written: those are dropped another time. Readers
+-- do not queue up behind this for longer than its lock_timeout.
 CREATE FUNCTION audit_drop_expired() RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '100ms'
 AS $$
 DECLARE
     child text;
+    dated date;
     n     bigint := 0;
 BEGIN
-    FOR child IN
-        SELECT c.relname
+    FOR child, dated IN
+        SELECT c.relname, to_date(substr(c.relname, 11, 8), 'YYYYMMDD')
         FROM pg_inherits i
         JOIN pg_class c ON c.oid = i.inhrelid, agent_policy.audit_state s
         WHERE i.inhparent = 'agent_policy.audit_log'::regclass
-          AND c.relname ~ '^audit_log_[0-9]{8}$'
-          AND to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= (now() - s.keep) AT TIME ZONE 'UTC'
+          AND c.relname ~ '^audit_log_[0-9]{8}(_[0-9]+)?$'
+          AND to_date(substr(c.relname, 11, 8), 'YYYYMMDD') + 1 <= (now() - s.keep) AT TIME ZONE 'UTC'
         ORDER BY 1
     LOOP
-        EXECUTE format('DROP TABLE agent_policy.%I', child);
-        n := n + 1;
+        BEGIN
+            -- Takes the lock of audit_state first, as the worker does.
+            PERFORM agent_policy.audit_note(2, dated - date '1970-01-01',
+                jsonb_build_object('dropped', child, 'by', session_user)::text);
+            EXECUTE format('DROP TABLE agent_policy.%I', child);
+            -- Records of who read the log go with the days.
+            UPDATE agent_policy.audit_block SET note = NULL WHERE day = dated AND kind = 1;
+            n := n + 1;
+        EXCEPTION WHEN lock_not_available THEN
+            RAISE LOG 'partition % of agent_policy.audit_log is in use, it will be dropped later', child;
+        END;
     END LOOP;
     RETURN n;
 END
 $$;
+COMMENT ON FUNCTION audit_drop_expired() IS
+    'drops the days of audit_log that set_audit_retention does not keep; the number of partitions';
 
 CREATE FUNCTION set_audit_retention(keep interval) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
@@ -1855,9 +1957,27 @@ AS $$ SELECT agent_policy.audit_flush_seconds(extract(epoch FROM timeout)::float
 COMMENT ON FUNCTION audit_flush(interval) IS
     'waits until every audit record that is durable now is in audit_log; its highest seq; 57014 after timeout';
 
+CREATE FUNCTION audit_verify_log(
+    since timestamptz, until timestamptz, heads text[],
+    OUT intact boolean, OUT first_bad_seq bigint, OUT checked bigint, OUT head text
+) RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'audit_verify_log_wrapper';
+
+CREATE FUNCTION audit_verify(
+    since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity', heads text[] DEFAULT '{}',
+    OUT intact boolean, OUT first_bad_seq bigint, OUT checked bigint, OUT head text
+) RETURNS record
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT * FROM agent_policy.audit_verify_log(since, until, heads) $$;
+COMMENT ON FUNCTION audit_verify(timestamptz, timestamptz, text[]) IS
+    'whether the rows of audit_log that started on the days (UTC) from since to until are those that were written, in a chain that is signed and ends in the newest block; heads: kept elsewhere, see audit_checkpoints. A WARNING names what is wrong. Default: everything';
+
 CREATE FUNCTION audit_health(
     OUT spool_bytes bigint, OUT lag float8, OUT writer text, OUT last_error text,
-    OUT last_ingested_at float8, OUT last_seq bigint, OUT failures bigint, OUT durability text
+    OUT last_ingested_at float8, OUT last_seq bigint, OUT failures bigint, OUT durability text,
+    OUT state text, OUT max_spool_bytes bigint, OUT write_failures bigint, OUT last_error_at float8
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'audit_health_wrapper';
@@ -1870,24 +1990,142 @@ SELECT spool_bytes,
        pg_catalog.to_timestamp(last_ingested_at) AS last_ingested_at,
        last_seq,
        failures,
-       durability
+       durability,
+       state,
+       max_spool_bytes,
+       write_failures,
+       pg_catalog.to_timestamp(last_error_at) AS last_error_at
 FROM audit_health();
 COMMENT ON VIEW health IS
     'state of the audit: bytes not yet in audit_log, for how long, its worker, its last error';
+COMMENT ON COLUMN health.state IS
+    'ok; behind: audit_log is not being written; agents are refused: records cannot be written, or too many wait';
+COMMENT ON COLUMN health.spool_bytes IS 'audit records that are not in audit_log yet';
+COMMENT ON COLUMN health.max_spool_bytes IS 'agent_policy.audit_max_spool: beyond it agents are refused';
+COMMENT ON COLUMN health.lag IS 'how long ago audit_log was complete';
+COMMENT ON COLUMN health.writer IS 'the background worker that writes audit_log';
+COMMENT ON COLUMN health.failures IS 'failures of the writer since it last wrote';
+COMMENT ON COLUMN health.write_failures IS
+    'records that backends could not make durable since the server started: their statements were refused';
 
-REVOKE ALL ON audit_log, audit_state, audit_progress, health FROM PUBLIC;
+REVOKE ALL ON audit_log, audit_state, audit_progress, audit_block, audit_key, audit_checkpoints, health FROM PUBLIC;
 REVOKE ALL ON FUNCTION audit_partition(integer), audit_drop_expired(), set_audit_retention(interval),
-    audit_flush(interval), audit_flush_seconds(float8), audit_health() FROM PUBLIC;
+    audit_flush(interval), audit_flush_seconds(float8), audit_health(), audit_note(integer, integer, text),
+    audit_verify_log(timestamptz, timestamptz, text[]), audit_verify(timestamptz, timestamptz, text[]) FROM PUBLIC;
 GRANT USAGE ON SCHEMA agent_policy TO agent_policy_admin;
-GRANT SELECT ON audit_log, health TO agent_policy_admin;
+GRANT SELECT ON audit_log, audit_block, audit_key, audit_checkpoints, health TO agent_policy_admin;
 GRANT EXECUTE ON FUNCTION set_audit_retention(interval), audit_flush(interval),
-    audit_flush_seconds(float8), audit_health() TO agent_policy_admin;
+    audit_flush_seconds(float8), audit_health(), audit_verify(timestamptz, timestamptz, text[])
+    TO agent_policy_admin;
 /* </end connected objects> */
 
 /* <begin connected objects> */
 -- src/lib.rs
 -- requires:
 --   audit
+
+-- The audit log in the terms of the Open Cybersecurity Schema Framework: class 6005, Datastore
+-- Activity, of schema version 1.5 (https://schema.ocsf.io/1.5.0/classes/datastore_activity).
+
+CREATE VIEW audit_ocsf AS
+SELECT jsonb_strip_nulls(jsonb_build_object(
+        'class_uid', 6005,
+        'class_name', 'Datastore Activity',
+        'category_uid', 6,
+        'category_name', 'Application Activity',
+        'activity_id', a.activity,
+        'activity_name', coalesce(a.activity_name, a.command_tag),
+        'type_uid', 600500 + a.activity,
+        'time', floor(extract(epoch FROM a.started_at) * 1000)::bigint,
+        'duration', round(a.duration_ms)::bigint,
+        'severity_id', CASE WHEN a.verdict = 'denied' THEN 3 WHEN a.outcome = 'ok' THEN 1 ELSE 2 END,
+        'status_id', CASE a.outcome WHEN 'ok' THEN 1 WHEN 'unknown' THEN 0 ELSE 2 END,
+        'status_code', a.sqlstate,
+        'status_detail', a.rule,
+        'action_id', CASE WHEN a.verdict = 'denied' THEN 2 WHEN a.changed THEN 4 ELSE 1 END,
+        'disposition_id', CASE
+            WHEN a.verdict = 'denied' THEN 2
+            WHEN a.outcome <> 'ok' THEN 27
+            WHEN a.changed THEN 11
+            ELSE 1 END,
+        'metadata', jsonb_build_object(
+            'version', '1.5.0',
+            'profiles', jsonb_build_array('security_control'),
+            'product', jsonb_build_object('name', 'agent_policy', 'vendor_name', 'agent_policy',
+                                          'version', (SELECT e.extversion FROM pg_catalog.pg_extension e
+                                                      WHERE e.extname = 'agent_policy')),
+            'uid', a.event_id,
+            'sequence', a.seq,
+            'correlation_uid', a.trace_id,
+            'log_name', 'agent_policy.audit_log'),
+        'actor', jsonb_build_object(
+            'user', jsonb_build_object('name', coalesce(a.user_email, a.role_name),
+                                       'email_addr', a.user_email,
+                                       'type_id', CASE WHEN a.user_email IS NULL THEN 3 ELSE 1 END),
+            'session', jsonb_build_object('uid', a.session_id, 'uid_alt', a.backend_pid::text,
+                                          'issuer', a.assurance),
+            'app_name', nullif(a.application_name, '')),
+        'src_endpoint', CASE WHEN a.client_addr IS NULL
+            THEN jsonb_build_object('name', 'local socket')
+            ELSE jsonb_build_object('ip', host(a.client_addr)) END,
+        'dst_endpoint', jsonb_build_object('svc_name', 'postgresql'),
+        'database', jsonb_build_object('name', a.database_name, 'type_id', 1),
+        'table', CASE WHEN cardinality(a.relations) > 0
+            THEN jsonb_build_object('name', a.relations[1]) END,
+        'type_id', CASE WHEN cardinality(a.relations) > 0 THEN 3 ELSE 1 END,
+        'query_info', jsonb_build_object('query_string', coalesce(a.statement, ''),
+                                         'uid', a.query_id::text,
+                                         'bytes', a.bytes_returned),
+        'policy', jsonb_build_object('name', a.role_name, 'version', a.policy_version::text),
+        'firewall_rule', CASE WHEN a.rule IS NOT NULL
+            THEN jsonb_build_object('name', a.rule, 'match_details', jsonb_build_array(a.object)) END,
+        'unmapped', jsonb_build_object(
+            'role', a.role_name,
+            'session_user', a.session_user_name,
+            'nesting_level', a.nesting_level,
+            'relations', a.relations,
+            'masked_columns', a.masked_columns,
+            'functions', a.functions,
+            'rows_returned', a.rows_returned,
+            'rows_processed', a.rows_processed,
+            'truncated', a.truncated,
+            'verdict', a.verdict,
+            'statement_sha256', encode(a.statement_sha256, 'hex'),
+            'agent', a.agent,
+            'conversation', a.conversation))) AS event,
+    a.seq, a.started_at, a.user_email
+FROM (
+    SELECT l.*,
+           cardinality(l.masked_columns) > 0 OR l.truncated AS changed,
+           t.activity,
+           CASE t.activity WHEN 2 THEN 'Update' WHEN 4 THEN 'Query' WHEN 5 THEN 'Write'
+                           WHEN 6 THEN 'Create' WHEN 7 THEN 'Delete' WHEN 8 THEN 'List' END AS activity_name
+    FROM agent_policy.audit_log l
+    CROSS JOIN LATERAL (SELECT CASE
+        WHEN l.command_tag = 'COPY' AND l.statement ~* '\mFROM\s+STDIN\M' THEN 5
+        WHEN split_part(l.command_tag, ' ', 1) IN ('SELECT', 'FETCH', 'EXPLAIN', 'DECLARE', 'COPY', 'EXECUTE', 'SHOW')
+            AND cardinality(l.relations) > 0
+            AND NOT EXISTS (SELECT FROM unnest(l.relations) r
+                            WHERE r !~ '^(pg_catalog|information_schema)\.') THEN 8
+        WHEN l.command_tag IN ('INSERT', 'MERGE') THEN 5
+        WHEN l.command_tag = 'UPDATE' THEN 2
+        WHEN l.command_tag IN ('DELETE', 'TRUNCATE TABLE') THEN 7
+        WHEN l.command_tag LIKE 'CREATE %' THEN 6
+        WHEN split_part(l.command_tag, ' ', 1) IN ('SELECT', 'FETCH', 'EXPLAIN', 'DECLARE', 'COPY', 'EXECUTE') THEN 4
+        WHEN l.command_tag IS NULL THEN 0
+        ELSE 99 END AS activity) t
+) a;
+COMMENT ON VIEW audit_ocsf IS
+    'the audit log as events of OCSF 1.5, class 6005 (Datastore Activity); columns seq, started_at and user_email are there to filter by';
+
+REVOKE ALL ON audit_ocsf FROM PUBLIC;
+GRANT SELECT ON audit_ocsf TO agent_policy_admin;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   audit_export
 
 -- What the rewriting of a confined statement puts in place of built-in functions, and what the
 -- built-in filters of catalogs ask. Not for callers: a statement that names them is denied.
@@ -2076,6 +2314,18 @@ Example: SELECT agent_policy.preview(''agent'', ''alice@example.com'', ''SELECT 
 /* <begin connected objects> */
 -- src/audit/api.rs
 -- agent_policy::audit::api::audit_health
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/audit/api.rs
+-- agent_policy::audit::api::audit_note
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/audit/api.rs
+-- agent_policy::audit::api::audit_verify_log
 -- Skipped due to `#[pgrx(sql = false)]`
 /* </end connected objects> */
 

@@ -86,9 +86,14 @@ extension_sql_file!(
     requires = ["views"]
 );
 extension_sql_file!(
+    "../sql/parts/51_audit_export.sql",
+    name = "audit_export",
+    requires = ["audit"]
+);
+extension_sql_file!(
     "../sql/parts/60_agent.sql",
     name = "agent",
-    requires = ["audit"]
+    requires = ["audit_export"]
 );
 extension_sql_file!(
     "../sql/parts/61_catalogs.sql",

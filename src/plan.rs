@@ -8,7 +8,7 @@ use policy::rule::Rule;
 use crate::catalog::{Policy, Relation};
 use crate::denial::Denial;
 use crate::pg::{
-    self, names,
+    self, facts, names,
     touched::{Command, Touched, Use},
 };
 use crate::trial;
@@ -317,6 +317,25 @@ pub fn name_denied(policy: &Policy, kind: &str, name: &str) -> Denial {
         format!("{kind} {name} is not allowed"),
     )
     .hint(relations_instead(policy, name))
+}
+
+/// May a setting be shown, by SHOW or current_setting? Those that natively only superusers read
+/// (paths and commands of the server, the extension's own) are not shown, whatever was granted.
+pub fn judge_shown_setting(name: &str) -> Result<(), Denial> {
+    let hidden = if name.eq_ignore_ascii_case("all") {
+        facts::reads_all_settings()
+    } else {
+        facts::is_setting_for_superusers(name)
+    };
+    if !hidden {
+        return Ok(());
+    }
+    let denial = Denial::new(
+        Rule::SettingNotAllowed,
+        name,
+        format!("setting {name} is not shown"),
+    );
+    Err(denial.hint("SELECT name, setting FROM pg_settings lists the settings that are."))
 }
 
 fn other_relations(policy: &Policy, relid: Oid) -> String {

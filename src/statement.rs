@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use pgrx::pg_sys::Oid;
@@ -39,6 +40,8 @@ struct Open {
     query: usize,
     /// It has begun to run: not so a portal that was bound and waits.
     running: bool,
+    /// COPY FROM: its rows come from the client.
+    takes_rows: bool,
 }
 
 #[derive(Default)]
@@ -63,6 +66,8 @@ struct Denied {
     sqlstate: [u8; 5],
     rule: Rule,
     object: String,
+    /// Durably.
+    recorded: bool,
 }
 
 thread_local! {
@@ -163,6 +168,10 @@ pub fn begin(query: usize, of: &Particulars, limits: policy::model::Limits) {
     if is_open() {
         completed();
     }
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if !WATCHED.swap(true, Relaxed) {
+        crate::pg::bgworker::at_exit(session_ends);
+    }
     limits::begin(limits);
     let mut start = new_start(0);
     describe(&mut start, of);
@@ -181,6 +190,7 @@ pub fn begin(query: usize, of: &Particulars, limits: policy::model::Limits) {
             rows_processed: 0,
             query,
             running: query == 0,
+            takes_rows: false,
         });
     });
 }
@@ -205,6 +215,40 @@ pub fn learn(of: &Particulars) {
             }
             join(&mut open.start, &found);
             open.amended |= open.written;
+        }
+    });
+}
+
+/// COPY FROM begins: which relation is written to.
+pub fn takes_rows(of: &Particulars) {
+    learn(of);
+    STATE.with_borrow_mut(|s| {
+        if let Some(open) = s.open.first_mut() {
+            open.takes_rows = true;
+        }
+    });
+}
+
+/// COPY says how many rows it has moved.
+pub fn copied(rows: u64) {
+    let taken = STATE.with_borrow_mut(|s| match s.open.first_mut() {
+        Some(open) if open.takes_rows => {
+            open.rows_processed = rows;
+            true
+        }
+        _ => false,
+    });
+    if !taken {
+        limits::rows_are(rows);
+    }
+}
+
+/// EXECUTE: the text that runs is that of the prepared statement.
+pub fn executes(prepared: &[u8]) {
+    let text = text::executed(prepared);
+    STATE.with_borrow_mut(|s| {
+        if let Some(open) = s.open.first_mut() {
+            open.start.statement.clone_from(&text.redacted);
         }
     });
 }
@@ -235,6 +279,7 @@ pub fn begin_nested(query: usize, of: &Particulars, level: u32) -> Result<(), De
             rows_processed: 0,
             query,
             running: true,
+            takes_rows: false,
         });
     });
     Ok(())
@@ -290,8 +335,10 @@ fn end_of(open: &Open) -> End {
     end
 }
 
-fn close(outcome: Outcome, sqlstate: Option<[u8; 5]>) {
+/// Ends what is open; false when something of it could not be written.
+fn close(outcome: Outcome, sqlstate: Option<[u8; 5]>) -> bool {
     let sent = limits::sent();
+    let mut all = true;
     while let Some((open, outer)) =
         STATE.with_borrow_mut(|s| s.open.pop().map(|open| (open, s.open.len())))
     {
@@ -312,23 +359,49 @@ fn close(outcome: Outcome, sqlstate: Option<[u8; 5]>) {
             audit::whole(&open.start, &end)
         };
         if let Err(e) = written {
+            all = false;
             pgrx::debug1!("agent_policy: {e}");
         }
     }
+    all
 }
 
 /// The client has been told that the statement is done.
 pub fn completed() {
-    close(Outcome::Ok, None);
+    let _ = close(Outcome::Ok, None);
+}
+
+/// The backend ends with a statement under way and nobody left to tell: its client has gone, or it
+/// was ended while that client did not read.
+fn session_ends() {
+    let cut_short = STATE.with(|state| {
+        state.try_borrow_mut().is_ok_and(|mut s| {
+            if s.open.first().is_some_and(|open| !open.running) {
+                s.open.clear();
+            }
+            !s.open.is_empty()
+        })
+    });
+    if cut_short {
+        let why = if facts::client_lost() {
+            *b"08006"
+        } else {
+            *b"57P01"
+        };
+        let _ = close(Outcome::Error, Some(why));
+    }
 }
 
 /// An error is on its way to the client: it is written down, durably, before it leaves. Where our
 /// clock cancelled the statement and nobody was around to say so, `told_by_clock` is what it says.
-pub fn failed(sqlstate: [u8; 5], told_by_clock: Option<&Denial>) {
+/// False when there is no such record.
+#[must_use]
+pub fn failed(sqlstate: [u8; 5], told_by_clock: Option<&Denial>) -> bool {
     let denied = STATE
         .with_borrow_mut(|s| s.denied.take())
         .filter(|d| d.sqlstate == sqlstate);
     let written = denied.is_some();
+    let mut recorded = denied.as_ref().is_none_or(|d| d.recorded);
     // A cancellation by our clock that no hook was around to tell as what it was.
     let cancelled = told_by_clock.is_some() || &sqlstate == b"57014";
     let denied = denied.or_else(|| {
@@ -336,6 +409,7 @@ pub fn failed(sqlstate: [u8; 5], told_by_clock: Option<&Denial>) {
             sqlstate,
             rule: denial.rule,
             object: readable(denial.object.clone()),
+            recorded: true,
         })
     });
     let outcome = if cancelled {
@@ -358,24 +432,24 @@ pub fn failed(sqlstate: [u8; 5], told_by_clock: Option<&Denial>) {
                 open.amended |= open.written && denied.is_some();
             }
         });
-        close(outcome, Some(sqlstate));
+        recorded &= close(outcome, Some(sqlstate));
     } else if !written && identity::was_confined() {
         let mut start = new_start(0);
         mark(&mut start);
-        write_failed(&start, outcome, sqlstate);
+        recorded &= write_failed(&start, outcome, sqlstate);
     }
-    let _ = audit::wait_durable();
+    audit::wait_durable().is_ok() && recorded
 }
 
-/// The one record of what never got as far as to run.
-fn write_failed(start: &Start, outcome: Outcome, sqlstate: [u8; 5]) {
+/// The one record of what never got as far as to run; false when it could not be written.
+fn write_failed(start: &Start, outcome: Outcome, sqlstate: [u8; 5]) -> bool {
     let end = End {
         event_id: start.event_id,
         outcome,
         sqlstate: Some(sqlstate),
         ..End::default()
     };
-    let _ = audit::whole(start, &end);
+    audit::whole(start, &end).is_ok()
 }
 
 /// An error of a text that no hook has seen.
@@ -394,8 +468,9 @@ pub fn unseen(sqlstate: [u8; 5]) -> Unseen {
     }
 }
 
-/// Writes such an error down, durably.
-pub fn record_unseen(unseen: &Unseen, denial: Option<&Denial>) {
+/// Writes such an error down, durably; false when that was not possible.
+#[must_use]
+pub fn record_unseen(unseen: &Unseen, denial: Option<&Denial>) -> bool {
     let mut start = new_start(0);
     let mut state = unseen.sqlstate;
     if let Some(denial) = denial {
@@ -408,9 +483,10 @@ pub fn record_unseen(unseen: &Unseen, denial: Option<&Denial>) {
     start.command_tag = unseen.text.kind.map(Cow::Borrowed);
     start.statement.clone_from(&unseen.text.redacted);
     start.statement_sha256 = unseen.text.sha256;
-    write_failed(&start, Outcome::Error, state);
-    let _ = audit::wait_durable();
+    let written = write_failed(&start, Outcome::Error, state);
+    let durable = audit::wait_durable().is_ok();
     let _ = audit::flush();
+    written && durable
 }
 
 fn sqlstate(denial: &Denial) -> [u8; 5] {
@@ -433,6 +509,7 @@ pub fn denied(denial: &Denial) {
             | Rule::MaxBytes
             | Rule::AuditUnavailable
     );
+    let mut recorded = true;
     if is_open() && (of_whole || depth::nesting() == 0) {
         note(denial, Verdict::Denied);
         let outcome = if matches!(denial.rule, Rule::StatementTimeout | Rule::MaxMemory) {
@@ -440,7 +517,7 @@ pub fn denied(denial: &Denial) {
         } else {
             Outcome::Error
         };
-        close(outcome, Some(state));
+        recorded &= close(outcome, Some(state));
     } else if is_open() && !depth::in_nested() {
         // The outermost statement runs, and its own text is what was refused. Something may catch
         // the error: the record stays open.
@@ -450,14 +527,15 @@ pub fn denied(denial: &Denial) {
         start.verdict = Verdict::Denied;
         start.rule = Some(denial.rule.word().to_owned());
         start.object = Some(readable(denial.object.clone()));
-        write_failed(&start, Outcome::Error, state);
+        recorded &= write_failed(&start, Outcome::Error, state);
     }
-    let _ = audit::wait_durable();
+    recorded &= audit::wait_durable().is_ok();
     STATE.with_borrow_mut(|s| {
         s.denied = Some(Denied {
             sqlstate: state,
             rule: denial.rule,
             object: readable(denial.object.clone()),
+            recorded,
         });
     });
 }

@@ -16,7 +16,8 @@ pub enum Utility {
     /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT and their kind.
     Transaction,
     TwoPhase,
-    Show,
+    /// SHOW of one setting, or of `all`.
+    Show(String),
     Set {
         name: String,
         value: Option<String>,
@@ -63,7 +64,6 @@ pub enum Pass {
 pub fn judge(policy: &Policy, utility: &Utility) -> Result<Pass, Denial> {
     match utility {
         Utility::Transaction
-        | Utility::Show
         | Utility::SetTransaction
         | Utility::ResetAll
         | Utility::Prepare
@@ -78,6 +78,7 @@ pub fn judge(policy: &Policy, utility: &Utility) -> Result<Pass, Denial> {
         | Utility::LockAsSelect
         | Utility::DeclareCursor { hold: false }
         | Utility::CopyTo { client: true } => Ok(Pass::Run),
+        Utility::Show(name) => plan::judge_shown_setting(name).map(|()| Pass::Run),
         Utility::Set { name, value } => judge_setting(name, value.as_deref()),
         Utility::SetSnapshot => Err(not_allowed("SET TRANSACTION SNAPSHOT")
             .hint("Use BEGIN ISOLATION LEVEL REPEATABLE READ.")),

@@ -1,10 +1,12 @@
 //! The SQL functions of the audit; declared in `sql/parts/40_audit.sql`.
 
-use super::settings::DURABILITY;
+use super::settings::{DURABILITY, max_spool};
 use super::{flush, now, session};
 use crate::audit::settings::Durability;
 use crate::pg::bgworker;
 use crate::pg::shmem::{self, Slot, State};
+use evidence::block::Kind;
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use std::sync::atomic::Ordering::SeqCst;
@@ -74,6 +76,41 @@ fn audit_flush(timeout: f64) -> i64 {
     slot.last_seq.load(SeqCst)
 }
 
+/// Appends a block that has a note instead of rows; its number.
+#[pg_extern(sql = false)]
+fn audit_note(kind: i32, day: i32, note: &str) -> i64 {
+    let Some(kind) = Kind::from_number(kind.into()) else {
+        error!("no such kind of block");
+    };
+    // Whatever the encoding of the database, it comes back as it was.
+    let note: serde_json::Value = serde_json::from_str(note).unwrap_or_default();
+    super::chain::append_note(kind, day, super::chain::ascii(&note))
+}
+
+/// Whether the log is what was written; since and until NULL: from the beginning, to the end.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn audit_verify_log(
+    since: Option<TimestampWithTimeZone>,
+    until: Option<TimestampWithTimeZone>,
+    heads: Option<Vec<Option<String>>>,
+) -> TableIterator<
+    'static,
+    (
+        name!(intact, bool),
+        name!(first_bad_seq, Option<i64>),
+        name!(checked, i64),
+        name!(head, Option<String>),
+    ),
+> {
+    let heads: Vec<String> = heads.unwrap_or_default().into_iter().flatten().collect();
+    TableIterator::once(super::verify::verify(
+        since.map_or(i64::MIN, i64::from),
+        until.map_or(i64::MAX, i64::from),
+        &heads,
+    ))
+}
+
 /// One row; times in seconds, since 1970 where they are not spans.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
@@ -88,6 +125,10 @@ fn audit_health() -> TableIterator<
         name!(last_seq, i64),
         name!(failures, i64),
         name!(durability, String),
+        name!(state, String),
+        name!(max_spool_bytes, i64),
+        name!(write_failures, i64),
+        name!(last_error_at, Option<f64>),
     ),
 > {
     let slot = my_slot();
@@ -107,6 +148,14 @@ fn audit_health() -> TableIterator<
         (None, _) => "idle".to_owned(),
     };
     let ingested = slot.ingested_at.load(SeqCst);
+    let error_at = slot.error_at.load(SeqCst);
+    let state = if slot.is_unwritable() || bytes > max_spool() {
+        "agents are refused"
+    } else if super::trouble(slot).is_some() {
+        "behind"
+    } else {
+        "ok"
+    };
     TableIterator::once((
         i64::try_from(bytes).unwrap_or(i64::MAX),
         lag.max(0) as f64 / 1e6,
@@ -121,5 +170,9 @@ fn audit_health() -> TableIterator<
             Durability::Async => "async",
         }
         .to_owned(),
+        state.to_owned(),
+        i64::try_from(max_spool()).unwrap_or(i64::MAX),
+        i64::try_from(slot.write_failures.load(SeqCst)).unwrap_or(i64::MAX),
+        (error_at > 0 && slot.error().is_some()).then_some(error_at as f64 / 1e6),
     ))
 }

@@ -6,11 +6,16 @@
 //! after the commit that made it superfluous, and its progress forgotten after the unlink is
 //! durable. An error ends the worker; the launcher starts another, which reads the table again.
 
-use super::row::{COLUMNS, Rows, day};
+use super::canonical::SALTS;
+use super::chain::{self, Chain};
+use super::row::{COLUMNS, Rows, day, started_at};
 use super::{now, spool, tables};
 use crate::pg::bgworker::{self, transaction};
 use crate::pg::copy_in::{conversion, copy_binary};
+use crate::pg::rows;
 use crate::pg::shmem::{Slot, State};
+use evidence::block::{Block, Kind};
+use evidence::merkle::Tree;
 use pgrx::prelude::*;
 use policy::record::{self, End, Frame, Record, Start};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +32,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 const CHUNK: usize = 1 << 20;
 const BATCH_ROWS: usize = 5_000;
 const BATCH_BYTES: u64 = 8 << 20;
-const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+/// How often it is looked whether partitions are due; those in use are tried again that often.
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
 
 /// How far the files of a session are read.
 #[derive(Default)]
@@ -52,6 +58,7 @@ struct Ingest<'a> {
     /// conversion of text to the database's encoding calls a function that is looked up.
     batch: Vec<(Box<Start>, Option<Box<End>>)>,
     rows: Rows,
+    chain: Chain,
     /// Bytes read since the last commit.
     taken: u64,
     /// Something was read in this look.
@@ -75,6 +82,12 @@ pub fn ingest(database: u32, slot: &Slot) {
     }) else {
         slot.failed_at.store(now(), SeqCst);
         slot.set_state(State::NoExtension);
+        slot.to_notify.store(0, SeqCst);
+        let dir = spool::root(&bgworker::this_backend().data_dir).join(database.to_string());
+        if fs::read_dir(&dir).map_or(0, Iterator::count) == 0 {
+            // There is nothing to come back for.
+            slot.seen_ended.store(slot.ended.load(SeqCst), SeqCst);
+        }
         return;
     };
     let mut ingest = Ingest {
@@ -84,6 +97,7 @@ pub fn ingest(database: u32, slot: &Slot) {
         gone: Vec::new(),
         batch: Vec::new(),
         rows: Rows::new(conversion),
+        chain: Chain::open(),
         taken: 0,
         moved: false,
         partitions: BTreeSet::new(),
@@ -93,22 +107,44 @@ pub fn ingest(database: u32, slot: &Slot) {
     let mut retention_at: Option<Instant> = None;
     loop {
         bgworker::reload_config();
+        notify(slot);
         if ingest.look() {
             busy_at = Instant::now();
         } else if busy_at.elapsed() > IDLE {
             return;
         }
         if retention_at.is_none_or(|t| t.elapsed() > RETENTION_EVERY) {
-            if holding(tables::drop_expired) {
-                ingest.partitions.clear();
-            }
+            ingest.partitions.clear();
+            ingest.make_ahead();
+            holding(tables::drop_expired);
             retention_at = Some(Instant::now());
         }
         bgworker::nap(BETWEEN_LOOKS);
     }
 }
 
+/// Passes on what the launcher has to say. Forgotten if it fails: the records come first.
+fn notify(slot: &Slot) {
+    let (state, message) = match slot.to_notify.swap(0, SeqCst) {
+        super::NOTIFY_TROUBLE => match super::trouble(slot) {
+            Some(what) => ("trouble", what),
+            None => return,
+        },
+        super::NOTIFY_WELL => ("well", "the audit works again".to_owned()),
+        _ => return,
+    };
+    holding(|| tables::notify(state, &message, slot.backlog()));
+}
+
 impl Ingest<'_> {
+    /// Makes the partitions of today and tomorrow.
+    fn make_ahead(&mut self) {
+        let today = now() / 86_400_000_000;
+        let days = BTreeSet::from([today, today + 1]);
+        holding(|| tables::ensure_partitions(&days));
+        self.partitions.extend(days);
+    }
+
     /// Reads every file to its end as it is now; whether there was anything new.
     fn look(&mut self) -> bool {
         let slot = self.slot;
@@ -284,22 +320,32 @@ impl Ingest<'_> {
             return;
         }
         let count = self.batch.len() as i64;
+        // A block has rows of one day, so that it is kept or dropped as a whole.
+        self.batch.sort_by_key(|(start, _)| day(start));
+        let mut salts = vec![0; self.batch.len() * SALTS];
+        if !rows::random(&mut salts) {
+            error!("no random numbers for the audit log");
+        }
         let last = holding(|| {
-            let last = tables::advance_seq(count);
-            tables::ensure_partitions(&days);
-            if count > 0 {
-                for (seq, (start, end)) in (last - count + 1..).zip(&self.batch) {
-                    self.rows.push(seq, start, end.as_deref());
-                }
-                let copied = copy_binary(c"audit_log", COLUMNS, self.rows.finish());
-                if copied != count as u64 {
-                    error!("inserted {copied} audit records of {count}");
-                }
+            if count == 0 {
+                tables::ensure_partitions(&days);
+                self.save_progress();
+                return None;
             }
-            tables::save_progress(self.sessions.iter().filter(|(_, s)| s.dirty));
-            tables::forget_progress(&self.gone);
-            last
+            let before = self.chain.begin(count);
+            tables::ensure_partitions(&days);
+            let blocks = self.fill(before, &salts);
+            let copied = copy_binary(c"audit_log", COLUMNS, self.rows.finish());
+            if copied != count as u64 {
+                error!("inserted {copied} audit records of {count}");
+            }
+            for block in blocks {
+                self.chain.append(block);
+            }
+            self.save_progress();
+            Some(before + count)
         });
+        self.chain.committed();
         self.partitions.extend(days);
         self.batch.clear();
         self.rows.clear();
@@ -309,11 +355,43 @@ impl Ingest<'_> {
         slot.backlog
             .fetch_sub(self.taken.min(slot.backlog.load(SeqCst)), SeqCst);
         self.taken = 0;
-        slot.last_seq.store(last, SeqCst);
-        if count > 0 {
+        if let Some(last) = last {
+            slot.last_seq.store(last, SeqCst);
             slot.ingested_at.store(now(), SeqCst);
         }
         slot.failures.store(0, SeqCst);
+    }
+
+    fn save_progress(&self) {
+        tables::save_progress(self.sessions.iter().filter(|(_, s)| s.dirty));
+        tables::forget_progress(&self.gone);
+    }
+
+    /// Makes rows of the batch, and a block of each day's rows.
+    fn fill(&mut self, before: i64, salts: &[u8]) -> Vec<Block> {
+        let mut blocks = Vec::new();
+        let mut seq = before;
+        let mut salts = salts.as_chunks::<SALTS>().0.iter();
+        for rows in self.batch.chunk_by(|(a, _), (b, _)| day(a) == day(b)) {
+            let mut tree = Tree::default();
+            let (first_seq, mut oldest, mut newest) = (seq + 1, i64::MAX, i64::MIN);
+            for ((start, end), salts) in rows.iter().zip(&mut salts) {
+                seq += 1;
+                tree.push(self.rows.push(seq, start, end.as_deref(), salts));
+                oldest = oldest.min(started_at(start));
+                newest = newest.max(started_at(start));
+            }
+            let of_day = rows.first().map_or(0, |(start, _)| day(start));
+            let of_day = i32::try_from(of_day).unwrap_or(i32::MAX);
+            blocks.push(Block {
+                first_seq,
+                last_seq: seq,
+                oldest,
+                newest,
+                ..chain::block(Kind::Rows, of_day, tree.root(), None)
+            });
+        }
+        blocks
     }
 
     /// Unlinks what is in the table; whether there was any.

@@ -1,5 +1,6 @@
 //! Starts the worker of a database when there is something for it to read.
 
+use super::settings::max_spool;
 use super::{now, spool};
 use crate::pg::bgworker;
 use crate::pg::shmem::{Shared, Slot, State};
@@ -12,17 +13,34 @@ use std::time::{Duration, Instant};
 const SECOND: i64 = 1_000_000;
 /// How often the directories are looked through for files that nobody spoke of.
 const SCAN: Duration = Duration::from_secs(60);
+/// How often the worker of a database where nothing happens makes partitions ahead and drops
+/// those whose time is over.
+const HOUSEKEEPING: Duration = Duration::from_secs(3600);
+/// Trouble that lasts is told again.
+const AGAIN: i64 = 60 * SECOND;
+/// Records that wait longer than this are trouble.
+const LATE: i64 = 30 * SECOND;
 
 /// Runs as long as the server does.
 pub fn launch(shared: &'static Shared) {
     let root = spool::root(&bgworker::this_backend().data_dir);
     let mut scanned: Option<Instant> = None;
+    let mut kept_house = Instant::now();
     loop {
         bgworker::reload_config();
         shared.launcher_looks();
         if scanned.is_none_or(|t| t.elapsed() > SCAN) {
             scan(shared, &root, scanned.is_none());
             scanned = Some(Instant::now());
+        }
+        if kept_house.elapsed() > HOUSEKEEPING {
+            for slot in shared.slots() {
+                slot.ended.fetch_add(1, SeqCst);
+            }
+            kept_house = Instant::now();
+        }
+        for slot in shared.slots() {
+            watch(slot);
         }
         // On a standby the records stay where they are until it is promoted.
         if !bgworker::in_recovery() {
@@ -36,6 +54,60 @@ pub fn launch(shared: &'static Shared) {
         bgworker::nap(Duration::from_secs(1));
     }
 }
+
+/// What is wrong with the audit of a database.
+pub fn trouble(slot: &Slot) -> Option<String> {
+    let reason = || slot.error().map_or_else(String::new, |e| format!(": {e}"));
+    let backlog = slot.backlog();
+    let caught_up = slot.caught_up_at.load(SeqCst);
+    if slot.is_unwritable() {
+        Some(format!(
+            "audit records cannot be written, agents are refused{}",
+            reason()
+        ))
+    } else if backlog > max_spool() {
+        Some(format!(
+            "{backlog} bytes of audit records wait for agent_policy.audit_log, agents are refused{}",
+            reason()
+        ))
+    } else if slot.failures.load(SeqCst) > 0 {
+        Some(format!(
+            "agent_policy.audit_log cannot be written{}",
+            reason()
+        ))
+    } else if backlog > 0 && caught_up > 0 && now() - caught_up > LATE && !bgworker::in_recovery() {
+        Some(format!(
+            "audit records have waited for agent_policy.audit_log for {} s",
+            (now() - caught_up) / SECOND
+        ))
+    } else {
+        None
+    }
+}
+
+/// Tells of trouble: in the server's log here, to listeners through the worker.
+fn watch(slot: &Slot) {
+    const WELL: u32 = 0;
+    const TROUBLE: u32 = 1;
+    let database = slot.database();
+    match (trouble(slot), slot.told.load(SeqCst)) {
+        (Some(what), told) if told == WELL || now() - slot.told_at.load(SeqCst) > AGAIN => {
+            warning!("database {database}: {what}");
+            slot.told.store(TROUBLE, SeqCst);
+            slot.told_at.store(now(), SeqCst);
+            slot.to_notify.store(NOTIFY_TROUBLE, SeqCst);
+        }
+        (None, TROUBLE) => {
+            log!("database {database}: the audit works again");
+            slot.told.store(WELL, SeqCst);
+            slot.to_notify.store(NOTIFY_WELL, SeqCst);
+        }
+        _ => {}
+    }
+}
+
+pub const NOTIFY_TROUBLE: u32 = 1;
+pub const NOTIFY_WELL: u32 = 2;
 
 fn serve(shared: &Shared, slot: &Slot, root: &Path) {
     let failed_for = now() - slot.failed_at.load(SeqCst);
@@ -100,8 +172,13 @@ fn scan(shared: &Shared, root: &Path, first: bool) {
             left += u64::from(f.try_lock_shared().is_ok());
         }
         if left == 0 {
-            if bytes == 0 && !bgworker::transaction(|| bgworker::database_exists(database)) {
-                let _ = fs::remove_dir(dir.path());
+            if !bgworker::transaction(|| bgworker::database_exists(database)) {
+                if bytes == 0 {
+                    let _ = fs::remove_dir(dir.path());
+                }
+            } else if first && let Some(slot) = shared.slot(database) {
+                // Its partitions may be due, made or dropped.
+                slot.ended.fetch_add(1, SeqCst);
             }
             continue;
         }

@@ -5,6 +5,8 @@
 //! ([`ingest`]).
 
 mod api;
+mod canonical;
+mod chain;
 #[cfg(any(test, feature = "pg_test"))]
 mod debug;
 mod ingest;
@@ -14,6 +16,7 @@ mod session;
 mod settings;
 pub mod spool;
 mod tables;
+mod verify;
 
 use crate::pg::{bgworker, shmem};
 pub use policy::record::{End, Objects, Origin, Outcome, SharedOrigin, Start, Verdict};
@@ -21,6 +24,7 @@ use std::{fmt, io};
 
 pub use ingest::ingest;
 pub use launcher::launch;
+use launcher::{NOTIFY_TROUBLE, NOTIFY_WELL, trouble};
 
 /// Why a record cannot be written, or is not known to be durable. `SQLSTATE` 58030.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,10 @@
 //! A record as a row of `audit_log`, in COPY's binary format.
 
+use super::canonical::{self, SALTS};
 use crate::pg::copy_in::Conversion;
+use evidence::Hash;
+use evidence::record::Row;
+use evidence::verify::MARK;
 use policy::record::{End, Start};
 use std::ffi::CStr;
 use std::net::IpAddr;
@@ -42,6 +46,10 @@ pub const COLUMNS: &[&CStr] = &[
     c"conversation",
     c"trace_id",
     c"policy_version",
+    c"backend_seq",
+    c"mark",
+    c"who_seal",
+    c"text_seal",
 ];
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -51,7 +59,7 @@ const DAY: i64 = 86_400_000_000;
 const TEXT: u32 = 25;
 
 /// The time of a record; a clock beyond all sense must not stop the ingest.
-fn started_at(s: &Start) -> i64 {
+pub fn started_at(s: &Start) -> i64 {
     s.started_at.clamp(PG_EPOCH, PG_EPOCH * 9)
 }
 
@@ -85,67 +93,62 @@ impl Rows {
         &self.data
     }
 
-    /// A row; without an end its outcome is unknown. Inside a transaction.
-    pub fn push(&mut self, seq: i64, s: &Start, end: Option<&End>) {
-        let none = End::default();
-        let e = end.unwrap_or(&none);
+    /// A row, and its hash; without an end its outcome is unknown. Inside a transaction.
+    pub fn push(&mut self, seq: i64, s: &Start, end: Option<&End>, salts: &[u8; SALTS]) -> Hash {
+        let s = &*canonical::as_stored(s, self.conversion);
+        let row = canonical::row(seq, s, end, salts);
+        // Both seals are salts, so that it has one.
+        let leaf = row.leaf().unwrap_or_default();
+        self.put(&row, leaf.first_chunk::<MARK>().unwrap_or(&[0; MARK]));
+        leaf
+    }
+
+    /// In the order of [`COLUMNS`].
+    fn put(&mut self, r: &Row, mark: &[u8; MARK]) {
         self.data
             .extend_from_slice(&(COLUMNS.len() as i16).to_be_bytes());
-        self.field(&s.event_id);
-        self.int(seq);
-        self.opt(s.origin.user_email.as_deref());
-        self.text(&s.origin.assurance);
-        self.text(&s.origin.role_name);
-        self.text(&s.origin.session_user_name);
-        self.text(&s.origin.database_name);
-        self.text(&s.origin.application_name);
-        self.address(s.origin.client_addr);
-        self.field(&s.origin.backend_pid.to_be_bytes());
-        self.text(&s.origin.session_id);
-        match i64::try_from(s.transaction_id) {
-            Ok(xid) if xid > 0 => self.int(xid),
-            _ => self.null(),
-        }
-        self.int(started_at(s) - PG_EPOCH);
-        match end {
-            Some(e) => self.field(&(e.duration as f64 / 1000.0).to_be_bytes()),
+        self.field(&r.event_id);
+        self.int(r.seq);
+        self.opt(r.user_email);
+        self.text(r.assurance);
+        self.text(r.role_name);
+        self.text(r.session_user_name);
+        self.text(r.database_name);
+        self.text(r.application_name);
+        self.address(r.client_addr.map(|a| a.ip));
+        self.int4(r.backend_pid);
+        self.text(r.session_id);
+        self.opt_int(r.transaction_id);
+        self.int(r.started_at - PG_EPOCH);
+        match r.duration_ms {
+            Some(ms) => self.field(&ms.to_be_bytes()),
             None => self.null(),
         }
-        self.field(
-            &i32::try_from(s.nesting_level)
-                .unwrap_or(i32::MAX)
-                .to_be_bytes(),
-        );
-        self.opt(s.command_tag.as_deref());
-        match s.query_id {
-            0 => self.null(),
-            id => self.int(id),
-        }
-        self.opt(s.statement.as_deref());
-        self.field(&s.statement_sha256);
-        self.list(&s.objects.relations);
-        self.list(&s.objects.masked_columns);
-        self.list(&s.objects.functions);
-        for n in [e.rows_returned, e.rows_processed, e.bytes_returned] {
-            match end {
-                Some(_) => self.int(i64::try_from(n).unwrap_or(i64::MAX)),
-                None => self.null(),
-            }
-        }
-        self.field(&[e.truncated.into()]);
-        self.text(s.verdict.as_str());
-        self.opt(s.rule.as_deref());
-        self.opt(s.object.as_deref());
-        self.text(e.outcome.as_str());
-        self.opt(
-            e.sqlstate
-                .as_ref()
-                .and_then(|c| std::str::from_utf8(c).ok()),
-        );
-        self.opt(s.agent.as_deref());
-        self.opt(s.conversation.as_deref());
-        self.opt(s.trace_id.as_deref());
-        self.int(s.policy_version);
+        self.int4(r.nesting_level);
+        self.opt(r.command_tag);
+        self.opt_int(r.query_id);
+        self.opt(r.statement);
+        self.field(r.statement_sha256);
+        self.list(&r.relations);
+        self.list(&r.masked_columns);
+        self.list(&r.functions);
+        self.opt_int(r.rows_returned);
+        self.opt_int(r.rows_processed);
+        self.opt_int(r.bytes_returned);
+        self.field(&[r.truncated.into()]);
+        self.text(r.verdict);
+        self.opt(r.rule);
+        self.opt(r.object);
+        self.text(r.outcome);
+        self.opt(r.sqlstate);
+        self.opt(r.agent);
+        self.opt(r.conversation);
+        self.opt(r.trace_id);
+        self.int(r.policy_version);
+        self.int(r.backend_seq);
+        self.field(mark);
+        self.field(r.who_seal);
+        self.field(r.text_seal);
     }
 
     fn length(&mut self, n: usize) {
@@ -166,11 +169,26 @@ impl Rows {
         self.field(&v.to_be_bytes());
     }
 
-    fn text(&mut self, s: &str) {
-        self.sized(|r| r.conversion.put(s, &mut r.data));
+    fn int4(&mut self, v: i64) {
+        self.field(&i32::try_from(v).unwrap_or(i32::MAX).to_be_bytes());
     }
 
-    fn opt(&mut self, s: Option<&str>) {
+    fn opt_int(&mut self, v: Option<i64>) {
+        match v {
+            Some(v) => self.int(v),
+            None => self.null(),
+        }
+    }
+
+    /// Text, which is UTF-8.
+    fn text(&mut self, s: &[u8]) {
+        self.sized(|r| match std::str::from_utf8(s) {
+            Ok(s) => r.conversion.put(s, &mut r.data),
+            Err(_) => r.data.extend_from_slice(s),
+        });
+    }
+
+    fn opt(&mut self, s: Option<&[u8]>) {
         match s {
             Some(s) => self.text(s),
             None => self.null(),
@@ -189,7 +207,7 @@ impl Rows {
     }
 
     /// `text[]`
-    fn list(&mut self, list: &[String]) {
+    fn list(&mut self, list: &[&[u8]]) {
         self.sized(|r| {
             let dimensions = i32::from(!list.is_empty());
             for n in [dimensions, 0, TEXT as i32] {

@@ -60,6 +60,11 @@ impl Session {
     fn write(&mut self, durable: bool) -> Result<(), AuditError> {
         let nobody_waits = DURABILITY.get() == Durability::Async;
         let result = self.spool.write(durable && !nobody_waits, nobody_waits);
+        match &result {
+            Err(e) => self.note(Some(e)),
+            Ok(_) if nobody_waits => self.note(None),
+            Ok(_) => {}
+        }
         let n = *result.as_ref().unwrap_or(&0);
         let before = self.slot.written.fetch_add(n, SeqCst);
         if self.slot.worker.pid().is_none() {
@@ -68,6 +73,19 @@ impl Session {
             self.slot.worker.wake();
         }
         result.map(drop)
+    }
+}
+
+impl Session {
+    /// Whether the spool can be written, for all to see.
+    fn note(&self, error: Option<&AuditError>) {
+        match error {
+            Some(e) => {
+                self.slot.unwritable(&e.to_string());
+                wake_launcher();
+            }
+            None => self.slot.writable(),
+        }
     }
 }
 
@@ -114,7 +132,11 @@ pub fn available() -> Result<(), AuditError> {
             wake_launcher();
             return Err(AuditError::Full(backlog));
         }
-        s.spool.mend()
+        let mended = s.spool.mend();
+        if let Err(e) = &mended {
+            s.note(Some(e));
+        }
+        mended
     })
 }
 
@@ -128,7 +150,9 @@ pub fn wait_durable() -> Result<(), AuditError> {
         let Some(s) = cell.as_mut() else {
             return Ok(());
         };
-        s.spool.wait()?;
+        let waited = s.spool.wait(bgworker::interrupted);
+        s.note(waited.as_ref().err());
+        waited?;
         // A standby cannot commit: there the spool has to do.
         let position = s.spool.position();
         if durability == Durability::Table && position > s.in_table && !bgworker::in_recovery() {
@@ -143,7 +167,7 @@ fn wait_for_table(slot: &Slot) -> Result<(), AuditError> {
     let ticket = want(slot);
     let began = Instant::now();
     while slot.done.load(SeqCst) < ticket {
-        if began.elapsed() > TABLE_PATIENCE {
+        if began.elapsed() > TABLE_PATIENCE || bgworker::interrupted() {
             return Err(AuditError::Timeout);
         }
         if !slot.worker.wake() {

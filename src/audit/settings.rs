@@ -1,5 +1,8 @@
 //! Settings of the audit. None of them can be set in a session.
 
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 /// When a record counts as durable.
@@ -18,6 +21,23 @@ pub enum Durability {
 
 pub static DURABILITY: GucSetting<Durability> = GucSetting::<Durability>::new(Durability::Spool);
 static MAX_SPOOL: GucSetting<i32> = GucSetting::<i32>::new(1024);
+
+static KEY_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// The key that signs the audit's blocks.
+pub fn key_file(data_dir: &Path) -> PathBuf {
+    let set = KEY_FILE
+        .get()
+        .map(|s| s.to_string_lossy().into_owned())
+        .filter(|s| !s.is_empty());
+    // A relative path is one in the data directory.
+    data_dir.join(set.as_deref().unwrap_or("agent_policy/audit_key"))
+}
+
+/// Whether it is the one that is made where there is none.
+pub fn key_file_is_ours() -> bool {
+    KEY_FILE.get().is_none_or(|s| s.is_empty())
+}
 
 /// Bytes of a database that may wait to be ingested.
 pub fn max_spool() -> u64 {
@@ -42,5 +62,13 @@ pub fn define() {
         i32::MAX / 2,
         GucContext::Sighup,
         GucFlags::UNIT_MB | GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_string_guc(
+        c"agent_policy.audit_key_file",
+        c"File with the private key that signs the blocks of the audit log.",
+        c"PEM, Ed25519; public keys in it are trusted for blocks of an earlier time. Empty: agent_policy/audit_key in the data directory, which is made when it is not there.",
+        &KEY_FILE,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY,
     );
 }

@@ -13,7 +13,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A segment is not begun anew before it has this many bytes.
 const SEGMENT: u64 = 4 << 20;
@@ -25,6 +25,10 @@ static ZEROS: [u8; GROWTH.1 as usize] = [0; GROWTH.1 as usize];
 const MAX_KEPT: usize = 64 << 10;
 /// Longer than this nobody waits for a disk.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Once the backend is to look at an interrupt, it waits so much longer.
+const GRACE: Duration = Duration::from_secs(1);
+/// How often it looks whether there is one.
+const LOOK: Duration = Duration::from_millis(20);
 
 pub const SUFFIX: &str = "spool";
 
@@ -172,6 +176,10 @@ impl Spool {
         if self.sync.lock().failed.is_none() {
             return Ok(());
         }
+        if self.sync.lock().busy {
+            // The disk has not come back from the sync that was given up.
+            return Err(AuditError::Timeout);
+        }
         let new = self.create().map_err(AuditError::write)?;
         let mut s = self.sync.lock();
         s.failed = None;
@@ -188,8 +196,8 @@ impl Spool {
     }
 
     /// Waits until everything whose sync was asked for is durable.
-    pub fn wait(&self) -> Result<(), AuditError> {
-        self.sync.wait()
+    pub fn wait(&self, interrupted: impl Fn() -> bool) -> Result<(), AuditError> {
+        self.sync.wait(interrupted)
     }
 
     fn create(&mut self) -> io::Result<Segment> {
@@ -222,7 +230,7 @@ impl Spool {
     }
 }
 
-fn create_dirs(dir: &Path) -> io::Result<()> {
+pub fn create_dirs(dir: &Path) -> io::Result<()> {
     let Some(parent) = dir.parent() else {
         return Ok(());
     };
@@ -252,6 +260,8 @@ struct State {
     /// the descriptor is given up: a second sync would succeed without having written them.
     failed: Option<i32>,
     started: bool,
+    /// The thread is in a sync.
+    busy: bool,
 }
 
 /// What the backend and its sync thread share. The thread only syncs files.
@@ -297,6 +307,7 @@ impl Sync {
                 s = self.work.wait(s).unwrap_or_else(PoisonError::into_inner);
             }
             let (dirty, target) = (std::mem::take(&mut s.dirty), s.written);
+            s.busy = true;
             drop(s);
             let result = dirty.iter().try_for_each(|d| match d {
                 Dirty::File(f) => f.sync_data(),
@@ -304,27 +315,37 @@ impl Sync {
             });
             drop(dirty);
             s = self.lock();
+            s.busy = false;
             match result {
-                Ok(()) => s.synced = target,
+                Ok(()) => s.synced = s.synced.max(target),
                 Err(e) => s.failed = Some(e.raw_os_error().unwrap_or(0)),
             }
             self.progress.notify_all();
         }
     }
 
-    fn wait(&self) -> Result<(), AuditError> {
-        let s = self.lock();
-        if s.synced >= s.wanted && s.failed.is_none() {
-            return Ok(());
+    fn wait(&self, interrupted: impl Fn() -> bool) -> Result<(), AuditError> {
+        let began = Instant::now();
+        let mut interrupted_at: Option<Instant> = None;
+        let mut s = self.lock();
+        while s.synced < s.wanted && s.failed.is_none() {
+            if interrupted_at.is_none() && interrupted() {
+                interrupted_at = Some(Instant::now());
+            }
+            if began.elapsed() > PATIENCE || interrupted_at.is_some_and(|t| t.elapsed() > GRACE) {
+                // Nothing of what waits counts as durable any more, and nobody waits for it again.
+                s.failed = Some(libc::ETIMEDOUT);
+                return Err(AuditError::Timeout);
+            }
+            s = self
+                .progress
+                .wait_timeout(s, LOOK)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
-        let pending = |s: &mut State| s.synced < s.wanted && s.failed.is_none();
-        let (s, timeout) = self
-            .progress
-            .wait_timeout_while(s, PATIENCE, pending)
-            .unwrap_or_else(PoisonError::into_inner);
         match s.failed {
+            Some(libc::ETIMEDOUT) => Err(AuditError::Timeout),
             Some(errno) => Err(AuditError::Sync(errno)),
-            None if timeout.timed_out() => Err(AuditError::Timeout),
             None => Ok(()),
         }
     }

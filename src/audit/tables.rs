@@ -1,10 +1,14 @@
 //! The worker's tables; everything here runs inside its transaction.
 
 use super::ingest::Session;
-use pgrx::datum::DatumWithOid;
+use crate::pg::rows::{self, Cursor, Fields};
+use evidence::block::{Block, Kind};
+use evidence::key::PublicKey;
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::prelude::*;
 use policy::record::{self, Frame, Record};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CStr;
 
 fn run(sql: &str, args: &[DatumWithOid]) {
     Spi::connect_mut(|c| c.update(sql, None, args).map(drop))
@@ -24,13 +28,103 @@ pub fn last_seq() -> i64 {
     )
 }
 
-/// Reserves `n` numbers; the last of them. Its row lock keeps a second worker out.
-pub fn advance_seq(n: i64) -> i64 {
-    number(
-        "INSERT INTO agent_policy.audit_state AS s (last_seq) VALUES ($1)
-         ON CONFLICT (id) DO UPDATE SET last_seq = s.last_seq + $1 RETURNING last_seq",
-        &[n.into()],
-    )
+/// The last number given, and the id of the chain. The row lock keeps others from appending.
+pub fn lock_state() -> (i64, [u8; 16]) {
+    let sql = "INSERT INTO agent_policy.audit_state AS s (last_seq) VALUES (0)
+         ON CONFLICT (id) DO UPDATE SET last_seq = s.last_seq RETURNING last_seq, chain";
+    Spi::connect_mut(|c| {
+        let row = c.update(sql, None, &[])?.first();
+        let last = row.get::<i64>(1)?.unwrap_or(0);
+        let chain = row.get::<pgrx::Uuid>(2)?.map(|u| *u.as_bytes());
+        Ok::<_, spi::Error>((last, chain.unwrap_or_default()))
+    })
+    .unwrap_or_else(|e| error!("audit: {e}"))
+}
+
+/// By whoever holds its lock.
+pub fn set_last_seq(last: i64) {
+    let sql = "UPDATE agent_policy.audit_state SET last_seq = $1 WHERE last_seq <> $1";
+    run(sql, &[last.into()]);
+}
+
+/// The columns of a block, in the order in which [`block`] takes them.
+macro_rules! block_query {
+    ($rest:literal) => {
+        concat!(
+            "SELECT number, kind::bigint, first_seq, last_seq, day - date '1970-01-01', oldest, newest, ",
+            "sealed_at, root, note, hash, key_id, signature FROM agent_policy.audit_block ",
+            $rest,
+            "\0"
+        )
+    };
+}
+pub(super) use block_query;
+
+/// From 1970 to PostgreSQL's epoch, 2000-01-01, in microseconds.
+const PG_EPOCH: i64 = 946_684_800_000_000;
+
+/// A row of `audit_block`; None when it has a form that no block has.
+pub fn block(row: &Fields) -> Option<Block> {
+    let time = |n| row.i64(n).map(|t| t.saturating_add(PG_EPOCH));
+    Some(Block {
+        number: row.i64(1)?,
+        kind: Kind::from_number(row.i64(2)?)?,
+        first_seq: row.i64(3)?,
+        last_seq: row.i64(4)?,
+        day: row.i32(5)?,
+        oldest: time(6)?,
+        newest: time(7)?,
+        sealed_at: time(8)?,
+        root: row.bytes(9)?.try_into().ok()?,
+        note: row
+            .text(10)
+            .map(|n| String::from_utf8_lossy(&n).into_owned()),
+        hash: row.bytes(11)?.try_into().ok()?,
+        key_id: row.bytes(12)?.try_into().ok()?,
+        signature: row.bytes(13)?.try_into().ok()?,
+    })
+}
+
+pub fn newest_block() -> Option<Block> {
+    rows::connected(|| {
+        let sql = block_query!("ORDER BY number DESC LIMIT 1");
+        let mut cursor = Cursor::open(CStr::from_bytes_with_nul(sql.as_bytes()).ok()?, &[]);
+        let block = cursor.next().and_then(|row| block(&row));
+        cursor.close();
+        block
+    })
+}
+
+pub fn save_block(b: &Block) {
+    let time = |t: i64| TimestampWithTimeZone::try_from(t.saturating_sub(PG_EPOCH)).ok();
+    run(
+        "INSERT INTO agent_policy.audit_block (number, kind, first_seq, last_seq, day, oldest, newest,
+             sealed_at, root, note, hash, key_id, signature)
+         VALUES ($1, ($2)::int, $3, $4, date '1970-01-01' + ($5)::int, $6, $7, $8, $9, $10, $11, $12, $13)",
+        &[
+            b.number.into(),
+            (b.kind as i32).into(),
+            b.first_seq.into(),
+            b.last_seq.into(),
+            b.day.into(),
+            time(b.oldest).into(),
+            time(b.newest).into(),
+            time(b.sealed_at).into(),
+            b.root.as_slice().into(),
+            b.note.as_deref().into(),
+            b.hash.as_slice().into(),
+            b.key_id.as_slice().into(),
+            b.signature.as_slice().into(),
+        ],
+    );
+}
+
+/// For whoever checks an export; nobody trusts a key because it is here.
+pub fn save_key(key: &PublicKey) {
+    run(
+        "INSERT INTO agent_policy.audit_key (key_id, public_key) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        &[key.id().as_slice().into(), key.to_bytes().as_slice().into()],
+    );
 }
 
 pub fn load_progress() -> BTreeMap<String, Session> {
@@ -112,7 +206,21 @@ pub fn ensure_partitions(days: &BTreeSet<i64>) {
     }
 }
 
-/// Drops the partitions that the retention is over for; whether there were any.
-pub fn drop_expired() -> bool {
-    number("SELECT agent_policy.audit_drop_expired()", &[]) > 0
+/// Drops the partitions that the retention is over for, but those that are in use.
+pub fn drop_expired() {
+    run("SELECT agent_policy.audit_drop_expired()", &[]);
+}
+
+/// Tells listeners on the channel `agent_policy` how the audit stands.
+pub fn notify(state: &str, message: &str, spool_bytes: u64) {
+    run(
+        "SELECT pg_catalog.pg_notify('agent_policy', pg_catalog.jsonb_build_object(
+             'database', pg_catalog.current_database(), 'audit', $1::text, 'message', $2::text,
+             'spool_bytes', $3::bigint)::text)",
+        &[
+            state.into(),
+            message.into(),
+            i64::try_from(spool_bytes).unwrap_or(i64::MAX).into(),
+        ],
+    );
 }

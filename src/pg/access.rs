@@ -120,6 +120,12 @@ pub unsafe extern "C-unwind" fn on_needs_fmgr(function: Oid) -> bool {
     }
 }
 
+/// Is it a function of this database in a language with bodies, which may run statements?
+pub fn has_body(function: Oid) -> bool {
+    // SAFETY: inside a transaction; what raises is caught by the guard.
+    function.to_u32() >= super::FIRST_NORMAL_OID && unsafe { confined_needs_fmgr(function) }
+}
+
 /// Functions in a language with bodies are called through the hook (and are not inlined). Those
 /// in C are not: among them are the encoding conversions, which run outside transactions.
 #[pg_guard]

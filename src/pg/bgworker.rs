@@ -38,6 +38,12 @@ pub fn this_backend() -> Backend {
     }
 }
 
+/// Is this backend to cancel its statement, or to end, as soon as it looks?
+pub fn interrupted() -> bool {
+    // SAFETY: reads of flags that signal handlers set.
+    unsafe { pg_sys::QueryCancelPending != 0 || pg_sys::ProcDiePending != 0 }
+}
+
 pub fn in_recovery() -> bool {
     // SAFETY: reads a flag in shared memory.
     unsafe { pg_sys::RecoveryInProgress() }

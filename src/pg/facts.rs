@@ -73,11 +73,30 @@ pub fn transaction_id() -> u64 {
     }
 }
 
+/// Is it a setting that natively only superusers and members of `pg_read_all_settings` read?
+pub fn is_setting_for_superusers(name: &str) -> bool {
+    let name = text::to_c(name);
+    // SAFETY: a look-up among the settings; one that is not there has no flags.
+    let flags = unsafe { pg_sys::GetConfigOptionFlags(name.as_ptr(), true) };
+    flags as u32 & pg_sys::GUC_SUPERUSER_ONLY != 0
+}
+
+/// Would SHOW ALL show those, too?
+pub fn reads_all_settings() -> bool {
+    users::inherits(role(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_ALL_SETTINGS))
+}
+
 /// Microseconds since the Unix epoch.
 pub fn now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Was it found that the client is gone?
+pub fn client_lost() -> bool {
+    // SAFETY: a read of a variable that a write to the client sets.
+    unsafe { pg_sys::ClientConnectionLost != 0 }
 }
 
 /// May catalogs be read now?

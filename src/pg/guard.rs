@@ -104,7 +104,7 @@ unsafe fn guard_call(call: *mut pg_sys::FuncExpr) {
             return;
         };
         let ours = functions();
-        // What a view or a row security policy asks about roles is its maker's question.
+        // What a view or a row security policy asks about roles and settings is its maker's question.
         let stored = (*call).location < 0;
         for (i, guard) in guards.enumerate() {
             let Some(guard) = guard else { continue };
@@ -114,7 +114,10 @@ unsafe fn guard_call(call: *mut pg_sys::FuncExpr) {
             let cell = (*(*call).args).elements.add(i);
             let argument = (*cell).ptr_value.cast::<Node>();
             (*cell).ptr_value = match guard {
-                Guard::Object(Shown::Class(class::AUTHID)) | Guard::Name(Named::Role) if stored => {
+                Guard::Object(Shown::Class(class::AUTHID))
+                | Guard::Name(Named::Role | Named::Setting)
+                    if stored =>
+                {
                     argument
                 }
                 Guard::Object(Shown::Class(_)) if is_built_in(argument) => argument,

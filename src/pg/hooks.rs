@@ -214,7 +214,7 @@ unsafe extern "C-unwind" fn ended_by_clock() {
     if statement::is_open()
         && let Some(reason) = deadline::hit()
     {
-        statement::failed(*b"57014", Some(&reason.denial()));
+        let _ = statement::failed(*b"57014", Some(&reason.denial()));
     }
 }
 

@@ -39,14 +39,17 @@ pub mod names;
 pub mod nodes;
 pub mod objects;
 pub mod planning;
+pub mod planted;
 mod raw;
 pub mod receiver;
 pub mod report;
 pub mod rewrite;
+pub mod rows;
 pub mod scan;
 mod secret;
 pub mod session;
 pub mod shmem;
+mod skew;
 pub mod source;
 pub mod stamp;
 pub mod statistics;
@@ -92,9 +95,14 @@ pub fn init() {
     no_backtraces();
     deadline::define();
     layers::define();
+    planted::define();
     session::init();
     hooks::init();
     statistics::init();
+    // A name of ours that is not a setting is an error, for everybody: left as a placeholder it would
+    // be taken over by a setting of a later version.
+    // SAFETY: called once, after all settings have been defined; the name is a literal.
+    unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"agent_policy".as_ptr()) };
 }
 
 /// pgrx adds a backtrace to the DETAIL of errors that pass it when RUST_BACKTRACE is set for the

@@ -173,6 +173,7 @@ pub fn refusal(policy: &Policy, kind: Named, name: &str) -> Option<Denial> {
         }
         Named::Database => judged(class::DATABASE, objects::database(name), true)
             .then(|| plan::name_denied(policy, "database", &canonical())),
+        Named::Setting => plan::judge_shown_setting(name).err(),
         Named::Other => Some(plan::name_denied(policy, "object", &canonical())),
     }
 }

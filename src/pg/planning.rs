@@ -10,7 +10,9 @@ use pgrx::pg_sys::{self, CmdType, Query};
 use super::boundary::{self, Thrown};
 use super::hooks::{PREV_ANALYZE, PREV_PLANNER, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
-use super::{depth, failing_row, guard, raw, rewrite, session, source, stamp, touched, utility};
+use super::{
+    access, depth, failing_row, guard, raw, rewrite, session, skew, source, stamp, touched, utility,
+};
 use crate::catalog::Policy;
 use crate::{enforce, identity, limits, plan, trial};
 
@@ -123,24 +125,29 @@ unsafe fn plan_query(
 ) -> Result<*mut pg_sys::PlannedStmt, Thrown> {
     // SAFETY: a rewritten query that is the planner's to scribble on.
     unsafe {
+        let alone = cursor_options & !(pg_sys::CURSOR_OPT_PARALLEL_OK as c_int);
         // A worker knows who it works for, not who this session once was.
-        let options = if identity::only_sticky() {
-            cursor_options & !(pg_sys::CURSOR_OPT_PARALLEL_OK as c_int)
+        let mut options = if identity::only_sticky() {
+            alone
         } else {
             cursor_options
         };
-        let next = || next_plan(parse, query_string, options, params);
         if exempt() {
-            return boundary::call(next);
+            return boundary::call(|| next_plan(parse, query_string, options, params));
         }
         let Some(policy) = begin() else {
-            return boundary::call(next);
+            return boundary::call(|| next_plan(parse, query_string, options, params));
         };
         let _level = depth::enter(&depth::PLAN);
         let _source = source::enter(query_string, (*parse).stmt_location, (*parse).stmt_len);
         // A function that is folded while an EXPLAIN is planned runs, masks and all.
         let explaining = super::explain::plain() && depth::PLAN.load(Relaxed) == 1;
         let calls = touched::calls(parse);
+        // Workers write no records: what has statements inside runs where they are recorded.
+        if calls.functions.iter().any(|f| access::has_body(*f)) {
+            options = alone;
+        }
+        let next = || next_plan(parse, query_string, options, params);
         if !policy.monitors() {
             guard::apply(parse);
         }
@@ -164,6 +171,9 @@ unsafe fn plan_query(
                 && rewrite::limit(parse, *rows)
         });
         let planned = timed(next)?;
+        if !policy.monitors() && layers::on(Layer::Statistics) {
+            skew::forget(&policy, planned);
+        }
         if let Some(rows) = limited
             && !explaining
         {

@@ -92,6 +92,16 @@ pub struct Slot {
     /// Failures since the last success.
     pub failures: AtomicU32,
     pub failed_at: AtomicI64,
+    /// Backends that could not write or sync a record since the server started …
+    pub write_failures: AtomicU64,
+    /// … and whether that is how it stands.
+    unwritable: AtomicBool,
+    /// What has been told of it: [`Word`].
+    pub told: AtomicU32,
+    /// A word that the worker is to pass on to listeners.
+    pub to_notify: AtomicU32,
+    pub told_at: AtomicI64,
+    pub error_at: AtomicI64,
     error_version: AtomicU32,
     error: [AtomicU8; ERROR_LEN],
 }
@@ -129,9 +139,29 @@ impl Slot {
         self.backlog() > 0
             || self.ended.load(SeqCst) != self.seen_ended.load(SeqCst)
             || self.wanted.load(SeqCst) > self.done.load(SeqCst)
+            || self.to_notify.load(SeqCst) != 0
+    }
+
+    /// A record could not be written or synced.
+    pub fn unwritable(&self, message: &str) {
+        self.write_failures.fetch_add(1, SeqCst);
+        self.unwritable.store(true, SeqCst);
+        self.set_error(message);
+    }
+
+    /// A record could be written.
+    pub fn writable(&self) {
+        if self.is_unwritable() {
+            self.unwritable.store(false, SeqCst);
+        }
+    }
+
+    pub fn is_unwritable(&self) -> bool {
+        self.unwritable.load(SeqCst)
     }
 
     pub fn set_error(&self, message: &str) {
+        self.error_at.store(crate::audit::now(), SeqCst);
         let mut end = message.len().min(ERROR_LEN);
         while !message.is_char_boundary(end) {
             end -= 1;
@@ -219,11 +249,17 @@ impl Shared {
                 &slot.ingested_at,
                 &slot.caught_up_at,
                 &slot.failed_at,
+                &slot.told_at,
             ] {
                 n.store(0, SeqCst);
             }
-            slot.failures.store(0, SeqCst);
+            for n in [&slot.failures, &slot.told, &slot.to_notify] {
+                n.store(0, SeqCst);
+            }
+            slot.write_failures.store(0, SeqCst);
+            slot.unwritable.store(false, SeqCst);
             slot.set_error("");
+            slot.error_at.store(0, SeqCst);
             slot.set_state(State::Idle);
             slot.database.store(0, SeqCst);
         });

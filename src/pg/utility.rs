@@ -154,7 +154,9 @@ unsafe fn classify(node: *mut pg_sys::Node) -> Utility {
                 | Tx::TRANS_STMT_ROLLBACK_PREPARED => Utility::TwoPhase,
                 _ => Utility::Transaction,
             },
-            NodeTag::T_VariableShowStmt => Utility::Show,
+            NodeTag::T_VariableShowStmt => {
+                Utility::Show(string((*node.cast::<pg_sys::VariableShowStmt>()).name))
+            }
             NodeTag::T_VariableSetStmt => {
                 let set = node.cast::<pg_sys::VariableSetStmt>();
                 match (*set).kind {
@@ -287,6 +289,11 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
         if outermost {
             statement::begin(0, &particulars_of(node), policy.effective_limits());
             enforce(&policy, statement::check_audit());
+            if nodes::is_a(node, NodeTag::T_ExecuteStmt)
+                && let Some(text) = prepared_text(node)
+            {
+                statement::executes(text);
+            }
         }
         if !layers::on(Layer::Utility) {
             return hooks::timed(|| next(call));
@@ -312,6 +319,9 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
         if matches!(what, Utility::Definition(_)) {
             definition::judge_definition(&policy, node);
             definition::judge_calls(&policy, node);
+        }
+        if outermost && matches!(what, Utility::CopyFrom { .. }) {
+            statement::takes_rows(&target_of_copy(node));
         }
         if nodes::is_a(node, NodeTag::T_ExecuteStmt) {
             let arguments = (*node.cast::<pg_sys::ExecuteStmt>()).params;
@@ -368,6 +378,48 @@ unsafe fn particulars_of(node: *mut pg_sys::Node) -> Particulars {
         command_tag: Some(tag.into()),
         ..Particulars::default()
     }
+}
+
+/// The text of the statement that an EXECUTE runs, as it was prepared.
+unsafe fn prepared_text<'a>(node: *const pg_sys::Node) -> Option<&'a [u8]> {
+    // SAFETY: the caller has looked at the tag; the text lives as long as the prepared statement.
+    unsafe {
+        let name = (*node.cast::<pg_sys::ExecuteStmt>()).name;
+        let prepared = pg_sys::FetchPreparedStatement(name, false);
+        if prepared.is_null() {
+            return None;
+        }
+        let source = (*prepared).plansource;
+        let raw = (*source).raw_parse_tree;
+        let (location, length) = if raw.is_null() {
+            (0, 0)
+        } else {
+            ((*raw).stmt_location, (*raw).stmt_len)
+        };
+        Some(source::part((*source).query_string, location, length))
+    }
+}
+
+/// The table that COPY FROM writes to. One that is not there is the server's to report.
+unsafe fn target_of_copy(node: *const pg_sys::Node) -> Particulars {
+    let mut of = Particulars::default();
+    // SAFETY: the caller has looked at the tag.
+    unsafe {
+        let relation = (*node.cast::<pg_sys::CopyStmt>()).relation;
+        if !relation.is_null() {
+            let relid = pg_sys::RangeVarGetRelidExtended(
+                relation,
+                pg_sys::NoLock as i32,
+                pg_sys::RVROption::RVR_MISSING_OK,
+                None,
+                std::ptr::null_mut(),
+            );
+            of.objects
+                .relations
+                .extend((relid != Oid::INVALID).then_some(relid));
+        }
+    }
+    of
 }
 
 /// A confined session cannot hold a cursor over its transaction: one that is held was filled before

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pgrx::pg_sys;
 
 use super::layers::{self, Layer};
-use super::{deadline, failing_row, name_answers, raw, session};
+use super::{deadline, failing_row, name_answers, raw, session, source};
 use crate::limits;
 use crate::{identity, statement};
 
@@ -231,6 +231,8 @@ unsafe extern "C-unwind" fn on_ready() {
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn refuse_data() {
+    // It may have been given up for a cancellation: that is the reason, then.
+    pg_sys::check_for_interrupts!();
     statement::audit_unavailable().raise()
 }
 
@@ -245,6 +247,7 @@ unsafe extern "C-unwind" fn cut() -> bool {
 unsafe extern "C-unwind" fn on_complete(body: *const c_char, length: usize) {
     // A transaction that has just begun waits for its next message under the clocks of the server.
     deadline::cap_native(identity::known_timeout());
+    source::statement_done();
     if !statement::is_open() {
         return;
     }
@@ -259,7 +262,7 @@ unsafe extern "C-unwind" fn on_complete(body: *const c_char, length: usize) {
             .ok()
             .and_then(|rows| rows.parse().ok())
     {
-        limits::rows_are(rows);
+        statement::copied(rows);
     }
     limits::warn_if_cut();
     statement::completed();
@@ -301,7 +304,9 @@ unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) -> *mut
     let fields = unsafe { std::slice::from_raw_parts(body.cast::<u8>(), length) };
     // SAFETY: the same.
     let ErrorFields {
-        state, has_detail, ..
+        state,
+        goes_on,
+        has_detail,
     } = unsafe { error_fields(body, length) };
     let by_clock = match &state {
         // What a hook has told so has a DETAIL.
@@ -313,22 +318,34 @@ unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) -> *mut
         .or_else(deadline::hit_native)
         .filter(|_| by_clock)
         .map(deadline::Reason::denial);
+    let recorded;
     let told = if let Some(denial) = clock {
         let code = denial.rule.sqlstate();
-        statement::failed(code.as_bytes().try_into().unwrap_or(state), Some(&denial));
+        recorded = statement::failed(code.as_bytes().try_into().unwrap_or(state), Some(&denial));
         Some(name_answers::message(fields, &denial))
     } else if let Some(policy) = identity::last_policy()
         && let Some(denial) =
             name_answers::instead_of(&policy, fields, &name_answers::statement_text())
     {
         statement::denied(&denial);
-        statement::failed(*b"42501", None);
+        recorded = statement::failed(*b"42501", None);
         Some(name_answers::message(fields, &denial))
     } else {
-        statement::failed(state, None);
+        recorded = statement::failed(state, None);
         failing_row::without_detail(fields, state).or_else(|| name_answers::without_places(fields))
     };
+    // What is not written down is not told either. How a session ends says nothing of data.
+    let told = if recorded || !goes_on || state == *b"58030" {
+        told
+    } else {
+        Some(unrecorded(fields))
+    };
     told.map_or(std::ptr::null_mut(), |told| Box::into_raw(Box::new(told)))
+}
+
+/// In place of an error that could not be recorded.
+fn unrecorded(fields: &[u8]) -> Vec<u8> {
+    name_answers::message(fields, &statement::audit_unavailable())
 }
 
 // --- before anybody knows whether the session is confined ---------------------------------------
@@ -413,8 +430,10 @@ unsafe extern "C-unwind" fn release() {
                             policy.prepare_hints();
                             name_answers::instead_of(&policy, &message, &text)
                         });
-                        statement::record_unseen(&unseen, denial.as_ref());
-                        if let Some(denial) = &denial {
+                        let recorded = statement::record_unseen(&unseen, denial.as_ref());
+                        if !recorded {
+                            message = unrecorded(&message);
+                        } else if let Some(denial) = &denial {
                             message = name_answers::message(&message, denial);
                         }
                     }
@@ -423,7 +442,9 @@ unsafe extern "C-unwind" fn release() {
                 // An ERROR from here would be held, and released, for ever.
                 Err(_unknown) => {
                     pg_sys::AbortCurrentTransaction();
-                    statement::record_unseen(&unseen, None);
+                    if !statement::record_unseen(&unseen, None) {
+                        message = unrecorded(&message);
+                    }
                 }
             }
         }

@@ -47,12 +47,8 @@ BEGIN; SELECT set_config('row_security', 'off', true); SELECT id, body FROM shop
 SET session_replication_role = replica;
 -- id: D-11.2 | control: guc | expect: deny | granted by mistake: nothing is logged
 SET log_statement = 'none'; SET LOCAL log_min_messages = panic; SET log_min_messages = panic;
--- id: D-12.1 | control: identity | expect: deny | a name of the extension that it does not know
-SET agent_policy.trusted = 'yes'; SELECT current_setting('agent_policy.trusted');
--- id: D-12.2 | control: identity | expect: deny | by the function, in a name that looks alike
-SELECT set_config('Agent_Policy.mode', 'off', false);
 -- id: D-13.1 | control: rowfilter | expect: masked | somebody else's rows by a word in the session
-SET agent_policy.user_mail = 'bob@example.com'; SELECT body FROM shop.tickets;
+SET app.user_email = 'bob@example.com'; SELECT body FROM shop.tickets;
 -- id: D-13.2 | control: rowfilter | expect: masked | by a name that is computed
 SELECT set_config(concat('agent_policy', '.', 'user_', 'email2'), 'bob@example.com', false); SELECT body FROM shop.tickets;
 -- id: D-13.3 | control: rowfilter | expect: masked | the rows of somebody else, by a word in the session
@@ -70,8 +66,10 @@ ALTER ROLE CURRENT_USER IN DATABASE template0 SET local_preload_libraries = 'nop
 -- id: D-16.2 | control: guc | expect: deny | where libraries are looked for [super]
 SET dynamic_library_path = '/tmp'; SET session_preload_libraries = 'x';
 SET dynamic_library_path = '/tmp';
--- id: D-17.1 | control: policy | expect: deny | settings that only the extension reads
-SELECT set_config('agent_policy.audit_durability2', 'async', false);
+-- id: D-17.1 | control: guc | expect: deny | granted by mistake: a setting that only the extension reads
+SHOW agent_policy.audit_max_spool;
+-- id: D-17.3 | control: guc | expect: deny | granted by mistake: paths of the server, by a name that is computed
+SELECT current_setting('data_' || lower('DIRECTORY'));
 -- id: D-17.2 | control: guc | expect: deny | where the files are
 SELECT name, sourcefile FROM pg_show_all_file_settings();
 -- id: D-18.1 | control: mask | expect: masked | another encoding on the wire

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::faults::Faults;
 use crate::wire::{SqlError, Wire};
 
 const PORT: u16 = 5432;
@@ -176,6 +177,7 @@ pub struct Cluster {
     pub version: u32,
     dir: PathBuf,
     server: Mutex<Option<(Child, ChildStdin)>>,
+    faults: Option<Faults>,
 }
 
 impl Cluster {
@@ -188,6 +190,17 @@ impl Cluster {
         )
     }
 
+    /// One whose disk can be made to fail.
+    pub fn start_faulty(version: u32, conf: &str) -> Self {
+        let conf = format!("shared_preload_libraries = 'agent_policy'\nfsync = on\n{conf}");
+        Self::start_in(version, &conf, true)
+    }
+
+    /// Of one from [`start_faulty`](Self::start_faulty).
+    pub fn faults(&self) -> &Faults {
+        self.faults.as_ref().expect("started with start_faulty")
+    }
+
     /// Nothing preloaded.
     pub fn start_bare(version: u32) -> Self {
         Self::start_with(version, "")
@@ -195,6 +208,10 @@ impl Cluster {
 
     /// AGENT_POLICY_CONF in the environment is more of postgresql.conf, for every cluster.
     fn start_with(version: u32, conf: &str) -> Self {
+        Self::start_in(version, conf, false)
+    }
+
+    fn start_in(version: u32, conf: &str, faulty: bool) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let dir = work_dir().join(format!(
             "{version}.{}",
@@ -222,19 +239,25 @@ impl Cluster {
             .expect("postgresql.conf");
         file.write_all(text.as_bytes())
             .expect("postgresql.conf can be written");
+        let faults = faulty.then(|| {
+            let control = dir.join("faults");
+            must(as_server("mkdir").args(["-m", "777"]).arg(&control));
+            Faults::new(control)
+        });
         let cluster = Self {
             version,
             dir,
             server: Mutex::new(None),
+            faults,
         };
         cluster.launch();
         cluster
     }
 
     fn launch(&self) {
-        // $1 postgres, $2 directory. The pipe on stdin ends with us.
+        // $1 postgres, $2 directory, $3 what to preload. The pipe on stdin ends with us.
         const KEEPER: &str = r#"
-            "$1" -D "$2/data" >>"$2/log" 2>&1 </dev/null &
+            LD_PRELOAD="$3" FAULTS="$2/faults" "$1" -D "$2/data" >>"$2/log" 2>&1 </dev/null &
             pid=$!
             while read -r line; do :; done
             kill -QUIT $pid 2>/dev/null
@@ -243,6 +266,7 @@ impl Cluster {
             .args(["-c", KEEPER, "keeper"])
             .arg(bindir(self.version).join("postgres"))
             .arg(&self.dir)
+            .arg(self.faults.as_ref().map_or(Path::new(""), Faults::library))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -379,6 +403,31 @@ impl Cluster {
         self.launch();
     }
 
+    /// SIGKILL to every process of the server at once, as far as that goes: the postmaster is stopped
+    /// first and can start no others.
+    pub fn kill_all(&self) {
+        let postmaster = self.postmaster_pid();
+        self.signal("STOP", &postmaster);
+        for child in children(&postmaster) {
+            let _ = Command::new("kill").args(["-KILL", &child]).output();
+        }
+        self.signal("KILL", &postmaster);
+        self.stop();
+        let _ = fs::remove_file(self.data().join("postmaster.pid"));
+    }
+
+    /// A power cut, as far as the audit's spool is concerned: all processes end, and of the spool only
+    /// that remains which was synced.
+    pub fn power_cut(&self) {
+        self.kill_all();
+        self.faults().leave_what_is_durable();
+    }
+
+    /// Starts a server that has been stopped.
+    pub fn start_again(&self) {
+        self.launch();
+    }
+
     /// SIGKILL to the postmaster, then a start as soon as the directory is free.
     pub fn kill_postmaster(&self) {
         let pid = self.postmaster_pid();
@@ -398,6 +447,13 @@ impl Drop for Cluster {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+/// The processes that a process has started and that are still there.
+pub fn children(parent: &str) -> Vec<String> {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
 }
 
 /// To be called last: removes what is left, or says where it was kept.

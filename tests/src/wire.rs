@@ -497,6 +497,17 @@ impl Wire {
         }
     }
 
+    /// Waits until that much of the answer is here; [`collect`](Self::collect) then takes it from the beginning.
+    pub fn wait_for_bytes(&mut self, count: usize) {
+        let mut chunk = [0_u8; 65_536];
+        while self.unread.len() < count {
+            let n = self.stream.read(&mut chunk).expect("the server answers");
+            assert!(n > 0, "the server closed the connection");
+            self.unread.extend(&chunk[..n]);
+            self.received.extend(&chunk[..n]);
+        }
+    }
+
     fn message(&mut self) -> Result<Option<(u8, Vec<u8>)>, std::io::Error> {
         let mut chunk = [0_u8; 65_536];
         loop {

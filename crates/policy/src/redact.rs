@@ -78,6 +78,47 @@ pub fn redact(sql: &str) -> Redacted {
     }
 }
 
+/// The first statement of several, or the text as it is where it does not lex.
+#[must_use]
+pub fn first_statement(sql: &str) -> &str {
+    let mut rest = sql;
+    let mut from = None;
+    while let Some((token, len)) = (!rest.is_empty()).then(|| next_token(rest)).flatten() {
+        let at = sql.len() - rest.len();
+        let (text, tail) = rest.split_at_checked(len).unwrap_or((rest, ""));
+        match (token, text, from) {
+            (Token::Space, ..) | (_, ";", None) => {}
+            (_, ";", Some(from)) => return sql.get(from..at).unwrap_or(sql),
+            _ => from = from.or(Some(at)),
+        }
+        rest = tail;
+    }
+    sql.get(from.unwrap_or(0)..).unwrap_or(sql)
+}
+
+/// What `PREPARE name (types) AS` introduces; a text that is none as it is.
+#[must_use]
+pub fn prepared_body(sql: &str) -> &str {
+    let mut rest = sql;
+    let mut first = true;
+    while let Some((token, len)) = (!rest.is_empty()).then(|| next_token(rest)).flatten() {
+        let (text, tail) = rest.split_at_checked(len).unwrap_or((rest, ""));
+        rest = tail;
+        if token == Token::Word {
+            if std::mem::take(&mut first) {
+                if !text.eq_ignore_ascii_case("prepare") {
+                    return sql;
+                }
+            } else if text.eq_ignore_ascii_case("as") {
+                return rest.trim_start();
+            }
+        } else if token != Token::Space && first {
+            return sql;
+        }
+    }
+    sql
+}
+
 /// The command of a text that need not parse, in the words of PostgreSQL's command tags.
 #[must_use]
 pub fn command_kind(sql: &str) -> Option<&'static str> {

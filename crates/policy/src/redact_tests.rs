@@ -182,3 +182,29 @@ proptest! {
         let _ = (redact(&sql), command_kind(&sql));
     }
 }
+
+#[test]
+fn parts_of_texts() {
+    for (sql, first) in [
+        ("; SELECT 1; SELECT 2", "SELECT 1"),
+        (" SELECT ';' /* ; */ ; x", "SELECT ';' /* ; */ "),
+        ("SELECT $$;$$", "SELECT $$;$$"),
+        (" -- ;\n SELECT 1 -- ;", "SELECT 1 -- ;"),
+        ("SELECT 'open; SELECT 2", "SELECT 'open; SELECT 2"),
+        ("", ""),
+        (";", ";"),
+    ] {
+        assert_eq!(first_statement(sql), first, "{sql}");
+    }
+    for (sql, body) in [
+        ("PREPARE p AS SELECT 1", "SELECT 1"),
+        (
+            "/* AS */ prepare \" AS \" (int, numeric(3, 1)) as\n SELECT 1 AS one",
+            "SELECT 1 AS one",
+        ),
+        ("SELECT 1 AS prepare", "SELECT 1 AS prepare"),
+        ("(SELECT 1 AS one)", "(SELECT 1 AS one)"),
+    ] {
+        assert_eq!(prepared_body(sql), body, "{sql}");
+    }
+}

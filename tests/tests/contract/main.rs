@@ -10,6 +10,7 @@ mod c04_masks;
 mod c05_row_filters;
 mod c06_limits;
 mod c07_audit;
+mod c07_complete;
 mod c07_durability;
 mod c08_identity;
 mod c09_change;
@@ -20,14 +21,18 @@ mod c13_bystander;
 mod c14_clients;
 mod c15_real_client;
 mod c16_doors;
+mod c16_start_up;
 mod c17_harden;
 mod c18_catalogs;
+mod c18_functions;
 mod c19_layers;
 mod c20_time;
 mod c21_robust;
+mod c22_evidence;
 mod c23_everywhere;
 mod c23_more_masks;
 mod c23_preview;
+mod c24_export;
 
 fn main() -> std::process::ExitCode {
     cluster_tests::run::main(cluster_tests::run::trials(&[
@@ -39,6 +44,7 @@ fn main() -> std::process::ExitCode {
         c05_row_filters::CASES,
         c06_limits::CASES,
         c07_audit::CASES,
+        c07_complete::CASES,
         c07_durability::CASES,
         c08_identity::CASES,
         c09_change::CASES,
@@ -49,13 +55,17 @@ fn main() -> std::process::ExitCode {
         c14_clients::CASES,
         c15_real_client::CASES,
         c16_doors::CASES,
+        c16_start_up::CASES,
         c17_harden::CASES,
         c18_catalogs::CASES,
+        c18_functions::CASES,
         c19_layers::CASES,
         c20_time::CASES,
         c21_robust::CASES,
+        c22_evidence::CASES,
         c23_everywhere::CASES,
         c23_more_masks::CASES,
         c23_preview::CASES,
+        c24_export::CASES,
     ]))
 }

@@ -4,7 +4,7 @@
 /// What an argument names, and how it is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// An OID. What the policy does not show is exchanged for 0, which no object has.
+    /// An OID. What the policy does not show is exchanged for NULL.
     Object(Shown),
     /// A name in a text or `name`. What the policy does not show is refused.
     Name(Named),
@@ -45,6 +45,8 @@ pub enum Named {
     Function,
     Role,
     Database,
+    /// A setting of the server: those that natively only superusers read are not shown.
+    Setting,
     /// Foreign-data wrappers, servers, tablespaces: none is shown.
     Other,
 }
@@ -98,6 +100,7 @@ impl Named {
             4 => Self::Function,
             5 => Self::Role,
             6 => Self::Database,
+            7 => Self::Setting,
             _ => Self::Other,
         }
     }
@@ -180,6 +183,7 @@ const fn guard(letter: char) -> Option<Guard> {
         'm' => Name(Named::Function),
         'a' => Name(Named::Role),
         'b' => Name(Named::Database),
+        's' => Name(Named::Setting),
         'x' => Name(Named::Other),
         'q' => NameOrNull(Named::Relation),
         'z' => NameOrNull(Named::Type),
@@ -258,6 +262,7 @@ static GUARDS: &[(u32, &str)] = &[
     (1934, "Z"), // pg_stat_get_blocks_fetched(oid)
     (1935, "Z"), // pg_stat_get_blocks_hit(oid)
     (1972, "Z"), // pg_stat_get_tuples_hot_updated(oid)
+    (2077, "s"), // current_setting(text)
     (2079, "R"), // pg_table_is_visible(oid)
     (2080, "Y"), // pg_type_is_visible(oid)
     (2081, "F"), // pg_function_is_visible(oid)
@@ -372,6 +377,7 @@ static GUARDS: &[(u32, &str)] = &[
     (3143, "Y."), // has_type_privilege(oid,text)
     (3159, "V."), // pg_get_viewdef(oid,integer)
     (3177, "Z"), // pg_stat_get_mod_since_analyze(oid)
+    (3294, "s."), // current_setting(text,boolean)
     (3298, "R"), // row_security_active(oid)
     (3299, "r"), // row_security_active(text)
     (3352, "P"), // pg_get_partkeydef(oid)

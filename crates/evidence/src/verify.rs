@@ -1,0 +1,439 @@
+//! The check itself: headers first, then rows against them.
+//!
+//! Headers are walked from the first block in question to the newest one, so that the newest
+//! signature speaks for all of them. Rows are compared with the root of their block; which row it
+//! is that differs, the mark stored beside it says (the first bytes of its leaf).
+
+use crate::block::{self, Block, Kind};
+use crate::head::Head;
+use crate::key::Keys;
+use crate::merkle::Tree;
+use crate::record::{Row, Seal};
+use crate::{Hash, hex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+/// Length of the mark that is stored with a row.
+pub const MARK: usize = 8;
+const DAY: i64 = 86_400_000_000;
+/// Findings beyond this are counted only.
+const KEPT: usize = 100;
+
+/// What is wrong, and from which row on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub seq: i64,
+    pub text: String,
+}
+
+#[derive(Debug, Default)]
+pub struct Findings {
+    pub first: Vec<Finding>,
+    pub count: u64,
+    pub lowest_seq: Option<i64>,
+}
+
+impl Findings {
+    pub fn add(&mut self, seq: i64, text: impl Into<String>) {
+        let seq = seq.max(1);
+        self.count += 1;
+        self.lowest_seq = Some(self.lowest_seq.map_or(seq, |s| s.min(seq)));
+        if self.first.len() < KEPT {
+            let text = text.into();
+            self.first.push(Finding { seq, text });
+        }
+    }
+
+    #[must_use]
+    pub fn intact(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// The rows that an erasure changed on a day: their number, and SHA-256 over the `seq` of each and
+/// which groups of it are gone (1, 2, or 3 for both), in the order of `seq`.
+#[derive(Clone, Default)]
+struct Digest {
+    first: i64,
+    rows: u64,
+    hash: sha2::Sha256,
+}
+
+impl Digest {
+    fn add(&mut self, seq: i64, groups: u8) {
+        use sha2::Digest as _;
+        if self.rows == 0 {
+            self.first = seq;
+        }
+        self.rows += 1;
+        self.hash.update(seq.to_be_bytes());
+        self.hash.update([groups]);
+    }
+
+    fn text(&self) -> String {
+        use sha2::Digest as _;
+        let hash: Hash = self.hash.clone().finalize().into();
+        format!("{} {}", self.rows, hex::encode(&hash))
+    }
+}
+
+/// What goes into the note of an erasure for each day; `rows` in the order of `seq`.
+#[must_use]
+pub fn erasure_digest(rows: impl Iterator<Item = (i64, u8)>) -> String {
+    let mut digest = Digest::default();
+    rows.for_each(|(seq, groups)| digest.add(seq, groups));
+    digest.text()
+}
+
+/// Whose check this is.
+#[derive(Debug, Clone)]
+pub struct Trust<'k> {
+    pub chain: [u8; 16],
+    pub keys: &'k Keys,
+}
+
+/// First pass: headers in the order of their numbers, from any one to the newest.
+pub struct Headers<'k> {
+    trust: Trust<'k>,
+    /// Each signature in this range is checked, and that of the last header.
+    signed: RangeInclusive<i64>,
+    /// Heads kept elsewhere, by number of their block.
+    heads: BTreeMap<i64, Vec<Head>>,
+    /// The last sequence number that a head of elsewhere vouches for.
+    vouched: i64,
+    previous: Option<Block>,
+    /// Days dropped, and the block that says so.
+    dropped: BTreeMap<i32, i64>,
+    /// What erasures say of their days.
+    erased: BTreeMap<i64, BTreeMap<i32, String>>,
+    pub findings: Findings,
+}
+
+impl<'k> Headers<'k> {
+    #[must_use]
+    pub fn new(trust: Trust<'k>, signed: RangeInclusive<i64>) -> Self {
+        Self {
+            trust,
+            signed,
+            heads: BTreeMap::new(),
+            vouched: 0,
+            previous: None,
+            dropped: BTreeMap::new(),
+            erased: BTreeMap::new(),
+            findings: Findings::default(),
+        }
+    }
+
+    /// A head that was kept elsewhere. The walk has to begin at its block or before.
+    pub fn kept(&mut self, head: Head) {
+        if head.chain == self.trust.chain {
+            self.heads.entry(head.number).or_default().push(head);
+        } else {
+            self.findings.add(
+                1,
+                format!("the head of block {} is of another chain", head.number),
+            );
+        }
+    }
+
+    fn check_signature(&mut self, block: &Block) {
+        let text = match Head::of(block, &self.trust.chain).signed_by(self.trust.keys) {
+            Some(true) => return,
+            Some(false) => format!("the signature of block {} is false", block.number),
+            None => format!(
+                "block {} is signed by the key {}, which is not trusted",
+                block.number,
+                hex::encode(&block.key_id)
+            ),
+        };
+        self.findings.add(block.first_seq, text);
+    }
+
+    /// The next header.
+    pub fn header(&mut self, block: Block) {
+        let number = block.number;
+        let expected = match &self.previous {
+            Some(p) => {
+                if number != p.number + 1 {
+                    let text = format!("blocks {} to {} are missing", p.number + 1, number - 1);
+                    self.findings.add(p.last_seq + 1, text);
+                    None
+                } else {
+                    if block.first_seq != p.last_seq + 1 {
+                        let text = format!("block {number} does not follow the one before");
+                        self.findings.add(p.last_seq + 1, text);
+                    }
+                    Some(p.hash)
+                }
+            }
+            None if number == 1 => Some(block::genesis(&self.trust.chain)),
+            // Nothing before it was asked for: its signature stands for that.
+            None => None,
+        };
+        let first = self.previous.is_none();
+        let mut genuine = true;
+        if expected.is_some_and(|previous| block.chained(&previous) != block.hash) {
+            genuine = false;
+            let text = format!("the hash of block {number} is not that of its contents");
+            self.findings.add(block.first_seq, text);
+        }
+        if let Some(note) = &block.note
+            && block::note_root(note) != block.root
+        {
+            genuine = false;
+            let text = format!("the note of block {number} was changed");
+            self.findings.add(block.first_seq, text);
+        }
+        if first || self.signed.contains(&number) {
+            self.check_signature(&block);
+        }
+        for head in self.heads.remove(&number).unwrap_or_default() {
+            if head.hash == block.hash {
+                self.vouched = self.vouched.max(head.last_seq);
+                if head.signed_by(self.trust.keys) == Some(false) {
+                    let text = format!("the signature of the head of block {number} is false");
+                    self.findings.add(block.first_seq, text);
+                }
+            } else {
+                let text = format!("block {number} is not the one whose head was kept");
+                self.findings.add(self.vouched + 1, text);
+            }
+        }
+        if genuine && expected.is_some() {
+            self.note(&block);
+        }
+        self.previous = Some(block);
+    }
+
+    fn note(&mut self, block: &Block) {
+        match block.kind {
+            Kind::Dropped => {
+                self.dropped.insert(block.day, block.number);
+            }
+            Kind::Erased => {
+                let days = block.note.as_deref().map(days).unwrap_or_default();
+                self.erased.insert(block.number, days);
+            }
+            Kind::Rows | Kind::Reads => {}
+        }
+    }
+
+    /// After the newest header. `witness`: the newest head that anybody else knows of.
+    #[must_use]
+    pub fn end(mut self, witness: Option<Head>) -> Checked {
+        if let Some(newest) = self.previous.clone() {
+            self.check_signature(&newest);
+        }
+        let newest = self.previous.as_ref().map_or(0, |b| b.last_seq);
+        let last = self.previous.as_ref().map_or(0, |b| b.number);
+        for head in std::mem::take(&mut self.heads).into_values().flatten() {
+            let text = format!("block {}, whose head was kept, is not there", head.number);
+            let seq = if head.number > last {
+                newest + 1
+            } else {
+                self.vouched + 1
+            };
+            self.findings.add(seq, text);
+        }
+        if let Some(w) = witness
+            && w.chain == self.trust.chain
+        {
+            if w.number > last {
+                let text = format!("blocks {} to {} are missing at the end", last + 1, w.number);
+                self.findings.add(newest + 1, text);
+            } else if let Some(b) = &self.previous
+                && w.number == b.number
+                && w.hash != b.hash
+            {
+                let text = format!("block {last} is not the one that was written");
+                self.findings.add(b.first_seq, text);
+            }
+        }
+        Checked {
+            head: self.previous.map(|b| Head::of(&b, &self.trust.chain)),
+            dropped: self.dropped,
+            erased: self.erased,
+            findings: self.findings,
+        }
+    }
+}
+
+/// What the note of an erasure says: `{"days": {"20261121": "12 <hash>"}, …}`.
+fn days(note: &str) -> BTreeMap<i32, String> {
+    let note: serde_json::Value = serde_json::from_str(note).unwrap_or_default();
+    let days = note.get("days").and_then(|d| d.as_object());
+    days.into_iter()
+        .flatten()
+        .filter_map(|(day, text)| Some((day.parse().ok()?, text.as_str()?.to_owned())))
+        .collect()
+}
+
+/// What the headers said.
+pub struct Checked {
+    /// Of the newest block.
+    pub head: Option<Head>,
+    dropped: BTreeMap<i32, i64>,
+    erased: BTreeMap<i64, BTreeMap<i32, String>>,
+    pub findings: Findings,
+}
+
+/// Second pass: blocks again, each followed by its rows.
+pub struct Rows {
+    checked: Checked,
+    /// Days of which every row is looked at.
+    whole: RangeInclusive<i32>,
+    open: Option<Open>,
+    erasures: BTreeMap<(i64, i32), Digest>,
+    pub rows: u64,
+}
+
+struct Open {
+    block: Block,
+    tree: Tree,
+    /// Its rows are to be there.
+    kept: bool,
+    next: i64,
+    /// Something is known to be wrong with it.
+    damaged: bool,
+    /// Rows whose mark is not that of their contents.
+    marked: Vec<i64>,
+}
+
+impl Rows {
+    #[must_use]
+    pub fn new(checked: Checked, whole: RangeInclusive<i32>) -> Self {
+        Self {
+            checked,
+            whole,
+            open: None,
+            erasures: BTreeMap::new(),
+            rows: 0,
+        }
+    }
+
+    /// The next block.
+    pub fn block(&mut self, block: Block) {
+        self.close();
+        if block.kind != Kind::Rows {
+            if block.note.is_none() && !self.is_dropped(&block) {
+                let text = format!("block {} has lost its note", block.number);
+                self.checked.findings.add(block.first_seq, text);
+            }
+            return;
+        }
+        self.open = Some(Open {
+            kept: !self.is_dropped(&block),
+            next: block.first_seq,
+            block,
+            tree: Tree::default(),
+            damaged: false,
+            marked: Vec::new(),
+        });
+    }
+
+    fn is_dropped(&self, block: &Block) -> bool {
+        let dropped = self.checked.dropped.get(&block.day);
+        dropped.is_some_and(|by| *by > block.number)
+    }
+
+    /// The next row, in the order of `seq`, not beyond the block's last. `mark`: as stored.
+    pub fn row(&mut self, row: &Row, mark: &[u8]) {
+        self.rows += 1;
+        let findings = &mut self.checked.findings;
+        let Some(open) = &mut self.open else {
+            findings.add(row.seq, "a row that no block has");
+            return;
+        };
+        if !open.kept || row.seq < open.next || row.seq > open.block.last_seq {
+            findings.add(row.seq, format!("row {} was inserted", row.seq));
+            return;
+        }
+        if row.seq > open.next {
+            missing(findings, open.next, row.seq - 1);
+            open.damaged = true;
+        }
+        open.next = row.seq + 1;
+        let leaf = match row.leaf() {
+            Ok(leaf) => leaf,
+            Err(_) => {
+                findings.add(row.seq, format!("row {} was changed", row.seq));
+                open.damaged = true;
+                return;
+            }
+        };
+        if leaf.get(..MARK) != Some(mark) {
+            open.marked.push(row.seq);
+        }
+        open.tree.push(leaf);
+        let gone = |seal| match Seal::parse(seal) {
+            Some(Seal::Erased(_, by)) => Some(by),
+            _ => None,
+        };
+        let (who, text) = (gone(row.who_seal), gone(row.text_seal));
+        let day = i32::try_from(row.started_at.div_euclid(DAY)).unwrap_or(i32::MAX);
+        for by in [who, text].into_iter().flatten().collect::<BTreeSet<_>>() {
+            if by <= open.block.number {
+                findings.add(row.seq, format!("row {} was erased by nobody", row.seq));
+                continue;
+            }
+            let groups = u8::from(who == Some(by)) | u8::from(text == Some(by)) << 1;
+            self.erasures
+                .entry((by, day))
+                .or_default()
+                .add(row.seq, groups);
+        }
+    }
+
+    fn close(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        if !open.kept {
+            return;
+        }
+        let findings = &mut self.checked.findings;
+        let (first, last) = (open.block.first_seq, open.block.last_seq);
+        if open.next <= last {
+            missing(findings, open.next, last);
+        }
+        let whole = !open.damaged && open.next > last;
+        let fits = whole && open.tree.root() == open.block.root;
+        for seq in &open.marked {
+            let what = if fits { "the mark of row" } else { "row" };
+            findings.add(*seq, format!("{what} {seq} was changed"));
+        }
+        if whole && !fits && open.marked.is_empty() {
+            let text = format!("rows among {first} to {last} were changed, and their marks");
+            findings.add(first, text);
+        }
+    }
+
+    /// After the last row.
+    #[must_use]
+    pub fn end(mut self) -> Checked {
+        self.close();
+        let checked = &mut self.checked;
+        for ((by, day), digest) in self.erasures {
+            let said = checked.erased.get(&by).and_then(|days| days.get(&day));
+            let true_to_it = match said {
+                None => false,
+                Some(said) => !self.whole.contains(&day) || *said == digest.text(),
+            };
+            if !true_to_it {
+                let text = format!(
+                    "block {by} does not tell of exactly the rows of day {day} that name it as their erasure"
+                );
+                checked.findings.add(digest.first, text);
+            }
+        }
+        self.checked
+    }
+}
+
+fn missing(findings: &mut Findings, first: i64, last: i64) {
+    findings.add(
+        first,
+        match first == last {
+            true => format!("row {first} is missing"),
+            false => format!("rows {first} to {last} are missing"),
+        },
+    );
+}

@@ -1,0 +1,297 @@
+//! The chain of blocks: where it ends, and what is appended to it.
+//!
+//! Whoever appends holds the row of `audit_state`: the worker, which does so in the transaction that
+//! inserts the rows, and the functions that drop days and erase persons. A row is therefore covered
+//! by a signed block as soon as anybody can see it.
+//!
+//! What the chain ended in is known in three places: the newest block in the table, the worker's
+//! memory, and a file beside the key, written after each commit. Where the table has lost or changed
+//! blocks that the others know of, the chain goes on behind *those*, so that the loss stays visible.
+
+use super::tables;
+use super::{now, settings, spool};
+use crate::pg::{bgworker, rows};
+use evidence::block::{self, Block, Kind};
+use evidence::head::{self, Head};
+use evidence::key::{Keys, PrivateKey};
+use pgrx::prelude::*;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// The file that holds the newest head is written in one piece of this length.
+const HEAD_FILE: usize = 512;
+
+/// The end of the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct End {
+    number: i64,
+    last_seq: i64,
+    hash: evidence::Hash,
+}
+
+impl From<&Head> for End {
+    fn from(h: &Head) -> Self {
+        Self {
+            number: h.number,
+            last_seq: h.last_seq,
+            hash: h.hash,
+        }
+    }
+}
+
+pub struct Chain {
+    keys: Keys,
+    key_file: KeyFile,
+    head_file: PathBuf,
+    id: [u8; 16],
+    /// As of the last commit.
+    known: Option<Head>,
+    /// In the transaction at hand.
+    end: Option<End>,
+    newest: Option<Head>,
+}
+
+impl Chain {
+    /// With the key, which is made when there is none.
+    pub fn open() -> Self {
+        let me = bgworker::this_backend();
+        let (keys, key_file) = signing();
+        Self {
+            keys,
+            key_file,
+            head_file: head_file(&me),
+            id: [0; 16],
+            known: None,
+            end: None,
+            newest: None,
+        }
+    }
+
+    /// Takes the end of the chain for this transaction, and reserves `rows` numbers; the last number
+    /// before them. Its row lock keeps everybody else from appending.
+    pub fn begin(&mut self, rows: i64) -> i64 {
+        self.newest = None;
+        if key_file() != self.key_file {
+            (self.keys, self.key_file) = signing();
+        }
+        let (last, id) = tables::lock_state();
+        if self.id != id {
+            self.id = id;
+            self.known = read_head(&self.head_file)
+                .filter(|h| h.chain == id && h.signed_by(&self.keys) == Some(true));
+        }
+        let table = tables::newest_block().map(|b| Head::of(&b, &id));
+        let end = self.continued(table.as_ref());
+        let last = end.map_or(last, |e| e.last_seq.max(last));
+        self.end = Some(end.unwrap_or_else(|| End {
+            number: 0,
+            last_seq: last,
+            hash: block::genesis(&id),
+        }));
+        tables::set_last_seq(last + rows);
+        last
+    }
+
+    /// Behind which block the chain goes on; None where it begins.
+    fn continued(&self, table: Option<&Head>) -> Option<End> {
+        let genuine = |h: &&Head| h.signed_by(&self.keys) == Some(true);
+        match (table.filter(genuine), &self.known) {
+            (Some(t), None) => Some(t.into()),
+            // Others append, too.
+            (Some(t), Some(known)) if t.number > known.number || t == known => Some(t.into()),
+            (_, Some(known)) => {
+                warning!(
+                    "the audit log's blocks were changed: block {} is not the newest one",
+                    known.number
+                );
+                let number = table.map_or(0, |t| t.number).max(known.number);
+                Some(End {
+                    number,
+                    ..known.into()
+                })
+            }
+            (None, None) => {
+                let t = table?;
+                warning!(
+                    "the newest block of the audit log, {}, is not signed by a key in the key file",
+                    t.number
+                );
+                // One number is left out: no check passes over this.
+                Some(End {
+                    number: t.number + 1,
+                    ..t.into()
+                })
+            }
+        }
+    }
+
+    /// Signs a block and puts it into the table; its number.
+    pub fn append(&mut self, mut block: Block) -> i64 {
+        let (Some(end), Some(key)) = (self.end, &self.keys.private) else {
+            error!("the audit's chain was not begun");
+        };
+        block.number = end.number + 1;
+        block.sealed_at = now();
+        if block.kind != Kind::Rows {
+            block.first_seq = end.last_seq + 1;
+            block.last_seq = end.last_seq;
+            block.oldest = block.sealed_at;
+            block.newest = block.sealed_at;
+        }
+        block.hash = block.chained(&end.hash);
+        head::sign(&mut block, &self.id, key);
+        if self.newest.is_none() && self.known.as_ref().is_none_or(|k| k.key_id != block.key_id) {
+            tables::save_key(&key.public());
+        }
+        tables::save_block(&block);
+        let head = Head::of(&block, &self.id);
+        self.end = Some((&head).into());
+        self.newest = Some(head);
+        block.number
+    }
+
+    /// After the commit.
+    pub fn committed(&mut self) {
+        let Some(head) = self.newest.take() else {
+            return;
+        };
+        let line = format!("{:width$}\n", head.to_string(), width = HEAD_FILE - 1);
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&self.head_file)
+            .and_then(|f| f.write_all_at(line.as_bytes(), 0));
+        if let Err(e) = written {
+            warning!("could not write \"{}\": {e}", self.head_file.display());
+        }
+        self.known = Some(head);
+    }
+}
+
+/// A block without its place in the chain.
+pub fn block(kind: Kind, day: i32, root: evidence::Hash, note: Option<String>) -> Block {
+    Block {
+        number: 0,
+        kind,
+        first_seq: 0,
+        last_seq: 0,
+        day,
+        oldest: 0,
+        newest: 0,
+        sealed_at: 0,
+        root,
+        note,
+        hash: [0; 32],
+        key_id: [0; 8],
+        signature: [0; 64],
+    }
+}
+
+/// Appends a block that has a note instead of rows, in the transaction at hand; its number.
+pub fn append_note(kind: Kind, day: i32, note: String) -> i64 {
+    let mut chain = Chain::open();
+    chain.begin(0);
+    chain.append(block(kind, day, block::note_root(&note), Some(note)))
+}
+
+/// JSON in ASCII.
+pub fn ascii(value: &serde_json::Value) -> String {
+    use std::fmt::Write;
+    let mut out = String::new();
+    for c in value.to_string().chars() {
+        if c.is_ascii() {
+            out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+    out
+}
+
+fn head_file(me: &bgworker::Backend) -> PathBuf {
+    Path::new(&me.data_dir)
+        .join("agent_policy")
+        .join(format!("audit_head.{}", me.database))
+}
+
+fn read_head(path: &Path) -> Option<Head> {
+    fs::read_to_string(path).ok()?.parse().ok()
+}
+
+/// The newest head that was committed, by the file beside the key.
+pub fn witness() -> Option<Head> {
+    read_head(&head_file(&bgworker::this_backend()))
+}
+
+/// Where the key is, and when it was written.
+type KeyFile = (PathBuf, Option<SystemTime>);
+
+fn key_file() -> KeyFile {
+    let path = settings::key_file(Path::new(&bgworker::this_backend().data_dir));
+    let written = fs::metadata(&path).and_then(|m| m.modified()).ok();
+    (path, written)
+}
+
+fn signing() -> (Keys, KeyFile) {
+    let keys = keys(true).unwrap_or_default();
+    if keys.private.is_none() {
+        error!("the audit's key file has no private key");
+    }
+    (keys, key_file())
+}
+
+/// What is in the key file; with `make`, a new key where there is none.
+pub fn keys(make: bool) -> Option<Keys> {
+    let (path, _) = key_file();
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !make => return None,
+        Err(e) if e.kind() == io::ErrorKind::NotFound && settings::key_file_is_ours() => {
+            match make_key(&path) {
+                Ok(text) => text,
+                Err(e) => error!("could not make the audit's key \"{}\": {e}", path.display()),
+            }
+        }
+        Err(e) => error!("could not read the audit's key \"{}\": {e}", path.display()),
+    };
+    match Keys::from_pem(&text) {
+        Ok(keys) => Some(keys),
+        Err(e) => error!("the audit's key file \"{}\": {e}", path.display()),
+    }
+}
+
+/// A new key, or what another worker made at the same time.
+fn make_key(path: &Path) -> io::Result<String> {
+    let mut seed = [0; 32];
+    if !rows::random(&mut seed) {
+        return Err(io::Error::other("no random numbers"));
+    }
+    let text = PrivateKey::from_seed(&seed).to_pem();
+    let dir = path.parent().unwrap_or(Path::new("."));
+    spool::create_dirs(dir)?;
+    let temporary = path.with_extension(format!("{}.new", std::process::id()));
+    let _ = fs::remove_file(&temporary);
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.sync_all()?;
+    // A link, unlike a rename, does not take the place of what is there.
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary)?;
+    match linked {
+        Ok(()) => File::open(dir)?.sync_all()?,
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(e),
+    }
+    fs::read_to_string(path)
+}

@@ -1,0 +1,299 @@
+//! The check of the log in its tables; what is checked is in the crate `evidence`.
+
+use super::tables::{self, block_query};
+use super::{chain, settings};
+use crate::pg::rows::{self, Cursor, Fields};
+use evidence::head::Head;
+use evidence::key::Keys;
+use evidence::record::{Address, Row};
+use evidence::verify::{Checked, Findings, Headers, Rows, Trust};
+use pgrx::prelude::*;
+use std::borrow::Cow;
+use std::ffi::CStr;
+
+const DAY: i64 = 86_400_000_000;
+/// From 1970 to PostgreSQL's epoch, 2000-01-01, in microseconds.
+const PG_EPOCH: i64 = 946_684_800_000_000;
+/// Findings that are told.
+const TOLD: usize = 20;
+
+fn sql(text: &'static str) -> &'static CStr {
+    CStr::from_bytes_with_nul(text.as_bytes()).unwrap_or_default()
+}
+
+/// Days since 1970 of microseconds since 2000; infinities are far days.
+fn day(at: i64) -> i32 {
+    let day = at.saturating_add(PG_EPOCH).div_euclid(DAY);
+    i32::try_from(day)
+        .unwrap_or_default()
+        .clamp(-10_000, 3_000_000)
+}
+
+type Answer = (bool, Option<i64>, i64, Option<String>);
+
+/// Checks the rows that started on the days from `since` to `until`.
+pub fn verify(since: i64, until: i64, heads: &[String]) -> Answer {
+    let days = (
+        if since == i64::MIN {
+            -10_000
+        } else {
+            day(since)
+        },
+        if until == i64::MAX {
+            3_000_000
+        } else {
+            day(until)
+        },
+    );
+    let keys = chain::keys(false).unwrap_or_default();
+    let kept: Vec<Head> = heads
+        .iter()
+        .map(|h| {
+            h.parse()
+                .unwrap_or_else(|e| error!("\"{h}\" is {e}; see agent_policy.audit_checkpoints"))
+        })
+        .collect();
+    rows::connected(|| {
+        let Some((id, last_known)) = number_and_chain() else {
+            return (true, None, 0, None);
+        };
+        let witness = chain::witness();
+        let beyond = beyond_the_end();
+        let mut checked = headers(days, &keys, id, kept, witness);
+        let end = checked.head.as_ref().map_or(0, |h| h.last_seq);
+        if beyond > end {
+            checked.findings.add(
+                end + 1,
+                format!("rows {} to {beyond} are in no block", end + 1),
+            );
+        }
+        if last_known > end {
+            let text = format!("rows {} to {last_known} are missing at the end", end + 1);
+            checked.findings.add(end + 1, text);
+        }
+        let (checked, n) = table(days, checked);
+        report(&checked.findings, &keys);
+        let findings = &checked.findings;
+        (
+            findings.intact(),
+            findings.lowest_seq,
+            i64::try_from(n).unwrap_or(i64::MAX),
+            checked.head.map(|h| h.to_string()),
+        )
+    })
+}
+
+/// The chain's id and the last number given; None when nothing was ever written.
+fn number_and_chain() -> Option<([u8; 16], i64)> {
+    let mut c = Cursor::open(c"SELECT chain, last_seq FROM agent_policy.audit_state", &[]);
+    let found = c.next().and_then(|r| Some((r.uuid(1)?, r.i64(2)?)));
+    c.close();
+    found
+}
+
+/// The highest number in the table. Asked before the blocks, whose snapshot is then the later one.
+fn beyond_the_end() -> i64 {
+    let mut c = Cursor::open(c"SELECT max(seq) FROM agent_policy.audit_log", &[]);
+    let max = c.next().and_then(|r| r.i64(1)).unwrap_or(0);
+    c.close();
+    max
+}
+
+fn headers(
+    days: (i32, i32),
+    keys: &Keys,
+    chain: [u8; 16],
+    kept: Vec<Head>,
+    witness: Option<Head>,
+) -> Checked {
+    let mut range = Cursor::open(
+        c"SELECT min(number), max(number) FROM agent_policy.audit_block
+          WHERE day - date '1970-01-01' BETWEEN $1 AND $2",
+        &[days.0.into(), days.1.into()],
+    );
+    let found = range.next().and_then(|r| Some((r.i64(1)?, r.i64(2)?)));
+    range.close();
+    let (mut first, last) = found.unwrap_or((1, 0));
+    // The first of all blocks stands on what is known; others on their signature.
+    if days.0 <= -10_000 {
+        first = 1;
+    }
+    let mut headers = Headers::new(Trust { chain, keys }, first..=last);
+    for head in kept {
+        first = first.min(head.number);
+        headers.kept(head);
+    }
+    let mut c = Cursor::open(
+        sql(block_query!("WHERE number >= $1 ORDER BY number")),
+        &[first],
+    );
+    while let Some(row) = c.next() {
+        match tables::block(&row) {
+            Some(block) => headers.header(block),
+            None => headers.findings.add(
+                row.i64(3).unwrap_or(1),
+                "a block has a form that no block has".to_owned(),
+            ),
+        }
+    }
+    c.close();
+    headers.end(witness)
+}
+
+const ROWS: &CStr = c"
+    SELECT seq, event_id, user_email, assurance, role_name, session_user_name, database_name,
+        application_name, client_addr::text, backend_pid, backend_seq, session_id, transaction_id,
+        started_at, duration_ms, nesting_level, command_tag, query_id, statement, statement_sha256,
+        array_to_json(relations)::text, array_to_json(masked_columns)::text,
+        array_to_json(functions)::text, rows_returned, rows_processed, bytes_returned, truncated,
+        verdict, rule, object, outcome, sqlstate, agent, conversation, trace_id, policy_version,
+        who_seal, text_seal, mark
+    FROM agent_policy.audit_log
+    WHERE started_at >= ('epoch'::timestamptz + make_interval(secs => 86400.0 * $1)) AND
+          started_at < ('epoch'::timestamptz + make_interval(secs => 86400.0 * ($2 + 1)))
+    ORDER BY seq";
+
+fn table(days: (i32, i32), checked: Checked) -> (Checked, u64) {
+    let end = checked.head.as_ref().map_or(0, |h| h.last_seq);
+    let mut check = Rows::new(checked, days.0..=days.1);
+    let mut blocks = Cursor::open(
+        sql(block_query!(
+            "WHERE day - date '1970-01-01' BETWEEN $1 AND $2 ORDER BY number"
+        )),
+        &[days.0.into(), days.1.into()],
+    );
+    let mut rows = Cursor::open(ROWS, &[days.0.into(), days.1.into()]);
+    let mut row = rows.next();
+    while let Some(block) = blocks.next().and_then(|b| tables::block(&b)) {
+        // Appended since the headers were read.
+        if block.last_seq > end {
+            break;
+        }
+        let last = block.last_seq;
+        let of_rows = block.kind == evidence::block::Kind::Rows;
+        check.block(block);
+        while of_rows && row.as_ref().is_some_and(|r| r.i64(1) <= Some(last)) {
+            if let Some(r) = row.take() {
+                take(&mut check, &r);
+            }
+            row = rows.next();
+        }
+    }
+    while let Some(r) = row.take().filter(|r| r.i64(1) <= Some(end)) {
+        take(&mut check, &r);
+        row = rows.next();
+    }
+    blocks.close();
+    rows.close();
+    let n = check.rows;
+    (check.end(), n)
+}
+
+fn take(check: &mut Rows, fields: &Fields) {
+    let texts = Texts::of(fields);
+    check.row(&texts.row(fields), fields.bytes(39).unwrap_or_default());
+}
+
+/// The texts of a row in UTF-8, by number of their column.
+struct Texts<'f> {
+    plain: [Option<Cow<'f, [u8]>>; 40],
+    lists: [Vec<String>; 3],
+}
+
+impl<'f> Texts<'f> {
+    fn of(f: &'f Fields) -> Self {
+        let mut plain = [const { None }; 40];
+        for n in [
+            3, 4, 5, 6, 7, 8, 9, 12, 17, 19, 28, 29, 30, 31, 32, 33, 34, 35,
+        ] {
+            if let Some(slot) = plain.get_mut(n as usize) {
+                *slot = f.text(n);
+            }
+        }
+        Self {
+            plain,
+            // A list that is not one of texts is not what was written: it comes out empty, or
+            // with a text that no object has.
+            lists: [21, 22, 23].map(|n| {
+                let json = f.text(n).unwrap_or_default();
+                if *json == *b"[]" {
+                    return Vec::new();
+                }
+                serde_json::from_slice(&json).unwrap_or_else(|_| vec![String::new()])
+            }),
+        }
+    }
+
+    fn opt(&self, n: usize) -> Option<&[u8]> {
+        self.plain.get(n)?.as_deref()
+    }
+
+    fn text(&self, n: usize) -> &[u8] {
+        self.opt(n).unwrap_or_default()
+    }
+
+    fn row<'a>(&'a self, f: &'a Fields) -> Row<'a> {
+        let list = |n: usize| {
+            let texts = self.lists.get(n).map(Vec::as_slice).unwrap_or_default();
+            texts.iter().map(String::as_bytes).collect()
+        };
+        let address = self
+            .opt(9)
+            .and_then(|a| std::str::from_utf8(a).ok()?.parse::<Address>().ok());
+        Row {
+            seq: f.i64(1).unwrap_or(0),
+            event_id: f.uuid(2).unwrap_or_default(),
+            user_email: self.opt(3),
+            assurance: self.text(4),
+            role_name: self.text(5),
+            session_user_name: self.text(6),
+            database_name: self.text(7),
+            application_name: self.text(8),
+            client_addr: address,
+            backend_pid: f.i32(10).unwrap_or(0).into(),
+            backend_seq: f.i64(11).unwrap_or(0),
+            session_id: self.text(12),
+            transaction_id: f.i64(13),
+            started_at: f.i64(14).unwrap_or(0).saturating_add(PG_EPOCH),
+            duration_ms: f.f64(15),
+            nesting_level: f.i32(16).unwrap_or(0).into(),
+            command_tag: self.opt(17),
+            query_id: f.i64(18),
+            statement: self.opt(19),
+            statement_sha256: f.bytes(20).unwrap_or_default(),
+            relations: list(0),
+            masked_columns: list(1),
+            functions: list(2),
+            rows_returned: f.i64(24),
+            rows_processed: f.i64(25),
+            bytes_returned: f.i64(26),
+            truncated: f.bool(27).unwrap_or(false),
+            verdict: self.text(28),
+            rule: self.opt(29),
+            object: self.opt(30),
+            outcome: self.text(31),
+            sqlstate: self.opt(32),
+            agent: self.opt(33),
+            conversation: self.opt(34),
+            trace_id: self.opt(35),
+            policy_version: f.i64(36).unwrap_or(0),
+            who_seal: f.bytes(37).unwrap_or_default(),
+            text_seal: f.bytes(38).unwrap_or_default(),
+        }
+    }
+}
+
+/// What is wrong, as warnings.
+fn report(findings: &Findings, keys: &Keys) {
+    for finding in findings.first.iter().take(TOLD) {
+        warning!("audit log, from seq {} on: {}", finding.seq, finding.text);
+    }
+    if findings.count > TOLD as u64 {
+        warning!("audit log: {} more findings", findings.count - TOLD as u64);
+    }
+    if !findings.intact() && keys.public.is_empty() {
+        let data_dir = crate::pg::bgworker::this_backend().data_dir;
+        let file = settings::key_file(std::path::Path::new(&data_dir));
+        warning!("there is no key file \"{}\"", file.display());
+    }
+}
