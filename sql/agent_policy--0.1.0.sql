@@ -36,6 +36,2020 @@ $$;
 /* <begin connected objects> */
 -- src/lib.rs
 -- requires:
+--   role
+
+-- The policy as stored. Every row is written by the functions of this schema; the
+-- statement triggers at the end of the script tell running sessions to read it again.
+-- Names that pg_dump must carry to another cluster are stored as names (regrole and
+-- regclass are dumped as names, schemas and functions are kept as text).
+
+CREATE TABLE policy_role (
+    role            regrole PRIMARY KEY,
+    capability      text NOT NULL CHECK (capability IN ('read_only', 'read_write', 'ddl')),
+    mode            text NOT NULL CHECK (mode IN ('enforce', 'monitor')),
+    identity        text NOT NULL DEFAULT 'connection'
+                    CHECK (identity IN ('none', 'asserted', 'connection', 'signed')),
+    strict_views    boolean NOT NULL DEFAULT false,
+    -- what becomes of a column that has neither mask nor label
+    unclassified    text NOT NULL DEFAULT 'show' CHECK (unclassified IN ('show', 'mask')),
+    max_rows        bigint DEFAULT 10000 CHECK (max_rows >= 0),
+    max_bytes       bigint DEFAULT 67108864 CHECK (max_bytes >= 0),
+    on_excess       text NOT NULL DEFAULT 'truncate' CHECK (on_excess IN ('truncate', 'error')),
+    -- milliseconds
+    statement_timeout bigint DEFAULT 60000 CHECK (statement_timeout > 0),
+    max_plan_cost   float8 CHECK (max_plan_cost > 0)
+);
+
+CREATE TABLE policy_schema (
+    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    schema_name     name NOT NULL,
+    access          text NOT NULL CHECK (access IN ('read', 'write')),
+    PRIMARY KEY (role, schema_name)
+);
+
+CREATE TABLE policy_relation (
+    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    relation        regclass NOT NULL,
+    access          text NOT NULL CHECK (access IN ('read', 'write', 'deny')),
+    PRIMARY KEY (role, relation)
+);
+
+CREATE TABLE policy_column (
+    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    relation        regclass NOT NULL,
+    column_name     name NOT NULL,
+    PRIMARY KEY (role, relation, column_name)
+);
+
+CREATE TABLE policy_function (
+    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    -- schema-qualified signature, as regprocedure prints it with an empty search_path
+    function        text NOT NULL,
+    access          text NOT NULL CHECK (access IN ('allow', 'deny')),
+    trusted         boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (role, function)
+);
+
+CREATE TABLE policy_extension (
+    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    extension       name NOT NULL,
+    PRIMARY KEY (role, extension)
+);
+
+-- role 0 ("-") stands for every protected role.
+CREATE TABLE policy_mask (
+    role            regrole NOT NULL,
+    relation        regclass NOT NULL,
+    column_name     name NOT NULL,
+    mask            text NOT NULL,
+    options         jsonb NOT NULL DEFAULT '{}',
+    -- what stands in for the column: an SQL expression over the relation's row, every name
+    -- outside pg_catalog qualified; NULL for mask 'none'
+    expression      text,
+    PRIMARY KEY (role, relation, column_name)
+);
+
+-- What columns with a security label show. The labels themselves are in pg_seclabel.
+CREATE TABLE policy_label (
+    role            regrole NOT NULL,
+    label           text NOT NULL,
+    mask            text NOT NULL,
+    -- the text of a jsonb object
+    options         text NOT NULL DEFAULT '{}',
+    PRIMARY KEY (role, label)
+);
+
+CREATE TABLE policy_filter (
+    role            regrole NOT NULL,
+    relation        regclass NOT NULL,
+    name            text NOT NULL,
+    -- as given
+    predicate       text NOT NULL,
+    -- as parsed when it was set: every name outside pg_catalog qualified
+    expression      text NOT NULL,
+    -- whose privileges the predicate's subqueries run with
+    definer         regrole NOT NULL,
+    PRIMARY KEY (role, relation, name)
+);
+
+CREATE TABLE policy_history (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    changed_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    changed_by      name NOT NULL,
+    function        text NOT NULL,
+    arguments       jsonb NOT NULL
+);
+
+-- The key of the mask "hash". It is in no dump: a restored database has a key, and hashes, of its
+-- own, unless the superuser carries the row over; the oldest row counts. Readable by superusers
+-- only, and by the library.
+CREATE TABLE policy_secret (
+    created_at      timestamptz PRIMARY KEY DEFAULT pg_catalog.clock_timestamp(),
+    mask_key        bytea NOT NULL CHECK (pg_catalog.length(mask_key) = 32)
+);
+
+-- gen_random_uuid() draws 122 bits from pg_strong_random; three make more than 256.
+INSERT INTO policy_secret (mask_key)
+SELECT pg_catalog.sha256(pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
+                         || pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
+                         || pg_catalog.uuid_send(pg_catalog.gen_random_uuid()));
+
+-- pg_dump carries the policy and its history.
+DO $$
+DECLARE
+    t text;
+BEGIN
+    FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
+                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter',
+                             'policy_history', 'policy_history_id_seq'] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass, '');
+    END LOOP;
+END
+$$;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   tables
+
+-- What the functions of the next parts share. Not part of the interface; names begin with _.
+
+-- A change reaches running sessions through the relation cache: every session that reads the
+-- policy listens for an invalidation of policy_role.
+CREATE FUNCTION policy_changed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'policy_changed';
+
+DO $$
+DECLARE
+    t text;
+BEGIN
+    FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
+                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter',
+                             'policy_secret'] LOOP
+        EXECUTE pg_catalog.format(
+            'CREATE TRIGGER policy_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON agent_policy.%I
+             FOR EACH STATEMENT EXECUTE FUNCTION agent_policy.policy_changed()', t);
+    END LOOP;
+    -- Plans over the relation itself become stale as well.
+    FOREACH t IN ARRAY ARRAY['policy_mask', 'policy_filter'] LOOP
+        EXECUTE pg_catalog.format(
+            'CREATE TRIGGER policy_changed_relation AFTER INSERT OR UPDATE OR DELETE ON agent_policy.%I
+             FOR EACH ROW EXECUTE FUNCTION agent_policy.policy_changed()', t);
+    END LOOP;
+END
+$$;
+
+-- Every database of the cluster has to know at login who is protected where: the security label of
+-- a role says so. ALWAYS: also where the rows come from a replica or a restore.
+CREATE FUNCTION _label_roles() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'label_roles';
+CREATE TRIGGER label_roles AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON policy_role
+    FOR EACH STATEMENT EXECUTE FUNCTION agent_policy._label_roles();
+ALTER TABLE policy_role ENABLE ALWAYS TRIGGER label_roles;
+
+-- The user on whose behalf the session runs (SET ROLE counts, SECURITY DEFINER does not).
+CREATE FUNCTION _outer_user() RETURNS regrole
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'outer_user';
+
+-- The canonical text of a boolean expression over a relation; checks it on the way.
+CREATE FUNCTION _filter_expression(relation oid, predicate text) RETURNS text
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'filter_expression';
+
+-- The SQL expression that a mask puts in the place of a column; NULL for the mask "none".
+-- constant: the option "value" of the mask "constant". All others must not be NULL.
+CREATE FUNCTION _mask_expression(relation oid, column_name text, mask text, options text, constant text) RETURNS text
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'mask_expression';
+
+-- Raises unless a label can carry the mask, and it fits every column that has the label.
+CREATE FUNCTION _check_label(label text, mask text, options text) RETURNS void
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'check_label';
+
+-- The canonical text of an expression made by _mask_expression; checks it on the way.
+CREATE FUNCTION _checked_expression(relation oid, column_name text, expression text) RETURNS text
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'checked_expression';
+
+CREATE FUNCTION _record(function text, arguments jsonb) RETURNS void
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
+    AS $$
+    INSERT INTO agent_policy.policy_history (changed_by, function, arguments)
+    VALUES (pg_catalog.pg_get_userbyid(agent_policy._outer_user()::oid), function, arguments)
+    $$;
+
+-- Raises 22004 for a required argument that is NULL.
+CREATE FUNCTION _require(value anyelement, parameter text, function text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF value IS NULL THEN
+        RAISE EXCEPTION '%: parameter "%" must not be NULL', function, parameter
+            USING ERRCODE = 'null_value_not_allowed',
+                  HINT = format('See the comment on agent_policy.%s for what it expects.', function);
+    END IF;
+END
+$$;
+
+-- Raises 22023 unless value is one of the choices.
+CREATE FUNCTION _require_one_of(value text, choices text[], parameter text, function text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM agent_policy._require(value, parameter, function);
+    IF value <> ALL (choices) THEN
+        RAISE EXCEPTION '%: "%" is not a valid value for parameter "%"', function, value, parameter
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('Valid values are: %s.', array_to_string(choices, ', '));
+    END IF;
+END
+$$;
+
+-- Raises 42704 unless the role exists.
+CREATE FUNCTION _require_role(role regrole, function text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM agent_policy._require(_require_role.role, 'role', function);
+    IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = _require_role.role) THEN
+        RAISE EXCEPTION '%: role % does not exist', function, _require_role.role
+            USING ERRCODE = 'undefined_object',
+                  HINT = 'Roles are listed in pg_roles.';
+    END IF;
+END
+$$;
+
+-- Raises 22023 unless the role is protected. The row is locked: release_role waits.
+CREATE FUNCTION _require_protected(role regrole, function text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM agent_policy._require_role(_require_protected.role, function);
+    PERFORM FROM agent_policy.policy_role p WHERE p.role = _require_protected.role FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '%: role "%" is not protected', function, pg_get_userbyid(_require_protected.role)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('Call agent_policy.protect_role(%L) first.', _require_protected.role);
+    END IF;
+END
+$$;
+
+-- Raises unless the relation exists, is of a kind that a policy can name, and is not one of
+-- agent_policy's own or of the system.
+CREATE FUNCTION _require_relation(relation regclass, kinds text, function text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    rel record;
+BEGIN
+    PERFORM agent_policy._require(_require_relation.relation, 'relation', function);
+    SELECT c.relkind::text AS kind, n.nspname AS schema, c.relname AS name, c.relpersistence AS persistence
+      INTO rel
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.oid = _require_relation.relation;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '%: relation % does not exist', function, _require_relation.relation::oid
+            USING ERRCODE = 'undefined_table', HINT = 'Relations are listed in pg_class.';
+    END IF;
+    IF strpos(kinds, rel.kind) = 0 THEN
+        IF rel.kind IN ('v', 'm') THEN
+            RAISE EXCEPTION '%: "%.%" is a %', function, rel.schema, rel.name,
+                    CASE rel.kind WHEN 'v' THEN 'view' ELSE 'materialized view' END
+                USING ERRCODE = 'wrong_object_type',
+                      HINT = format('Masks and row filters of base tables apply through views; set it on: %s.',
+                                    coalesce(agent_policy._base_tables(_require_relation.relation), 'its base tables'));
+        END IF;
+        RAISE EXCEPTION '%: "%.%" is not a relation that this function can name', function, rel.schema, rel.name
+            USING ERRCODE = 'wrong_object_type',
+                  HINT = CASE WHEN strpos(kinds, 'v') > 0
+                              THEN 'It may be a table, partitioned table, view, materialized view, foreign table or sequence.'
+                              ELSE 'It may be a table, partitioned table or foreign table.' END;
+    END IF;
+    IF rel.schema IN ('agent_policy', 'pg_toast') THEN
+        RAISE EXCEPTION '%: relations of schema "%" cannot be named in a policy', function, rel.schema
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The policy itself is closed to protected roles.';
+    END IF;
+    IF rel.persistence = 't' THEN
+        RAISE EXCEPTION '%: "%" is a temporary relation', function, rel.name
+            USING ERRCODE = 'wrong_object_type',
+                  HINT = 'A policy outlives the session; name a permanent relation.';
+    END IF;
+END
+$$;
+
+-- Raises 42703 unless the relation has such a column; 42P10 for system columns.
+CREATE FUNCTION _require_column(relation regclass, column_name text, function text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    attnum int2;
+BEGIN
+    PERFORM agent_policy._require(_require_column.column_name, 'column_name', function);
+    SELECT a.attnum INTO attnum FROM pg_attribute a
+     WHERE a.attrelid = _require_column.relation AND a.attname = _require_column.column_name AND NOT a.attisdropped;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '%: relation "%" has no column "%"', function, _require_column.relation, _require_column.column_name
+            USING ERRCODE = 'undefined_column',
+                  HINT = format('Its columns are: %s.',
+                                (SELECT string_agg(a.attname, ', ' ORDER BY a.attnum) FROM pg_attribute a
+                                  WHERE a.attrelid = _require_column.relation AND a.attnum > 0 AND NOT a.attisdropped));
+    ELSIF attnum < 0 THEN
+        RAISE EXCEPTION '%: "%" is a system column', function, _require_column.column_name
+            USING ERRCODE = 'invalid_column_reference',
+                  HINT = 'Name a column of the table''s own.';
+    END IF;
+END
+$$;
+
+-- The base tables below a view, as text, or NULL.
+CREATE FUNCTION _base_tables(view regclass) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    WITH RECURSIVE below(oid) AS (
+        SELECT view::oid
+        UNION
+        SELECT d.refobjid
+          FROM below b
+          JOIN pg_rewrite r ON r.ev_class = b.oid
+          JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+                          AND d.refclassid = 'pg_class'::regclass
+    )
+    SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text)
+      FROM below b JOIN pg_class c ON c.oid = b.oid
+     WHERE c.relkind IN ('r', 'p', 'f')
+    $$;
+
+CREATE FUNCTION _notice_absent(what text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RAISE NOTICE '%, skipping', what;
+END
+$$;
+
+-- Raises an error of the parser again, with a HINT if it has none. What says that a value does not
+-- fit a type becomes 42804.
+CREATE FUNCTION _reraise(state text, message text, detail text, hint text, default_hint text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF left(state, 2) IN ('22', '23') AND state <> '22023' THEN
+        state := '42804';
+    END IF;
+    IF hint = '' THEN
+        hint := default_hint;
+    END IF;
+    IF detail = '' THEN
+        RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message, HINT = hint;
+    ELSE
+        RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message, DETAIL = detail, HINT = hint;
+    END IF;
+END
+$$;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   internal
+
+-- Roles, identity and limits.
+
+CREATE FUNCTION protect_role(role regrole, capability text DEFAULT 'read_only', mode text DEFAULT 'enforce')
+    RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    r pg_roles;
+    power text;
+BEGIN
+    PERFORM agent_policy._require_role(protect_role.role, 'protect_role');
+    PERFORM agent_policy._require_one_of(protect_role.capability, '{read_only,read_write,ddl}', 'capability', 'protect_role');
+    PERFORM agent_policy._require_one_of(protect_role.mode, '{enforce,monitor}', 'mode', 'protect_role');
+    SELECT * INTO r FROM pg_roles x WHERE x.oid = protect_role.role;
+    IF r.rolsuper THEN
+        RAISE EXCEPTION 'role "%" cannot be protected: it is a superuser', r.rolname
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('Nothing confines a superuser. Give the agent a role of its own, or run ALTER ROLE %I NOSUPERUSER first.', r.rolname);
+    END IF;
+    IF r.rolreplication THEN
+        RAISE EXCEPTION 'role "%" cannot be protected: it has REPLICATION', r.rolname
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('A replication connection reads every table without SQL. Run ALTER ROLE %I NOREPLICATION first.', r.rolname);
+    END IF;
+    FOREACH power IN ARRAY ARRAY['pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program'] LOOP
+        IF pg_has_role(protect_role.role, power, 'MEMBER') THEN
+            RAISE EXCEPTION 'role "%" cannot be protected: it is a member of %', r.rolname, power
+                USING ERRCODE = 'insufficient_privilege',
+                      HINT = format('Revoke %I from it first (it may have it through another role).', power);
+        END IF;
+    END LOOP;
+    SELECT s.rolname INTO power FROM pg_roles s WHERE s.rolsuper AND pg_has_role(protect_role.role, s.oid, 'MEMBER') LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'role "%" cannot be protected: it is a member of the superuser role "%"', r.rolname, power
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('Run REVOKE %I FROM %I first.', power, r.rolname);
+    END IF;
+    IF pg_has_role(protect_role.role, 'agent_policy_admin', 'MEMBER') THEN
+        RAISE EXCEPTION 'role "%" cannot be protected: it may change the policy as a member of agent_policy_admin', r.rolname
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('Run REVOKE agent_policy_admin FROM %I first.', r.rolname);
+    END IF;
+    IF pg_has_role('agent_policy_admin', protect_role.role, 'MEMBER') THEN
+        RAISE EXCEPTION 'role "%" cannot be protected: agent_policy_admin is a member of it and would be confined too', r.rolname
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('Run REVOKE %I FROM agent_policy_admin first.', r.rolname);
+    END IF;
+    IF r.rolname LIKE 'pg\_%' THEN
+        RAISE EXCEPTION 'role "%" cannot be protected: it is a predefined role', r.rolname
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Protect the login role of the agent instead.';
+    END IF;
+    INSERT INTO agent_policy.policy_role AS p (role, capability, mode)
+    VALUES (protect_role.role, protect_role.capability, protect_role.mode)
+    ON CONFLICT ON CONSTRAINT policy_role_pkey
+        DO UPDATE SET capability = excluded.capability, mode = excluded.mode;
+    PERFORM agent_policy._record('protect_role', jsonb_build_object(
+        'role', protect_role.role::text, 'capability', protect_role.capability, 'mode', protect_role.mode));
+END
+$$;
+COMMENT ON FUNCTION protect_role(regrole, text, text) IS
+'Confines a role, and every role that inherits it, from the next statement on. A new protected role may read nothing but the catalogs.
+role: the agent''s role. Refused with 42501 for a superuser, REPLICATION, and members of a superuser role, of agent_policy_admin, pg_read_server_files, pg_write_server_files or pg_execute_server_program.
+capability: read_only (default), read_write, ddl.
+mode: enforce (default); monitor blocks and masks nothing, the audit says would_deny.
+A new role has max_rows 10000 (truncate), max_bytes 67108864, statement_timeout 60 s, identity connection. Calling it again changes capability and mode and leaves the rest.
+Example: SELECT agent_policy.protect_role(''sales_agent'');';
+
+CREATE FUNCTION release_role(role regrole) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require(release_role.role, 'role', 'release_role');
+    -- Not _require_role: the rows of a role that was dropped may go as well.
+    DELETE FROM agent_policy.policy_role p WHERE p.role = release_role.role;
+    IF NOT FOUND THEN
+        PERFORM agent_policy._notice_absent(format('role "%s" is not protected', release_role.role));
+        RETURN;
+    END IF;
+    DELETE FROM agent_policy.policy_mask m WHERE m.role = release_role.role;
+    DELETE FROM agent_policy.policy_label l WHERE l.role = release_role.role;
+    DELETE FROM agent_policy.policy_filter f WHERE f.role = release_role.role;
+    PERFORM agent_policy._record('release_role', jsonb_build_object('role', release_role.role::text));
+END
+$$;
+COMMENT ON FUNCTION release_role(regrole) IS
+'The role is no longer protected: its allowlist, limits, masks and row filters are removed. Those set for every role (role NULL) stay.
+role: a protected role; a NOTICE if it is none.
+Example: SELECT agent_policy.release_role(''sales_agent'');';
+
+CREATE FUNCTION set_strict_views(role regrole, strict boolean) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_protected(set_strict_views.role, 'set_strict_views');
+    PERFORM agent_policy._require(set_strict_views.strict, 'strict', 'set_strict_views');
+    UPDATE agent_policy.policy_role p SET strict_views = set_strict_views.strict WHERE p.role = set_strict_views.role;
+    PERFORM agent_policy._record('set_strict_views', jsonb_build_object(
+        'role', set_strict_views.role::text, 'strict', set_strict_views.strict));
+END
+$$;
+COMMENT ON FUNCTION set_strict_views(regrole, boolean) IS
+'Whether the relations below an allowed view must be allowed too.
+role: a protected role. strict: false (how a new role begins) lets a view publish what its owner may read; true demands an allowance for each base relation.
+Example: SELECT agent_policy.set_strict_views(''sales_agent'', true);';
+
+CREATE FUNCTION unclassified_columns(role regrole, action text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_protected(unclassified_columns.role, 'unclassified_columns');
+    PERFORM agent_policy._require_one_of(unclassified_columns.action, '{show,mask}', 'action', 'unclassified_columns');
+    UPDATE agent_policy.policy_role p SET unclassified = unclassified_columns.action WHERE p.role = unclassified_columns.role;
+    PERFORM agent_policy._record('unclassified_columns', jsonb_build_object(
+        'role', unclassified_columns.role::text, 'action', unclassified_columns.action));
+END
+$$;
+COMMENT ON FUNCTION unclassified_columns(regrole, text) IS
+'What a protected role sees of columns that nobody has classified: those without a mask for it (none counts as one) and without a security label of agent_policy. Columns added later are among them.
+role: a protected role. action: show (how a new role begins); mask hides each of them as the mask redact does, or as NULL where a type has no neutral value.
+Example: SELECT agent_policy.unclassified_columns(''sales_agent'', ''mask'');';
+
+CREATE FUNCTION require_identity(role regrole, assurance text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_protected(require_identity.role, 'require_identity');
+    PERFORM agent_policy._require_one_of(require_identity.assurance, '{none,asserted,connection,signed}', 'assurance', 'require_identity');
+    IF require_identity.assurance = 'signed' THEN
+        RAISE EXCEPTION 'identity "signed" is not available in this release'
+            USING ERRCODE = 'feature_not_supported',
+                  HINT = 'Use "connection": the application passes agent_policy.user_email in the startup packet.';
+    END IF;
+    UPDATE agent_policy.policy_role p SET identity = require_identity.assurance WHERE p.role = require_identity.role;
+    PERFORM agent_policy._record('require_identity', jsonb_build_object(
+        'role', require_identity.role::text, 'assurance', require_identity.assurance));
+END
+$$;
+COMMENT ON FUNCTION require_identity(regrole, text) IS
+'The least assurance of the forwarded user''s identity that is accepted; a statement below it ends with 28000.
+role: a protected role. assurance: none < asserted (agent_policy.assert_user) < connection (how a new role begins: agent_policy.user_email in the startup packet) < signed (not in this release: 0A000).
+Example: SELECT agent_policy.require_identity(''sales_agent'', ''none'');';
+
+CREATE FUNCTION set_limits(role regrole,
+                           max_rows bigint DEFAULT NULL,
+                           max_bytes bigint DEFAULT NULL,
+                           on_excess text DEFAULT NULL,
+                           statement_timeout interval DEFAULT NULL,
+                           max_plan_cost float8 DEFAULT NULL,
+                           max_concurrent int DEFAULT NULL,
+                           queries_per_minute int DEFAULT NULL,
+                           rows_per_hour bigint DEFAULT NULL,
+                           denials_per_hour int DEFAULT NULL)
+    RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    bad text;
+    ms numeric;
+BEGIN
+    PERFORM agent_policy._require_protected(set_limits.role, 'set_limits');
+    bad := CASE WHEN set_limits.max_concurrent IS NOT NULL THEN 'max_concurrent'
+                WHEN set_limits.queries_per_minute IS NOT NULL THEN 'queries_per_minute'
+                WHEN set_limits.rows_per_hour IS NOT NULL THEN 'rows_per_hour'
+                WHEN set_limits.denials_per_hour IS NOT NULL THEN 'denials_per_hour' END;
+    IF bad IS NOT NULL THEN
+        RAISE EXCEPTION 'limit "%" is not enforced in this release', bad
+            USING ERRCODE = 'feature_not_supported',
+                  HINT = format('Leave out %s. Enforced are max_rows, max_bytes, on_excess, statement_timeout and max_plan_cost.', bad);
+    END IF;
+    bad := CASE WHEN set_limits.max_rows < 0 THEN 'max_rows'
+                WHEN set_limits.max_bytes < 0 THEN 'max_bytes' END;
+    IF bad IS NOT NULL THEN
+        RAISE EXCEPTION 'set_limits: "%" must not be negative', bad
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('To lift the limit, call agent_policy.reset_limits(%L, %L).', set_limits.role, bad);
+    END IF;
+    IF set_limits.on_excess IS NOT NULL THEN
+        PERFORM agent_policy._require_one_of(set_limits.on_excess, '{truncate,error}', 'on_excess', 'set_limits');
+    END IF;
+    IF set_limits.statement_timeout IS NOT NULL THEN
+        ms := CASE WHEN isfinite(set_limits.statement_timeout)
+                   THEN ceil(extract(epoch FROM set_limits.statement_timeout) * 1000) ELSE -1 END;
+        IF ms < 1 OR ms > 2147483647 THEN
+            RAISE EXCEPTION 'set_limits: "statement_timeout" must be between 1 ms and 2147483647 ms (24 days)'
+                USING ERRCODE = 'invalid_parameter_value',
+                      HINT = format('To lift the limit, call agent_policy.reset_limits(%L, ''statement_timeout'').', set_limits.role);
+        END IF;
+    END IF;
+    IF NOT (set_limits.max_plan_cost > 0 AND set_limits.max_plan_cost < 'Infinity') THEN
+        RAISE EXCEPTION 'set_limits: "max_plan_cost" must be a finite number above 0'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('To lift the limit, call agent_policy.reset_limits(%L, ''max_plan_cost'').', set_limits.role);
+    END IF;
+    UPDATE agent_policy.policy_role p
+       SET max_rows = coalesce(set_limits.max_rows, p.max_rows),
+           max_bytes = coalesce(set_limits.max_bytes, p.max_bytes),
+           on_excess = coalesce(set_limits.on_excess, p.on_excess),
+           statement_timeout = coalesce(ms::bigint, p.statement_timeout),
+           max_plan_cost = coalesce(set_limits.max_plan_cost, p.max_plan_cost)
+     WHERE p.role = set_limits.role;
+    PERFORM agent_policy._record('set_limits', jsonb_strip_nulls(jsonb_build_object(
+        'role', set_limits.role::text, 'max_rows', set_limits.max_rows, 'max_bytes', set_limits.max_bytes,
+        'on_excess', set_limits.on_excess, 'statement_timeout', set_limits.statement_timeout::text,
+        'max_plan_cost', set_limits.max_plan_cost)));
+END
+$$;
+COMMENT ON FUNCTION set_limits(regrole, bigint, bigint, text, interval, float8, int, int, bigint, int) IS
+'Sets limits of a protected role. Every parameter but the first defaults to NULL, which leaves that limit as it is; reset_limits lifts one.
+max_rows: rows sent to the client by a statement. max_bytes: bytes of column values sent by a statement.
+on_excess: truncate (rows beyond max_rows or max_bytes are not sent, with a WARNING) or error (54000).
+statement_timeout: 1 ms to 24 days, per statement. max_plan_cost: the planner''s estimated total cost, above which a statement is refused (54000).
+max_concurrent, queries_per_minute, rows_per_hour, denials_per_hour: not in this release; anything but NULL is refused with 0A000.
+Errors: 22023 for a role that is not protected or a value out of range.
+Example: SELECT agent_policy.set_limits(''sales_agent'', max_rows => 500, statement_timeout => ''10 s'');';
+
+CREATE FUNCTION reset_limits(role regrole, VARIADIC names text[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    limit_name text;
+BEGIN
+    PERFORM agent_policy._require_protected(reset_limits.role, 'reset_limits');
+    PERFORM agent_policy._require(reset_limits.names, 'names', 'reset_limits');
+    FOREACH limit_name IN ARRAY reset_limits.names LOOP
+        PERFORM agent_policy._require_one_of(limit_name,
+            '{max_rows,max_bytes,on_excess,statement_timeout,max_plan_cost,max_concurrent,queries_per_minute,rows_per_hour,denials_per_hour}',
+            'names', 'reset_limits');
+    END LOOP;
+    UPDATE agent_policy.policy_role p
+       SET max_rows = CASE WHEN 'max_rows' = ANY (reset_limits.names) THEN NULL ELSE p.max_rows END,
+           max_bytes = CASE WHEN 'max_bytes' = ANY (reset_limits.names) THEN NULL ELSE p.max_bytes END,
+           on_excess = CASE WHEN 'on_excess' = ANY (reset_limits.names) THEN 'truncate' ELSE p.on_excess END,
+           statement_timeout = CASE WHEN 'statement_timeout' = ANY (reset_limits.names) THEN NULL ELSE p.statement_timeout END,
+           max_plan_cost = CASE WHEN 'max_plan_cost' = ANY (reset_limits.names) THEN NULL ELSE p.max_plan_cost END
+     WHERE p.role = reset_limits.role;
+    PERFORM agent_policy._record('reset_limits', jsonb_build_object(
+        'role', reset_limits.role::text, 'names', to_jsonb(reset_limits.names)));
+END
+$$;
+COMMENT ON FUNCTION reset_limits(regrole, text[]) IS
+'Lifts the named limits of a protected role: no limit of that kind applies any more. on_excess goes back to truncate.
+role: a protected role. names: one or more of max_rows, max_bytes, on_excess, statement_timeout, max_plan_cost, max_concurrent, queries_per_minute, rows_per_hour, denials_per_hour (22023 for any other).
+Example: SELECT agent_policy.reset_limits(''sales_agent'', ''max_rows'', ''max_plan_cost'');';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   roles
+
+-- The allowlist: schemas, relations, columns, functions, extensions.
+
+CREATE FUNCTION allow_schema(role regrole, schema text, access text DEFAULT 'read') RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_protected(allow_schema.role, 'allow_schema');
+    PERFORM agent_policy._require(allow_schema.schema, 'schema', 'allow_schema');
+    PERFORM agent_policy._require_one_of(allow_schema.access, '{read,write}', 'access', 'allow_schema');
+    IF NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = allow_schema.schema) THEN
+        RAISE EXCEPTION 'schema "%" does not exist', allow_schema.schema
+            USING ERRCODE = 'invalid_schema_name',
+                  HINT = 'Give the name as pg_namespace has it, without quotes.';
+    END IF;
+    IF allow_schema.schema IN ('agent_policy', 'information_schema') OR allow_schema.schema LIKE 'pg\_%' THEN
+        RAISE EXCEPTION 'schema "%" cannot be allowed', allow_schema.schema
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The catalogs are readable for introspection as they are; agent_policy is closed to protected roles.';
+    END IF;
+    INSERT INTO agent_policy.policy_schema (role, schema_name, access)
+    VALUES (allow_schema.role, allow_schema.schema, allow_schema.access)
+    ON CONFLICT ON CONSTRAINT policy_schema_pkey DO UPDATE SET access = excluded.access;
+    PERFORM agent_policy._record('allow_schema', jsonb_build_object(
+        'role', allow_schema.role::text, 'schema', allow_schema.schema, 'access', allow_schema.access));
+END
+$$;
+COMMENT ON FUNCTION allow_schema(regrole, text, text) IS
+'Lets a protected role use the relations of a schema, now and later created ones, but those denied by deny_relation. It grants no PostgreSQL privilege: GRANT is still needed.
+role: a protected role. schema: its name, without quotes. access: read (default), or write (which includes read, and takes capability read_write).
+Setting it again replaces access. Errors: 3F000 no such schema; 22023 for system schemas.
+Example: SELECT agent_policy.allow_schema(''sales_agent'', ''sales'');';
+
+CREATE FUNCTION disallow_schema(role regrole, schema text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_protected(disallow_schema.role, 'disallow_schema');
+    PERFORM agent_policy._require(disallow_schema.schema, 'schema', 'disallow_schema');
+    DELETE FROM agent_policy.policy_schema s
+     WHERE s.role = disallow_schema.role AND s.schema_name = disallow_schema.schema;
+    IF NOT FOUND THEN
+        PERFORM agent_policy._notice_absent(format('schema "%s" is not allowed to role "%s"', disallow_schema.schema, disallow_schema.role));
+        RETURN;
+    END IF;
+    PERFORM agent_policy._record('disallow_schema', jsonb_build_object(
+        'role', disallow_schema.role::text, 'schema', disallow_schema.schema));
+END
+$$;
+COMMENT ON FUNCTION disallow_schema(regrole, text) IS
+'Takes back allow_schema; relations allowed one by one stay allowed. A NOTICE if the schema was not allowed.
+Example: SELECT agent_policy.disallow_schema(''sales_agent'', ''sales'');';
+
+CREATE FUNCTION allow_relation(role regrole, relation regclass, access text DEFAULT 'read') RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_protected(allow_relation.role, 'allow_relation');
+    PERFORM agent_policy._require_relation(allow_relation.relation, 'rpvmfS', 'allow_relation');
+    PERFORM agent_policy._require_one_of(allow_relation.access, '{read,write}', 'access', 'allow_relation');
+    IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE c.oid = allow_relation.relation AND n.nspname IN ('pg_catalog', 'information_schema')) THEN
+        RAISE EXCEPTION 'system relation % cannot be allowed', allow_relation.relation
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Catalogs fit for introspection are readable as they are; the others hold data or secrets. Publish what is needed through a view.';
+    END IF;
+    INSERT INTO agent_policy.policy_relation (role, relation, access)
+    VALUES (allow_relation.role, allow_relation.relation, allow_relation.access)
+    ON CONFLICT ON CONSTRAINT policy_relation_pkey DO UPDATE SET access = excluded.access;
+    PERFORM agent_policy._record('allow_relation', jsonb_build_object(
+        'role', allow_relation.role::text, 'relation', allow_relation.relation::text, 'access', allow_relation.access));
+END
+$$;
+COMMENT ON FUNCTION allow_relation(regrole, regclass, text) IS
+'Lets a protected role use a table, partitioned table, view, materialized view, foreign table or sequence. It grants no PostgreSQL privilege: GRANT is still needed.
+role: a protected role. relation: its name. access: read (default), or write (which includes read, and takes capability read_write).
+Setting it again replaces access, a deny_relation included. Errors: 42P01 no such relation; 42809 another kind of relation; 22023 for system relations.
+Example: SELECT agent_policy.allow_relation(''sales_agent'', ''sales.orders'', ''write'');';
+
+CREATE FUNCTION deny_relation(role regrole, relation regclass) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_protected(deny_relation.role, 'deny_relation');
+    PERFORM agent_policy._require_relation(deny_relation.relation, 'rpvmfS', 'deny_relation');
+    INSERT INTO agent_policy.policy_relation (role, relation, access)
+    VALUES (deny_relation.role, deny_relation.relation, 'deny')
+    ON CONFLICT ON CONSTRAINT policy_relation_pkey DO UPDATE SET access = excluded.access;
+    PERFORM agent_policy._record('deny_relation', jsonb_build_object(
+        'role', deny_relation.role::text, 'relation', deny_relation.relation::text));
+END
+$$;
+COMMENT ON FUNCTION deny_relation(regrole, regclass) IS
+'Denies a relation to a protected role, though its schema is allowed; replaces allow_relation. reset_relation takes it back.
+Errors: 42P01 no such relation; 42809 not a table, view, materialized view, foreign table or sequence.
+Example: SELECT agent_policy.deny_relation(''sales_agent'', ''sales.salaries'');';
+
+CREATE FUNCTION reset_relation(role regrole, relation regclass) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_protected(reset_relation.role, 'reset_relation');
+    PERFORM agent_policy._require(reset_relation.relation, 'relation', 'reset_relation');
+    DELETE FROM agent_policy.policy_relation r
+     WHERE r.role = reset_relation.role AND r.relation = reset_relation.relation;
+    IF NOT FOUND THEN
+        PERFORM agent_policy._notice_absent(format('relation %s is neither allowed nor denied to role "%s"', reset_relation.relation, reset_relation.role));
+        RETURN;
+    END IF;
+    PERFORM agent_policy._record('reset_relation', jsonb_build_object(
+        'role', reset_relation.role::text, 'relation', reset_relation.relation::text));
+END
+$$;
+COMMENT ON FUNCTION reset_relation(regrole, regclass) IS
+'Takes back allow_relation and deny_relation: what its schema says counts again. A NOTICE if there is nothing to take back.
+Example: SELECT agent_policy.reset_relation(''sales_agent'', ''sales.orders'');';
+
+CREATE FUNCTION deny_column(role regrole, relation regclass, column_name text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_protected(deny_column.role, 'deny_column');
+    PERFORM agent_policy._require_relation(deny_column.relation, 'rpvmf', 'deny_column');
+    PERFORM agent_policy._require_column(deny_column.relation, deny_column.column_name, 'deny_column');
+    INSERT INTO agent_policy.policy_column (role, relation, column_name)
+    VALUES (deny_column.role, deny_column.relation, deny_column.column_name)
+    ON CONFLICT ON CONSTRAINT policy_column_pkey DO NOTHING;
+    PERFORM agent_policy._record('deny_column', jsonb_build_object(
+        'role', deny_column.role::text, 'relation', deny_column.relation::text, 'column_name', deny_column.column_name));
+END
+$$;
+COMMENT ON FUNCTION deny_column(regrole, regclass, text) IS
+'Denies a column of an allowed relation to a protected role: a statement that names it ends with 42501. To show a stand-in instead, see mask_column.
+column_name: as pg_attribute has it, without quotes. Errors: 42703 no such column; 42P10 a system column.
+Example: SELECT agent_policy.deny_column(''sales_agent'', ''sales.customers'', ''ssn'');';
+
+CREATE FUNCTION reset_column(role regrole, relation regclass, column_name text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_protected(reset_column.role, 'reset_column');
+    PERFORM agent_policy._require(reset_column.relation, 'relation', 'reset_column');
+    PERFORM agent_policy._require(reset_column.column_name, 'column_name', 'reset_column');
+    DELETE FROM agent_policy.policy_column c
+     WHERE c.role = reset_column.role AND c.relation = reset_column.relation AND c.column_name = reset_column.column_name;
+    IF NOT FOUND THEN
+        PERFORM agent_policy._notice_absent(format('column "%s" of relation %s is not denied to role "%s"',
+                                                   reset_column.column_name, reset_column.relation, reset_column.role));
+        RETURN;
+    END IF;
+    PERFORM agent_policy._record('reset_column', jsonb_build_object(
+        'role', reset_column.role::text, 'relation', reset_column.relation::text, 'column_name', reset_column.column_name));
+END
+$$;
+COMMENT ON FUNCTION reset_column(regrole, regclass, text) IS
+'Takes back deny_column. A NOTICE if the column was not denied.
+Example: SELECT agent_policy.reset_column(''sales_agent'', ''sales.customers'', ''ssn'');';
+
+-- The signature under which a function is stored; raises 42883 if there is none. search_path is
+-- that of the caller, so that everything outside pg_catalog is qualified.
+CREATE FUNCTION _signature(function regprocedure, caller text) RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM agent_policy._require(_signature.function, 'function', caller);
+    IF NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = _signature.function) THEN
+        RAISE EXCEPTION '%: function % does not exist', caller, _signature.function::oid
+            USING ERRCODE = 'undefined_function', HINT = 'Functions are listed in pg_proc.';
+    END IF;
+    RETURN _signature.function::text;
+END
+$$;
+
+CREATE FUNCTION allow_function(role regrole, function regprocedure, trusted boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    signature text;
+    f record;
+BEGIN
+    PERFORM agent_policy._require_protected(allow_function.role, 'allow_function');
+    signature := agent_policy._signature(allow_function.function, 'allow_function');
+    PERFORM agent_policy._require(allow_function.trusted, 'trusted', 'allow_function');
+    SELECT p.prokind, p.prosecdef, p.prosrc, l.lanname, l.lanpltrusted, n.nspname,
+           pg_get_userbyid(p.proowner) AS owner
+      INTO f
+      FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang JOIN pg_namespace n ON n.oid = p.pronamespace
+     WHERE p.oid = allow_function.function;
+    IF f.nspname = 'agent_policy' THEN
+        RAISE EXCEPTION 'function % cannot be allowed', signature
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The functions of agent_policy meant for protected roles are allowed as they are.';
+    END IF;
+    IF f.lanname = 'internal' AND f.nspname <> 'pg_catalog' THEN
+        RAISE WARNING 'function % is another name for the built-in function "%"', signature, f.prosrc
+            USING HINT = 'Make sure that what it reads is fit for the role: a built-in function is not checked from inside.';
+    ELSIF f.nspname = 'pg_catalog' AND allow_function.function::oid < 16384 THEN
+        RAISE WARNING 'function % is built in; allowing it overrules the reviewed list if that denies it', signature
+            USING HINT = 'What a built-in function reads (files, other sessions, any table) is not checked from inside.';
+    ELSIF NOT f.lanpltrusted AND f.lanname <> 'internal' THEN
+        RAISE WARNING 'function % is written in %, which is not a trusted language', signature, f.lanname
+            USING HINT = 'What it does outside SQL is not checked.';
+    END IF;
+    IF allow_function.trusted THEN
+        RAISE WARNING 'the policy does not apply to the statements inside %', signature
+            USING HINT = format('It reads what %s may read, unmasked and unfiltered.',
+                                CASE WHEN f.prosecdef THEN format('its owner "%s"', f.owner) ELSE 'the role' END);
+    END IF;
+    INSERT INTO agent_policy.policy_function (role, function, access, trusted)
+    VALUES (allow_function.role, signature, 'allow', allow_function.trusted)
+    ON CONFLICT ON CONSTRAINT policy_function_pkey
+        DO UPDATE SET access = excluded.access, trusted = excluded.trusted;
+    PERFORM agent_policy._record('allow_function', jsonb_build_object(
+        'role', allow_function.role::text, 'function', signature, 'trusted', allow_function.trusted));
+END
+$$;
+COMMENT ON FUNCTION allow_function(regrole, regprocedure, boolean) IS
+'Lets a protected role call a function. It grants no EXECUTE.
+function: with its argument types. trusted: false (default) applies the policy to every statement inside it, SECURITY DEFINER included; true does not.
+Setting it again replaces trusted, and a deny_function. A WARNING for built-in and C functions and for trusted ones. Errors: 42883 no such function; 22023 for functions of agent_policy.
+Example: SELECT agent_policy.allow_function(''sales_agent'', ''sales.discount(numeric)'');';
+
+CREATE FUNCTION deny_function(role regrole, function regprocedure) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    signature text;
+BEGIN
+    PERFORM agent_policy._require_protected(deny_function.role, 'deny_function');
+    signature := agent_policy._signature(deny_function.function, 'deny_function');
+    INSERT INTO agent_policy.policy_function (role, function, access, trusted)
+    VALUES (deny_function.role, signature, 'deny', false)
+    ON CONFLICT ON CONSTRAINT policy_function_pkey
+        DO UPDATE SET access = excluded.access, trusted = excluded.trusted;
+    PERFORM agent_policy._record('deny_function', jsonb_build_object(
+        'role', deny_function.role::text, 'function', signature));
+END
+$$;
+COMMENT ON FUNCTION deny_function(regrole, regprocedure) IS
+'Denies a function to a protected role, though the reviewed list or an allowed extension has it; replaces allow_function. reset_function takes it back.
+Errors: 42883 no such function.
+Example: SELECT agent_policy.deny_function(''sales_agent'', ''pg_catalog.random()'');';
+
+CREATE FUNCTION reset_function(role regrole, function regprocedure) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    signature text;
+BEGIN
+    PERFORM agent_policy._require_protected(reset_function.role, 'reset_function');
+    signature := agent_policy._signature(reset_function.function, 'reset_function');
+    DELETE FROM agent_policy.policy_function f WHERE f.role = reset_function.role AND f.function = signature;
+    IF NOT FOUND THEN
+        PERFORM agent_policy._notice_absent(format('function %s is neither allowed nor denied to role "%s"', signature, reset_function.role));
+        RETURN;
+    END IF;
+    PERFORM agent_policy._record('reset_function', jsonb_build_object(
+        'role', reset_function.role::text, 'function', signature));
+END
+$$;
+COMMENT ON FUNCTION reset_function(regrole, regprocedure) IS
+'Takes back allow_function and deny_function. A NOTICE if there is nothing to take back.
+Example: SELECT agent_policy.reset_function(''sales_agent'', ''pg_catalog.random()'');';
+
+CREATE FUNCTION allow_extension(role regrole, extension text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_protected(allow_extension.role, 'allow_extension');
+    PERFORM agent_policy._require(allow_extension.extension, 'extension', 'allow_extension');
+    IF NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = allow_extension.extension) THEN
+        RAISE EXCEPTION 'extension "%" is not installed', allow_extension.extension
+            USING ERRCODE = 'undefined_object',
+                  HINT = format('Installed are: %s.', (SELECT string_agg(e.extname, ', ' ORDER BY e.extname) FROM pg_extension e));
+    END IF;
+    IF allow_extension.extension IN ('agent_policy', 'dblink', 'postgres_fdw', 'file_fdw', 'adminpack') OR allow_extension.extension LIKE 'pl%u' THEN
+        RAISE EXCEPTION 'extension "%" cannot be allowed as a whole', allow_extension.extension
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Its functions reach past the policy. Name the ones that are needed with agent_policy.allow_function.';
+    END IF;
+    INSERT INTO agent_policy.policy_extension (role, extension)
+    VALUES (allow_extension.role, allow_extension.extension)
+    ON CONFLICT ON CONSTRAINT policy_extension_pkey DO NOTHING;
+    PERFORM agent_policy._record('allow_extension', jsonb_build_object(
+        'role', allow_extension.role::text, 'extension', allow_extension.extension));
+END
+$$;
+COMMENT ON FUNCTION allow_extension(regrole, text) IS
+'Lets a protected role use the functions, types and operators of an installed extension, but those denied by deny_function.
+Errors: 42704 not installed; 22023 for extensions that reach past the policy (dblink, postgres_fdw, file_fdw, untrusted languages, agent_policy).
+Example: SELECT agent_policy.allow_extension(''sales_agent'', ''pg_trgm'');';
+
+CREATE FUNCTION disallow_extension(role regrole, extension text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_protected(disallow_extension.role, 'disallow_extension');
+    PERFORM agent_policy._require(disallow_extension.extension, 'extension', 'disallow_extension');
+    DELETE FROM agent_policy.policy_extension e
+     WHERE e.role = disallow_extension.role AND e.extension = disallow_extension.extension;
+    IF NOT FOUND THEN
+        PERFORM agent_policy._notice_absent(format('extension "%s" is not allowed to role "%s"', disallow_extension.extension, disallow_extension.role));
+        RETURN;
+    END IF;
+    PERFORM agent_policy._record('disallow_extension', jsonb_build_object(
+        'role', disallow_extension.role::text, 'extension', disallow_extension.extension));
+END
+$$;
+COMMENT ON FUNCTION disallow_extension(regrole, text) IS
+'Takes back allow_extension. A NOTICE if the extension was not allowed.
+Example: SELECT agent_policy.disallow_extension(''sales_agent'', ''pg_trgm'');';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   allow
+
+-- Masks and row filters. mask_column and filter_rows run with the caller's search_path, so that
+-- an expression means what it means to the caller; what they hand on is canonical text, which
+-- the _store_ functions check once more before they write it.
+
+CREATE FUNCTION _require_mask_role(role regrole, function text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF _require_mask_role.role IS NOT NULL THEN
+        PERFORM agent_policy._require_protected(_require_mask_role.role, function);
+    END IF;
+END
+$$;
+
+CREATE FUNCTION _store_mask(relation regclass, column_name text, mask text, options jsonb, role regrole, expression text)
+    RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    checked text;
+BEGIN
+    PERFORM agent_policy._require_mask_role(_store_mask.role, 'mask_column');
+    PERFORM agent_policy._require_relation(_store_mask.relation, 'rpfm', 'mask_column');
+    PERFORM agent_policy._require_column(_store_mask.relation, _store_mask.column_name, 'mask_column');
+    PERFORM agent_policy._require_one_of(_store_mask.mask,
+        '{redact,null,constant,partial,email,hash,truncate,bucket,network,scrub,json,expression,none}', 'mask', 'mask_column');
+    PERFORM agent_policy._require(_store_mask.options, 'options', 'mask_column');
+    IF _store_mask.mask <> 'none' THEN
+        PERFORM agent_policy._require(_store_mask.expression, 'expression', 'mask_column');
+        checked := agent_policy._checked_expression(_store_mask.relation, _store_mask.column_name, _store_mask.expression);
+    END IF;
+    INSERT INTO agent_policy.policy_mask (role, relation, column_name, mask, options, expression)
+    VALUES (coalesce(_store_mask.role, '-'), _store_mask.relation, _store_mask.column_name, _store_mask.mask,
+            _store_mask.options, checked)
+    ON CONFLICT ON CONSTRAINT policy_mask_pkey
+        DO UPDATE SET mask = excluded.mask, options = excluded.options, expression = excluded.expression;
+    PERFORM agent_policy._record('mask_column', jsonb_build_object(
+        'relation', _store_mask.relation::text, 'column_name', _store_mask.column_name, 'mask', _store_mask.mask,
+        'options', _store_mask.options, 'role', _store_mask.role::text));
+END
+$$;
+
+CREATE FUNCTION mask_column(relation regclass, column_name text, mask text DEFAULT 'redact',
+                            options jsonb DEFAULT '{}', role regrole DEFAULT NULL)
+    RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    expression pg_catalog.text;
+    state pg_catalog.text;
+    message pg_catalog.text;
+    detail pg_catalog.text;
+    hint pg_catalog.text;
+BEGIN
+    PERFORM agent_policy._check_mask_target(mask_column.relation, mask_column.column_name, mask_column.mask, mask_column.options, mask_column.role);
+    BEGIN
+        expression := agent_policy._mask_expression(
+            mask_column.relation::pg_catalog.oid, mask_column.column_name, mask_column.mask,
+            mask_column.options::pg_catalog.text, mask_column.options OPERATOR(pg_catalog.->>) 'value'::pg_catalog.text);
+    EXCEPTION WHEN OTHERS THEN
+        GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
+                                detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+        PERFORM agent_policy._reraise(state, message, detail, hint,
+            'A mask must yield a value of the column''s type. For an expression, qualify names that are not in the search_path.'::pg_catalog.text);
+    END;
+    PERFORM agent_policy._store_mask(
+        mask_column.relation, mask_column.column_name, mask_column.mask, mask_column.options, mask_column.role, expression);
+END
+$$;
+COMMENT ON FUNCTION mask_column(regclass, text, text, jsonb, regrole) IS
+'What protected roles see instead of a column, wherever a statement uses it: output, WHERE, JOIN, GROUP BY, ORDER BY, aggregates, whole rows, through views.
+relation: a table, partitioned table or foreign table (views: mask their base tables). column_name: without quotes.
+role: NULL (default) means every protected role; a role''s own mask beats that one. Setting it again replaces.
+mask, and its options with their defaults:
+  redact (default): a fixed value of the type; NULL stays NULL
+  null: NULL
+  constant {"value": ...}: that value
+  partial {"keep_first": 0, "keep_last": 4, "pad": "*"}: characters in between become pads; a value of at most keep_first + keep_last characters shows as that many pads
+  email: a***@example.com; *** for what is not an address
+  hash {"length": 16}: the first 1 to 64 hex digits of an HMAC-SHA-256 with this database''s secret key; text, uuid and bigint columns
+  truncate {"unit": "year"}: decade, year, quarter, month, week, and for timestamps also day, hour, minute (in UTC); date, timestamp, timestamptz
+  bucket {"size": 10}: the multiple of size at or below the value; numeric types
+  network {"ipv4": 24, "ipv6": 48}: the network of that many bits; inet, cidr
+  scrub: each piece of personal data and each secret inside is replaced by its category, as [EMAIL]; text, json, jsonb
+  json {"paths": {"$.ssn": "redact", "$.cards[*].number": {"mask": "partial", "keep_last": 4}}}: what stands at these paths; each takes redact, null, constant, partial, email, hash or scrub. A path is $ and then .name, ."any name", .*, [3], [*], .** (any depth); a key of an array means that key of each element; jsonb
+  expression {"sql": "left(name, 1)"}: any expression over the row, without subqueries; names are looked up in the caller''s search_path
+  none: the value itself
+An array is masked element by element where the mask fits its elements (redact, null and constant replace it whole); a domain as the type below it, unless it has constraints.
+Errors: 22023 unknown mask or option, or a value out of range; 42804 the mask does not fit the column''s type; 42809 for views; 42703 no such column.
+Example: SELECT agent_policy.mask_column(''sales.customers'', ''ssn'', ''partial'', ''{"keep_last": 4}'');';
+
+-- Says in its own words what _mask_expression would raise less well.
+CREATE FUNCTION _check_mask_target(relation regclass, column_name text, mask text, options jsonb, role regrole)
+    RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM agent_policy._require_relation(_check_mask_target.relation, 'rpfm', 'mask_column');
+    PERFORM agent_policy._require_column(_check_mask_target.relation, _check_mask_target.column_name, 'mask_column');
+    PERFORM agent_policy._require(_check_mask_target.options, 'options', 'mask_column');
+    PERFORM agent_policy._require_one_of(_check_mask_target.mask,
+        '{redact,null,constant,partial,email,hash,truncate,bucket,network,scrub,json,expression,none}', 'mask', 'mask_column');
+    PERFORM agent_policy._require_mask_role(_check_mask_target.role, 'mask_column');
+    IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE c.oid = _check_mask_target.relation AND n.nspname IN ('pg_catalog', 'information_schema')) THEN
+        RAISE EXCEPTION 'mask_column: % is a system relation', _check_mask_target.relation
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The catalogs have rules of their own; only user tables are masked.';
+    END IF;
+END
+$$;
+
+CREATE FUNCTION unmask_column(relation regclass, column_name text, role regrole DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require(unmask_column.relation, 'relation', 'unmask_column');
+    PERFORM agent_policy._require(unmask_column.column_name, 'column_name', 'unmask_column');
+    DELETE FROM agent_policy.policy_mask m
+     WHERE m.role = coalesce(unmask_column.role, '-') AND m.relation = unmask_column.relation
+       AND m.column_name = unmask_column.column_name;
+    IF NOT FOUND THEN
+        PERFORM agent_policy._notice_absent(format('column "%s" of relation %s has no mask for %s',
+            unmask_column.column_name, unmask_column.relation,
+            coalesce(format('role "%s"', unmask_column.role), 'every protected role')));
+        RETURN;
+    END IF;
+    PERFORM agent_policy._record('unmask_column', jsonb_build_object(
+        'relation', unmask_column.relation::text, 'column_name', unmask_column.column_name,
+        'role', unmask_column.role::text));
+END
+$$;
+COMMENT ON FUNCTION unmask_column(regclass, text, regrole) IS
+'Removes a mask set by mask_column for the same role (NULL, the default: the one for every protected role). To exempt one role, set its mask to none instead.
+A NOTICE if there is no such mask. A column that was dropped may be named.
+Example: SELECT agent_policy.unmask_column(''sales.customers'', ''ssn'');';
+
+CREATE FUNCTION _store_filter(relation regclass, predicate text, role regrole, name text, expression text)
+    RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    checked text;
+BEGIN
+    PERFORM agent_policy._require_relation(_store_filter.relation, 'rpf', 'filter_rows');
+    PERFORM agent_policy._require(_store_filter.predicate, 'predicate', 'filter_rows');
+    PERFORM agent_policy._require(_store_filter.name, 'name', 'filter_rows');
+    PERFORM agent_policy._require_mask_role(_store_filter.role, 'filter_rows');
+    checked := agent_policy._filter_expression(_store_filter.relation, _store_filter.expression);
+    INSERT INTO agent_policy.policy_filter (role, relation, name, predicate, expression, definer)
+    VALUES (coalesce(_store_filter.role, '-'), _store_filter.relation, _store_filter.name, _store_filter.predicate,
+            checked, agent_policy._outer_user())
+    ON CONFLICT ON CONSTRAINT policy_filter_pkey
+        DO UPDATE SET predicate = excluded.predicate, expression = excluded.expression, definer = excluded.definer;
+    PERFORM agent_policy._record('filter_rows', jsonb_build_object(
+        'relation', _store_filter.relation::text, 'predicate', _store_filter.predicate,
+        'role', _store_filter.role::text, 'name', _store_filter.name));
+END
+$$;
+
+CREATE FUNCTION _check_filter_target(relation regclass, predicate text, role regrole, name text)
+    RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM agent_policy._require_relation(_check_filter_target.relation, 'rpf', 'filter_rows');
+    PERFORM agent_policy._require(_check_filter_target.predicate, 'predicate', 'filter_rows');
+    PERFORM agent_policy._require(_check_filter_target.name, 'name', 'filter_rows');
+    PERFORM agent_policy._require_mask_role(_check_filter_target.role, 'filter_rows');
+    IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE c.oid = _check_filter_target.relation AND n.nspname IN ('pg_catalog', 'information_schema')) THEN
+        RAISE EXCEPTION 'filter_rows: % is a system relation', _check_filter_target.relation
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The catalogs have rules of their own; only user tables are filtered.';
+    END IF;
+END
+$$;
+
+CREATE FUNCTION filter_rows(relation regclass, predicate text, role regrole DEFAULT NULL, name text DEFAULT 'default')
+    RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    expression pg_catalog.text;
+    state pg_catalog.text;
+    message pg_catalog.text;
+    detail pg_catalog.text;
+    hint pg_catalog.text;
+BEGIN
+    PERFORM agent_policy._check_filter_target(filter_rows.relation, filter_rows.predicate, filter_rows.role, filter_rows.name);
+    BEGIN
+        expression := agent_policy._filter_expression(filter_rows.relation::pg_catalog.oid, filter_rows.predicate);
+    EXCEPTION WHEN OTHERS THEN
+        GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
+                                detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+        PERFORM agent_policy._reraise(state, message, detail, hint,
+            'A row filter is one boolean expression over the table''s columns, as in a WHERE clause; qualify names that are not in the search_path.'::pg_catalog.text);
+    END;
+    PERFORM agent_policy._store_filter(
+        filter_rows.relation, filter_rows.predicate, filter_rows.role, filter_rows.name, expression);
+END
+$$;
+COMMENT ON FUNCTION filter_rows(regclass, text, regrole, text) IS
+'Which rows of a table protected roles see. Several filters of one table are ANDed.
+relation: a table, partitioned table or foreign table (views: filter their base tables).
+predicate: a boolean expression over the table''s columns, raw values; subqueries run with the privileges of whoever calls filter_rows, unfiltered. It may use agent_policy.user_email() and agent_policy.claim(name). Names are looked up in the caller''s search_path, once, now. No aggregates, window functions, set-returning functions or system columns.
+role: NULL (default) means every protected role. name: tells several filters apart; the same relation, role and name replaces.
+Errors: those of the parser for what does not parse (42601, 42703, 42883 ...); 42804 not boolean; 42501 a subquery reads what the caller may not; 42809 for views. A filter that no longer parses later denies its table.
+Example: SELECT agent_policy.filter_rows(''sales.customers'', ''account_manager = agent_policy.user_email()'');';
+
+CREATE FUNCTION remove_row_filter(relation regclass, role regrole DEFAULT NULL, name text DEFAULT 'default') RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require(remove_row_filter.relation, 'relation', 'remove_row_filter');
+    PERFORM agent_policy._require(remove_row_filter.name, 'name', 'remove_row_filter');
+    DELETE FROM agent_policy.policy_filter f
+     WHERE f.role = coalesce(remove_row_filter.role, '-') AND f.relation = remove_row_filter.relation
+       AND f.name = remove_row_filter.name;
+    IF NOT FOUND THEN
+        PERFORM agent_policy._notice_absent(format('relation %s has no row filter "%s" for %s',
+            remove_row_filter.relation, remove_row_filter.name,
+            coalesce(format('role "%s"', remove_row_filter.role), 'every protected role')));
+        RETURN;
+    END IF;
+    PERFORM agent_policy._record('remove_row_filter', jsonb_build_object(
+        'relation', remove_row_filter.relation::text, 'role', remove_row_filter.role::text, 'name', remove_row_filter.name));
+END
+$$;
+COMMENT ON FUNCTION remove_row_filter(regclass, regrole, text) IS
+'Removes a row filter set by filter_rows for the same role (NULL, the default: the one for every protected role) and name (default: default). A NOTICE if there is none.
+Example: SELECT agent_policy.remove_row_filter(''sales.customers'');';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   masks
+
+-- The native floor below the hooks: what PostgreSQL itself can refuse a role.
+
+-- What ALTER ROLE … SET says of a setting, for every database or for the one of that number.
+CREATE FUNCTION _role_setting(role oid, database oid, name text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT substr(c, length(_role_setting.name) + 2)
+      FROM pg_db_role_setting s, unnest(s.setconfig) c
+     WHERE s.setrole = _role_setting.role AND s.setdatabase = _role_setting.database
+       AND starts_with(c, _role_setting.name || '=')
+    $$;
+
+-- The elements of a list of libraries as it is stored.
+CREATE FUNCTION _libraries(list text) RETURNS text[]
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT coalesce(array_agg(btrim(e, ' "') ORDER BY n), '{}')
+      FROM unnest(string_to_array(list, ',')) WITH ORDINALITY AS x (e, n) WHERE btrim(e, ' "') <> ''
+    $$;
+
+CREATE FUNCTION harden_role(role regrole) RETURNS TABLE (setting text, before text, after text)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    r record;
+    capability text;
+    known text[];
+    libraries text[];
+    step record;
+    changed jsonb := '[]';
+    open text;
+    remedy text;
+BEGIN
+    PERFORM agent_policy._require_role(harden_role.role, 'harden_role');
+    SELECT a.*, quote_ident(a.rolname) AS name INTO r FROM pg_roles a WHERE a.oid = harden_role.role;
+    IF NOT r.rolsuper THEN
+        SELECT CASE WHEN bool_or(p.capability = 'read_only') THEN 'read_only'
+                    WHEN bool_or(p.capability = 'read_write') THEN 'read_write'
+                    ELSE min(p.capability) END
+          INTO capability
+          FROM agent_policy.policy_role p
+         WHERE p.role = harden_role.role
+            OR EXISTS (SELECT FROM pg_roles g WHERE g.oid = p.role AND pg_has_role(r.oid, g.oid, 'USAGE'));
+    END IF;
+    IF capability IS NULL THEN
+        RAISE EXCEPTION 'harden_role: role "%" is not protected', r.rolname
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('Call agent_policy.protect_role(%L) first.', harden_role.role);
+    END IF;
+    -- The databases in which it is protected, itself or by a role that it inherits.
+    known := ARRAY(SELECT DISTINCT jsonb_object_keys(l.label::jsonb)
+                     FROM pg_shseclabel l JOIN pg_roles g ON g.oid = l.objoid
+                    WHERE l.provider = 'agent_policy' AND l.classoid = 'pg_authid'::regclass
+                      AND pg_has_role(r.oid, g.oid, 'USAGE')) || current_database()::text;
+    libraries := agent_policy._libraries(coalesce(
+        agent_policy._role_setting(r.oid, 0, 'session_preload_libraries'),
+        (SELECT s.reset_val FROM pg_settings s WHERE s.name = 'session_preload_libraries')));
+
+    FOR step IN
+        -- Attributes. A role that is confined because it inherits a protected one has to go on
+        -- inheriting. Before 16, so has a member of other roles, or it would lose what they were
+        -- granted; since 16 the attribute counts for memberships to come.
+        SELECT v.setting, 'on' AS before, 'off' AS after, format('ALTER ROLE %s NO%s', r.name, upper(v.setting)) AS command
+          FROM (VALUES ('inherit', r.rolinherit AND EXISTS (SELECT FROM agent_policy.policy_role p WHERE p.role = r.oid)
+                                   AND (current_setting('server_version_num')::int >= 160000
+                                        OR NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid))),
+                       ('createrole', r.rolcreaterole), ('createdb', r.rolcreatedb),
+                       ('replication', r.rolreplication), ('bypassrls', r.rolbypassrls)) AS v (setting, present)
+         WHERE v.present
+        UNION ALL
+        SELECT 'connection_limit', '-1', '20', format('ALTER ROLE %s CONNECTION LIMIT 20', r.name)
+         WHERE r.rolconnlimit < 0 AND r.rolcanlogin
+        -- Settings of the role: a limit that is there stays, be it the role's or the server's.
+        UNION ALL
+        SELECT v.setting, agent_policy._role_setting(r.oid, 0, v.setting), v.wanted,
+               format('ALTER ROLE %s SET %I = %L', r.name, v.setting, v.wanted)
+          FROM (VALUES ('default_transaction_read_only', 'on', capability = 'read_only'
+                            AND agent_policy._role_setting(r.oid, 0, 'default_transaction_read_only') IS DISTINCT FROM 'on'),
+                       ('temp_file_limit', '1GB',
+                            coalesce(agent_policy._role_setting(r.oid, 0, 'temp_file_limit'), '-1') = '-1'
+                            AND NOT EXISTS (SELECT FROM pg_settings s WHERE s.name = 'temp_file_limit'
+                                               AND s.reset_val::bigint BETWEEN 0 AND 1048576
+                                               AND agent_policy._role_setting(r.oid, 0, s.name) IS NULL)),
+                       ('idle_in_transaction_session_timeout', '5min',
+                            coalesce(agent_policy._role_setting(r.oid, 0, 'idle_in_transaction_session_timeout'), '0') = '0'
+                            AND NOT EXISTS (SELECT FROM pg_settings s WHERE s.name = 'idle_in_transaction_session_timeout'
+                                               AND s.reset_val::bigint BETWEEN 1 AND 300000
+                                               AND agent_policy._role_setting(r.oid, 0, s.name) IS NULL))) AS v (setting, wanted, needed)
+         WHERE v.needed AND r.rolcanlogin
+        UNION ALL
+        SELECT 'session_preload_libraries', agent_policy._role_setting(r.oid, 0, 'session_preload_libraries'),
+               array_to_string(libraries || 'agent_policy'::text, ', '),
+               format('ALTER ROLE %s SET session_preload_libraries = %s', r.name,
+                      (SELECT string_agg(quote_literal(l), ', ') FROM unnest(libraries || 'agent_policy'::text) l))
+         WHERE r.rolcanlogin
+           AND ('agent_policy' <> ALL (libraries)
+                OR agent_policy._role_setting(r.oid, 0, 'session_preload_libraries') IS NULL)
+        -- Settings for single databases would beat those.
+        UNION ALL
+        SELECT v.setting || ' in database ' || quote_ident(d.datname),
+               agent_policy._role_setting(r.oid, d.oid, v.setting), NULL,
+               format('ALTER ROLE %s IN DATABASE %I RESET %I', r.name, d.datname, v.setting)
+          FROM (VALUES ('default_transaction_read_only', capability = 'read_only'), ('temp_file_limit', true),
+                       ('idle_in_transaction_session_timeout', true), ('session_preload_libraries', true)) AS v (setting, wanted)
+          JOIN pg_database d ON agent_policy._role_setting(r.oid, d.oid, v.setting) IS NOT NULL
+         WHERE v.wanted
+        -- Privileges granted to the role itself.
+        UNION ALL
+        SELECT lower(a.privilege_type) || ' on database ' || quote_ident(d.datname), 'granted', 'revoked',
+               format('REVOKE %s ON DATABASE %I FROM %s', a.privilege_type, d.datname, r.name)
+          FROM pg_database d, aclexplode(d.datacl) a
+         WHERE a.grantee = r.oid AND d.datdba <> r.oid AND a.grantor = d.datdba
+           AND CASE a.privilege_type WHEN 'CREATE' THEN true
+                                     WHEN 'TEMPORARY' THEN capability <> 'ddl'
+                                     WHEN 'CONNECT' THEN d.datname <> ALL (known) END
+        UNION ALL
+        SELECT 'create on schema ' || quote_ident(n.nspname), 'granted', 'revoked',
+               format('REVOKE CREATE ON SCHEMA %I FROM %s', n.nspname, r.name)
+          FROM pg_namespace n, aclexplode(n.nspacl) a
+         WHERE a.grantee = r.oid AND n.nspowner <> r.oid AND a.grantor = n.nspowner
+           AND a.privilege_type = 'CREATE' AND capability <> 'ddl'
+    LOOP
+        EXECUTE step.command;
+        changed := changed || jsonb_build_object('setting', step.setting, 'before', step.before, 'after', step.after);
+        setting := step.setting;
+        before := step.before;
+        after := step.after;
+        RETURN NEXT;
+    END LOOP;
+
+    -- What is not the role's own is not changed behind anybody's back.
+    FOR open, remedy IN
+        SELECT format('role "%s" is a member of %s', r.rolname, string_agg(m.roleid::regrole::text, ', ' ORDER BY m.roleid)),
+               format('What it needs is better granted to it directly; then: REVOKE %s FROM %s',
+                      string_agg(m.roleid::regrole::text, ', ' ORDER BY m.roleid), r.name)
+          FROM pg_auth_members m
+         WHERE m.member = r.oid AND NOT EXISTS (SELECT FROM agent_policy.policy_role p WHERE p.role = m.roleid)
+        HAVING count(*) > 0
+        UNION ALL
+        SELECT format('settings of role "%s" do not reach its members', r.rolname),
+               'It cannot log in. Call harden_role for each of its members that can.'
+         WHERE NOT r.rolcanlogin
+        UNION ALL
+        SELECT format('PUBLIC may create temporary tables in database "%s"', d.datname),
+               format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC, and grant it to the roles that need it.', d.datname)
+          FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+         WHERE d.datname = current_database() AND a.grantee = 0 AND a.privilege_type = 'TEMPORARY' AND capability <> 'ddl'
+        UNION ALL
+        SELECT format('PUBLIC may connect to %s', string_agg(quote_ident(d.datname), ', ' ORDER BY d.datname)),
+               format('agent_policy refuses the role there; so that the server does: REVOKE CONNECT ON DATABASE %s FROM PUBLIC, and grant it to the roles that need it.',
+                      string_agg(quote_ident(d.datname), ', ' ORDER BY d.datname))
+          FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+         WHERE d.datallowconn AND d.datname <> ALL (known) AND a.grantee = 0 AND a.privilege_type = 'CONNECT'
+        HAVING count(*) > 0
+        UNION ALL
+        SELECT format('PUBLIC may create objects in schema "%s"', n.nspname),
+               format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC, and grant it to the roles that need it.', n.nspname)
+          FROM pg_namespace n, aclexplode(n.nspacl) a
+         WHERE a.grantee = 0 AND a.privilege_type = 'CREATE' AND capability <> 'ddl'
+        UNION ALL
+        SELECT format('role "%s" owns %s', r.rolname, string_agg(o.what, ', ' ORDER BY o.what)),
+               format('An owner''s rights cannot be revoked. Give them to another: REASSIGN OWNED BY %s TO ...', r.name)
+          FROM (SELECT 'database ' || quote_ident(d.datname) AS what FROM pg_database d WHERE d.datdba = r.oid
+                UNION ALL
+                SELECT 'schema ' || quote_ident(n.nspname) FROM pg_namespace n WHERE n.nspowner = r.oid
+                UNION ALL
+                SELECT 'subscription ' || quote_ident(s.subname) FROM pg_subscription s WHERE s.subowner = r.oid
+                UNION ALL
+                SELECT 'relation ' || c.oid::regclass::text FROM pg_class c
+                 WHERE c.relowner = r.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND capability = 'read_only') o
+        HAVING count(*) > 0
+        UNION ALL
+        SELECT format('role "%s" has %s on %s', r.rolname, lower(a.privilege_type), x.what),
+               format('It was granted by %s, who has to revoke it.', a.grantor::regrole)
+          FROM (SELECT 'database ' || quote_ident(d.datname) AS what, d.datacl AS acl, d.datdba AS owner, d.datname <> ALL (known) AS elsewhere
+                  FROM pg_database d
+                UNION ALL
+                SELECT 'schema ' || quote_ident(n.nspname), n.nspacl, n.nspowner, false FROM pg_namespace n) x, aclexplode(x.acl) a
+         WHERE a.grantee = r.oid AND a.grantor <> x.owner AND x.owner <> r.oid
+           AND (a.privilege_type IN ('CREATE', 'TEMPORARY') AND capability <> 'ddl' OR a.privilege_type = 'CONNECT' AND x.elsewhere)
+    LOOP
+        RAISE WARNING '%', open USING HINT = remedy;
+    END LOOP;
+    PERFORM agent_policy._record('harden_role', jsonb_build_object('role', harden_role.role::text, 'changed', changed));
+END
+$$;
+COMMENT ON FUNCTION harden_role(regrole) IS
+'Sets what PostgreSQL itself can refuse a role, below what agent_policy does, and gives one row for each thing that it changed: setting, before, after (NULL: not set). Called again it changes nothing, and gives no row.
+role: a protected role, or one that inherits a protected role (22023 otherwise).
+Attributes: inherit, createrole, createdb, replication, bypassrls go; connection_limit becomes 20 where there was none. inherit stays for a role that is confined because it inherits a protected one and, before PostgreSQL 16, for a member of any role, which would lose what that was granted.
+Settings (ALTER ROLE ... SET): default_transaction_read_only on (capability read_only), temp_file_limit 1GB, idle_in_transaction_session_timeout 5min unless a limit is set already; session_preload_libraries with agent_policy, so that the role cannot log in to a server without the library in shared_preload_libraries. What is set for single databases is reset.
+Privileges granted to the role itself: create and temporary on databases, create on schemas (kept for capability ddl, but for create on databases), connect on databases in which it is not protected.
+What the role has through PUBLIC, by membership or as an owner stays, with a WARNING that names the remedy.
+Example: SELECT * FROM agent_policy.harden_role(''sales_agent'');';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   harden
+
+-- Masks by label: SECURITY LABEL FOR agent_policy says what a column is, these say what that hides.
+
+CREATE FUNCTION mask_label(label text, mask text, options jsonb DEFAULT '{}', role regrole DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require(mask_label.label, 'label', 'mask_label');
+    PERFORM agent_policy._require(mask_label.mask, 'mask', 'mask_label');
+    PERFORM agent_policy._require(mask_label.options, 'options', 'mask_label');
+    IF btrim(mask_label.label) = '' OR octet_length(mask_label.label) > 63 OR mask_label.label ~ '[[:cntrl:]]' THEN
+        RAISE EXCEPTION 'mask_label: "%" is not a label of a column', mask_label.label
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Use a word of at most 63 bytes, such as email.';
+    END IF;
+    PERFORM agent_policy._require_mask_role(mask_label.role, 'mask_label');
+    PERFORM agent_policy._check_label(mask_label.label, mask_label.mask, mask_label.options::text);
+    INSERT INTO agent_policy.policy_label (role, label, mask, options)
+    VALUES (coalesce(mask_label.role, '-'), mask_label.label, mask_label.mask, mask_label.options::text)
+    ON CONFLICT ON CONSTRAINT policy_label_pkey
+        DO UPDATE SET mask = excluded.mask, options = excluded.options;
+    PERFORM agent_policy._record('mask_label', jsonb_build_object(
+        'label', mask_label.label, 'mask', mask_label.mask, 'options', mask_label.options, 'role', mask_label.role::text));
+END
+$$;
+COMMENT ON FUNCTION mask_label(text, text, jsonb, regrole) IS
+'What protected roles see of every column with a security label: SECURITY LABEL FOR agent_policy ON COLUMN sales.customers.mail IS ''email''.
+label: the word. mask, options: as for mask_column, without expression. role: NULL (default) means every protected role; a role''s own mask beats that one. A mask set with mask_column beats that of a label.
+A label without a mask hides nothing, and counts as a classification for unclassified_columns.
+Errors: 22023 unknown mask or option; 42804 the mask does not fit a column that has the label (setting a label on a column that its mask does not fit is refused likewise).
+Example: SELECT agent_policy.mask_label(''email'', ''email'');';
+
+CREATE FUNCTION unmask_label(label text, role regrole DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require(unmask_label.label, 'label', 'unmask_label');
+    DELETE FROM agent_policy.policy_label l
+     WHERE l.role = coalesce(unmask_label.role, '-') AND l.label = unmask_label.label;
+    IF NOT FOUND THEN
+        PERFORM agent_policy._notice_absent(format('label "%s" has no mask for %s', unmask_label.label,
+            coalesce(format('role "%s"', unmask_label.role), 'every protected role')));
+        RETURN;
+    END IF;
+    PERFORM agent_policy._record('unmask_label', jsonb_build_object(
+        'label', unmask_label.label, 'role', unmask_label.role::text));
+END
+$$;
+COMMENT ON FUNCTION unmask_label(text, regrole) IS
+'Removes a mask set by mask_label for the same role (NULL, the default: the one for every protected role); the labels stay on their columns. A NOTICE if there is none.
+Example: SELECT agent_policy.unmask_label(''email'');';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   labels
+
+-- What stands in for masked values. A mask runs as the role that reads, hence EXECUTE for
+-- PUBLIC; a protected role that names one of these in a statement of its own is denied.
+-- None of them raises, whatever the input. NULL in, NULL out.
+
+CREATE FUNCTION mask_partial(value text, keep_first int, keep_last int, pad text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_partial';
+COMMENT ON FUNCTION mask_partial(text, int, int, text) IS
+'The mask "partial": keeps the first keep_first and last keep_last characters, pad for each one between; a value of at most keep_first + keep_last characters becomes that many pads.';
+
+CREATE FUNCTION mask_email(value text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_email';
+COMMENT ON FUNCTION mask_email(text) IS
+'The mask "email": the first character and ***@example.com; *** for what is not an address.';
+
+CREATE FUNCTION mask_hash(value text, length int) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_hash';
+COMMENT ON FUNCTION mask_hash(text, int) IS
+'The mask "hash": the first length (1 to 64) hex digits of HMAC-SHA-256 under this database''s secret key; NULL if there is no key.';
+
+CREATE FUNCTION mask_hash(value bigint) RETURNS bigint
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_hash_int8';
+COMMENT ON FUNCTION mask_hash(bigint) IS
+'The mask "hash" for bigint: a number from 0 to 2^63 - 1 out of the HMAC of its decimal text.';
+
+CREATE FUNCTION mask_hash(value uuid) RETURNS uuid
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_hash_uuid';
+COMMENT ON FUNCTION mask_hash(uuid) IS
+'The mask "hash" for uuid: a version 8 uuid out of the HMAC of its 16 bytes.';
+
+CREATE FUNCTION mask_truncate(value date, unit text) RETURNS date
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_truncate_date';
+CREATE FUNCTION mask_truncate(value timestamp, unit text) RETURNS timestamp
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_truncate_timestamp';
+CREATE FUNCTION mask_truncate(value timestamptz, unit text) RETURNS timestamptz
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_truncate_timestamp';
+COMMENT ON FUNCTION mask_truncate(date, text) IS
+'The mask "truncate": the begin of the decade, year, quarter, month or week (Monday). Infinite dates stay; NULL for another unit.';
+COMMENT ON FUNCTION mask_truncate(timestamp, text) IS
+'The mask "truncate": the begin of the decade, year, quarter, month, week (Monday), day, hour or minute. Infinite ones stay; NULL for another unit.';
+COMMENT ON FUNCTION mask_truncate(timestamptz, text) IS
+'The mask "truncate": as for timestamp, in UTC whatever TimeZone says (moving it would give raw values away).';
+
+CREATE FUNCTION mask_bucket(value smallint, size int) RETURNS smallint
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_bucket_int2';
+CREATE FUNCTION mask_bucket(value int, size int) RETURNS int
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_bucket_int4';
+CREATE FUNCTION mask_bucket(value bigint, size bigint) RETURNS bigint
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_bucket_int8';
+CREATE FUNCTION mask_bucket(value real, size float8) RETURNS real
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_bucket_float4';
+CREATE FUNCTION mask_bucket(value float8, size float8) RETURNS float8
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_bucket_float8';
+COMMENT ON FUNCTION mask_bucket(smallint, int) IS
+'The mask "bucket": the greatest multiple of size at or below value; at the low end of the type, its least value. NULL for a size below 1.';
+COMMENT ON FUNCTION mask_bucket(int, int) IS
+'The mask "bucket": the greatest multiple of size at or below value; at the low end of the type, its least value. NULL for a size below 1.';
+COMMENT ON FUNCTION mask_bucket(bigint, bigint) IS
+'The mask "bucket": the greatest multiple of size at or below value; at the low end of the type, its least value. NULL for a size below 1.';
+COMMENT ON FUNCTION mask_bucket(real, float8) IS
+'The mask "bucket": floor(value / size) * size; NaN and infinities stay. NULL unless size is above 0.';
+COMMENT ON FUNCTION mask_bucket(float8, float8) IS
+'The mask "bucket": floor(value / size) * size; NaN and infinities stay. NULL unless size is above 0.';
+
+CREATE FUNCTION mask_bucket(value numeric, size numeric, lowest numeric) RETURNS numeric
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_bucket_numeric';
+COMMENT ON FUNCTION mask_bucket(numeric, numeric, numeric) IS
+'The mask "bucket": floor(value / size) * size, or lowest where that is below it; NULL where it is out of range.';
+
+CREATE FUNCTION mask_network(value inet, ipv4 int, ipv6 int) RETURNS inet
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_network';
+CREATE FUNCTION mask_network(value cidr, ipv4 int, ipv6 int) RETURNS cidr
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_network';
+COMMENT ON FUNCTION mask_network(inet, int, int) IS
+'The mask "network": the address''s network of ipv4 (0 to 32) or ipv6 (0 to 128) bits, or its own if that is wider. NULL for other numbers of bits.';
+COMMENT ON FUNCTION mask_network(cidr, int, int) IS
+'The mask "network": the network of ipv4 (0 to 32) or ipv6 (0 to 128) bits around this one, or itself if that is wider. NULL for other numbers of bits.';
+
+CREATE FUNCTION mask_scrub(value text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_scrub';
+COMMENT ON FUNCTION mask_scrub(text) IS
+'The mask "scrub": each piece of personal data and each secret found in the text is replaced by its category, such as [EMAIL], [SSN], [CARD], [PHONE], [API_KEY], [PASSWORD].';
+
+CREATE FUNCTION mask_scrub_json(value text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_scrub_json';
+COMMENT ON FUNCTION mask_scrub_json(text) IS
+'The mask "scrub" for the text of a json or jsonb value: strings, keys and numbers in it are scrubbed, the structure stays. A number becomes a string where it is replaced. NULL for a document that is not UTF-8.';
+
+CREATE FUNCTION mask_json(value jsonb, paths text) RETURNS jsonb
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_json';
+COMMENT ON FUNCTION mask_json(jsonb, text) IS
+'The mask "json": values at the given paths are masked, the rest of the document stays. NULL for paths that are none.';
+
+CREATE FUNCTION mask_each(value anyarray, mask regprocedure) RETURNS anyarray
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_each';
+CREATE FUNCTION mask_each(value anyarray, mask regprocedure, VARIADIC options "any") RETURNS anyarray
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_each';
+COMMENT ON FUNCTION mask_each(anyarray, regprocedure) IS
+'A mask of arrays: one of the functions agent_policy.mask_... applied to each element; NULL for any other function.';
+COMMENT ON FUNCTION mask_each(anyarray, regprocedure, VARIADIC "any") IS
+'The same for a mask with options.';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   mask_functions
+
+-- The identity of the forwarded user.
+
+CREATE FUNCTION assert_user(email text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'assert_user_wrapper';
+COMMENT ON FUNCTION assert_user(text) IS
+'Says on whose behalf this transaction runs, without proof: for development. Once per transaction; it ends with COMMIT or ROLLBACK.
+email: trimmed and lower-cased. Errors: 22004 NULL; 22023 empty; 25001 a second time in a transaction; 28000 another user than the connection''s.
+Example: BEGIN; SELECT agent_policy.assert_user(''alice@example.com''); ...; COMMIT;';
+
+CREATE FUNCTION user_email() RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'user_email_wrapper';
+COMMENT ON FUNCTION user_email() IS
+'The forwarded user: agent_policy.user_email of the startup packet, else the one of assert_user in this transaction, else NULL. Trimmed and lower-cased.
+Example: SELECT agent_policy.user_email();';
+
+CREATE FUNCTION claim(name text) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'claim_wrapper';
+COMMENT ON FUNCTION claim(text) IS
+'A claim of the forwarded user''s identity, as text; NULL if there is none. Without a signed identity, "email" is the only one.
+Example: SELECT agent_policy.claim(''email'');';
+
+CREATE FUNCTION identity(OUT email text, OUT assurance text, OUT issuer text, OUT expires_at timestamptz, OUT claims jsonb)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'identity_wrapper';
+COMMENT ON FUNCTION identity() IS
+'The forwarded user as this session knows it, always one row: email, assurance (none, asserted, connection, signed), issuer, expires_at and claims (NULL but for signed identities).
+Example: SELECT email, assurance FROM agent_policy.identity();';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   identity
+
+-- What the policy says, for people. They run with their owner's rights; agent_policy_admin reads.
+
+CREATE VIEW protected_roles AS
+SELECT role, capability, mode, identity, strict_views, unclassified AS unclassified_columns FROM policy_role;
+COMMENT ON VIEW protected_roles IS 'One row for each protected role: capability, mode, least identity accepted, strict views, what becomes of unclassified columns.';
+
+CREATE VIEW allowed_objects AS
+SELECT role, 'schema' AS kind, pg_catalog.quote_ident(schema_name) AS object, access, NULL::boolean AS trusted FROM policy_schema
+UNION ALL
+SELECT role, 'relation', relation::text, access, NULL FROM policy_relation
+UNION ALL
+SELECT role, 'column', relation::text || '.' || pg_catalog.quote_ident(column_name), 'deny', NULL FROM policy_column
+UNION ALL
+SELECT role, 'function', function, access, trusted FROM policy_function
+UNION ALL
+SELECT role, 'extension', extension::text, 'allow', NULL FROM policy_extension;
+COMMENT ON VIEW allowed_objects IS
+'The allowlist, one row for each entry: role, kind (schema, relation, column, function, extension), object, access (read, write, allow, deny), trusted (functions only).';
+
+CREATE VIEW masks AS
+SELECT relation, column_name, mask, options, CASE WHEN role::oid <> 0 THEN role END AS role, expression FROM policy_mask;
+COMMENT ON VIEW masks IS
+'One row for each mask; role NULL means every protected role. expression is the SQL that stands in for the column.';
+
+CREATE VIEW mask_labels AS
+SELECT label, mask, options::jsonb AS options, CASE WHEN role::oid <> 0 THEN role END AS role FROM policy_label;
+COMMENT ON VIEW mask_labels IS
+'One row for each mask that a label carries; role NULL means every protected role.';
+
+CREATE VIEW labelled_columns AS
+SELECT s.objoid::regclass AS relation, a.attname::text AS column_name, s.label
+  FROM pg_catalog.pg_seclabel s JOIN pg_catalog.pg_attribute a ON a.attrelid = s.objoid AND a.attnum = s.objsubid
+ WHERE s.provider = 'agent_policy' AND s.classoid = 'pg_catalog.pg_class'::regclass AND s.objsubid > 0;
+COMMENT ON VIEW labelled_columns IS
+'One row for each column with a security label of agent_policy. A mask of the column itself beats that of its label.';
+
+CREATE VIEW row_filters AS
+SELECT relation, name, predicate, CASE WHEN role::oid <> 0 THEN role END AS role, definer, expression FROM policy_filter;
+COMMENT ON VIEW row_filters IS
+'One row for each row filter; role NULL means every protected role. predicate as it was given, expression as it was understood; its subqueries run as definer.';
+
+CREATE VIEW limits AS
+SELECT role, max_rows, max_bytes, on_excess,
+       statement_timeout * interval '1 ms' AS statement_timeout, max_plan_cost
+FROM policy_role;
+COMMENT ON VIEW limits IS 'The limits of each protected role; NULL means no limit.';
+
+COMMENT ON TABLE policy_history IS 'Every change to the policy: when, by whom, function and arguments by name.';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   views
+
+-- The audit: one row a statement, written by the ingest worker of this database. The days'
+-- partitions belong to the bootstrap superuser and are not members of the extension, so that
+-- pg_dump takes them along.
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'agent_policy_admin') THEN
+        CREATE ROLE agent_policy_admin NOLOGIN;
+    END IF;
+END
+$$;
+
+CREATE TABLE audit_log (
+    event_id          uuid NOT NULL,
+    seq               bigint NOT NULL,
+    user_email        text,
+    assurance         text NOT NULL,
+    role_name         text NOT NULL,
+    session_user_name text NOT NULL,
+    database_name     text NOT NULL,
+    application_name  text NOT NULL,
+    client_addr       inet,
+    backend_pid       integer NOT NULL,
+    session_id        text NOT NULL,
+    transaction_id    bigint,
+    started_at        timestamptz NOT NULL,
+    duration_ms       float8,
+    nesting_level     integer NOT NULL,
+    command_tag       text,
+    query_id          bigint,
+    statement         text,
+    statement_sha256  bytea NOT NULL,
+    relations         text[] NOT NULL,
+    masked_columns    text[] NOT NULL,
+    functions         text[] NOT NULL,
+    rows_returned     bigint,
+    rows_processed    bigint,
+    bytes_returned    bigint,
+    truncated         boolean NOT NULL,
+    verdict           text NOT NULL CHECK (verdict IN ('allowed', 'denied', 'would_deny')),
+    rule              text,
+    object            text,
+    outcome           text NOT NULL CHECK (outcome IN ('ok', 'error', 'cancelled', 'unknown')),
+    sqlstate          text,
+    agent             text,
+    conversation      text,
+    trace_id          text,
+    policy_version    bigint NOT NULL,
+    backend_seq       bigint NOT NULL,
+    mark              bytea NOT NULL,
+    who_seal          bytea NOT NULL,
+    text_seal         bytea NOT NULL
+) PARTITION BY RANGE (started_at);
+
+-- Indexes are made with each partition: one on the parent would belong to the extension, and
+-- a dump that creates the partitions' own would meet those that attaching had made already.
+
+COMMENT ON TABLE audit_log IS
+    'one row a statement of a confined session, written by the ingest worker; partitioned by day (UTC)';
+COMMENT ON COLUMN audit_log.seq IS 'order of ingestion, without gaps';
+COMMENT ON COLUMN audit_log.client_addr IS 'NULL for a Unix socket';
+COMMENT ON COLUMN audit_log.statement IS
+    'literals replaced by $n, comments removed; NULL where the text does not lex';
+COMMENT ON COLUMN audit_log.outcome IS
+    'ok, error, cancelled; unknown when the backend was gone before the statement ended';
+
+COMMENT ON COLUMN audit_log.backend_seq IS
+    'counts the records of a session from 1: see audit_gaps()';
+COMMENT ON COLUMN audit_log.mark IS
+    'first bytes of the row''s hash in its block; tells which row it is that was changed';
+COMMENT ON COLUMN audit_log.who_seal IS
+    'salt of user_email, client_addr and role names that look like addresses; once they are erased, what stands for them';
+COMMENT ON COLUMN audit_log.text_seal IS
+    'salt of application_name, statement, statement_sha256, object, agent, conversation and trace_id; once they are erased, what stands for them';
+
+CREATE TABLE audit_state (
+    id       boolean PRIMARY KEY DEFAULT true CHECK (id),
+    last_seq bigint NOT NULL,
+    -- NULL: for ever
+    keep     interval,
+    -- names the chain of blocks
+    chain    uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid()
+);
+
+-- How far the worker has read the spool files of each session.
+CREATE TABLE audit_progress (
+    session  text PRIMARY KEY,
+    segment  integer NOT NULL,
+    read_to  bigint NOT NULL,
+    -- starts of statements that have not ended, as in a spool file
+    pending  bytea NOT NULL,
+    finished boolean NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+
+SELECT pg_catalog.pg_extension_config_dump('audit_state', '');
+
+-- The day's partition, if no partition has that day already: a DBA may have made one of his own, or
+-- a default one. A table of the name that is none (detached, or made by hand) is left alone.
+CREATE FUNCTION audit_partition(day integer) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    base text := 'audit_log_' || to_char(date '1970-01-01' + day, 'YYYYMMDD');
+    name text := base;
+    low  text := to_char(date '1970-01-01' + day, 'YYYY-MM-DD') || ' 00:00:00+00';
+    high text := to_char(date '1970-01-01' + day + 1, 'YYYY-MM-DD') || ' 00:00:00+00';
+    n    integer := 1;
+BEGIN
+    LOOP
+        IF EXISTS (SELECT FROM pg_inherits
+                   WHERE inhrelid = to_regclass('agent_policy.' || name)
+                     AND inhparent = 'agent_policy.audit_log'::regclass AND NOT inhdetachpending) THEN
+            RETURN;
+        END IF;
+        EXIT WHEN to_regclass('agent_policy.' || name) IS NULL;
+        n := n + 1;
+        name := base || '_' || n;
+    END LOOP;
+    EXECUTE format('CREATE TABLE agent_policy.%I (LIKE agent_policy.audit_log INCLUDING ALL)', name);
+    EXECUTE format('REVOKE ALL ON agent_policy.%I FROM PUBLIC', name);
+    EXECUTE format('CREATE INDEX ON agent_policy.%I (user_email, started_at)', name);
+    EXECUTE format('CREATE INDEX ON agent_policy.%I (seq)', name);
+    EXECUTE format(
+        'ALTER TABLE agent_policy.audit_log ATTACH PARTITION agent_policy.%I FOR VALUES FROM (%L) TO (%L)',
+        name, low, high);
+EXCEPTION
+    -- Another partition has that day, or a default one has rows of it.
+    WHEN invalid_object_definition OR check_violation THEN
+        NULL;
+END
+$$;
+
+-- Whole days only, and none that is being read or written: those are dropped another time. Readers
+-- do not queue up behind this for longer than its lock_timeout.
+CREATE FUNCTION audit_drop_expired() RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    child text;
+    dated date;
+    n     bigint := 0;
+BEGIN
+    FOR child, dated IN
+        SELECT c.relname, to_date(substr(c.relname, 11, 8), 'YYYYMMDD')
+        FROM pg_inherits i
+        JOIN pg_class c ON c.oid = i.inhrelid, agent_policy.audit_state s
+        WHERE i.inhparent = 'agent_policy.audit_log'::regclass
+          AND c.relname ~ '^audit_log_[0-9]{8}(_[0-9]+)?$'
+          AND to_date(substr(c.relname, 11, 8), 'YYYYMMDD') + 1 <= (now() - s.keep) AT TIME ZONE 'UTC'
+        ORDER BY 1
+    LOOP
+        -- All or nothing of a day: the block that tells of it, then its rows. The lock of audit_state
+        -- comes first, as in the worker.
+        BEGIN
+            PERFORM agent_policy.audit_note(2, dated - date '1970-01-01',
+                jsonb_build_object('dropped', child, 'by', session_user)::text);
+            EXECUTE format('DROP TABLE agent_policy.%I', child);
+            -- Records of who read the log go with its days.
+            UPDATE agent_policy.audit_block SET note = NULL WHERE day = dated AND kind = 1;
+            n := n + 1;
+        EXCEPTION WHEN lock_not_available THEN
+            RAISE LOG 'partition % of agent_policy.audit_log is in use, it will be dropped later', child;
+        END;
+    END LOOP;
+    RETURN n;
+END
+$$;
+COMMENT ON FUNCTION audit_drop_expired() IS
+    'drops the days of audit_log that set_audit_retention does not keep; the number of partitions';
+
+CREATE FUNCTION set_audit_retention(keep interval) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF keep < interval '0' THEN
+        RAISE EXCEPTION 'the retention must not be negative' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    INSERT INTO agent_policy.audit_state AS s (last_seq, keep) VALUES (0, set_audit_retention.keep)
+    ON CONFLICT (id) DO UPDATE SET keep = EXCLUDED.keep;
+    INSERT INTO agent_policy.policy_history (changed_by, function, arguments)
+    VALUES (session_user, 'set_audit_retention', jsonb_build_object('keep', set_audit_retention.keep));
+    PERFORM agent_policy.audit_drop_expired();
+END
+$$;
+COMMENT ON FUNCTION set_audit_retention(interval) IS
+    'days of audit_log older than keep are dropped, now and by the worker; NULL keeps them for ever';
+
+CREATE FUNCTION audit_flush_seconds(timeout float8) RETURNS bigint
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'audit_flush_wrapper';
+
+CREATE FUNCTION audit_flush(timeout interval DEFAULT '10 s') RETURNS bigint
+LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT agent_policy.audit_flush_seconds(extract(epoch FROM timeout)::float8) $$;
+COMMENT ON FUNCTION audit_flush(interval) IS
+    'waits until every audit record that is durable now is in audit_log; its highest seq; 57014 after timeout';
+
+CREATE FUNCTION audit_health(
+    OUT spool_bytes bigint, OUT lag float8, OUT writer text, OUT last_error text,
+    OUT last_ingested_at float8, OUT last_seq bigint, OUT failures bigint, OUT durability text,
+    OUT state text, OUT max_spool_bytes bigint, OUT write_failures bigint, OUT last_error_at float8
+) RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'audit_health_wrapper';
+
+CREATE VIEW health AS
+SELECT spool_bytes,
+       pg_catalog.make_interval(secs => lag) AS lag,
+       writer,
+       last_error,
+       pg_catalog.to_timestamp(last_ingested_at) AS last_ingested_at,
+       last_seq,
+       failures,
+       durability,
+       state,
+       max_spool_bytes,
+       write_failures,
+       pg_catalog.to_timestamp(last_error_at) AS last_error_at
+FROM audit_health();
+COMMENT ON VIEW health IS
+    'state of the audit: bytes not yet in audit_log, for how long, its worker, its last error';
+COMMENT ON COLUMN health.state IS
+    'ok; behind: audit_log is not being written; agents are refused: records cannot be written, or too many wait';
+COMMENT ON COLUMN health.spool_bytes IS 'audit records that are not in audit_log yet';
+COMMENT ON COLUMN health.max_spool_bytes IS 'agent_policy.audit_max_spool: beyond it agents are refused';
+COMMENT ON COLUMN health.lag IS 'how long ago audit_log was complete';
+COMMENT ON COLUMN health.writer IS 'the background worker that writes audit_log';
+COMMENT ON COLUMN health.failures IS 'failures of the writer since it last wrote';
+COMMENT ON COLUMN health.write_failures IS
+    'records that backends could not make durable since the server started: their statements were refused';
+
+REVOKE ALL ON audit_log, audit_state, audit_progress, health FROM PUBLIC;
+REVOKE ALL ON FUNCTION audit_partition(integer), audit_drop_expired(), set_audit_retention(interval),
+    audit_flush(interval), audit_flush_seconds(float8), audit_health() FROM PUBLIC;
+GRANT USAGE ON SCHEMA agent_policy TO agent_policy_admin;
+GRANT SELECT ON audit_log, health TO agent_policy_admin;
+GRANT EXECUTE ON FUNCTION set_audit_retention(interval), audit_flush(interval),
+    audit_flush_seconds(float8), audit_health() TO agent_policy_admin;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   audit
+
+-- The audit log in the terms of the Open Cybersecurity Schema Framework: class 6005, Datastore
+-- Activity, of schema version 1.5 (https://schema.ocsf.io/1.5.0/classes/datastore_activity).
+
+CREATE VIEW audit_ocsf AS
+SELECT jsonb_strip_nulls(jsonb_build_object(
+        'class_uid', 6005,
+        'class_name', 'Datastore Activity',
+        'category_uid', 6,
+        'category_name', 'Application Activity',
+        'activity_id', a.activity,
+        'activity_name', coalesce(a.activity_name, a.command_tag),
+        'type_uid', 600500 + a.activity,
+        'time', floor(extract(epoch FROM a.started_at) * 1000)::bigint,
+        'duration', round(a.duration_ms)::bigint,
+        'severity_id', CASE WHEN a.verdict = 'denied' THEN 3 WHEN a.outcome = 'ok' THEN 1 ELSE 2 END,
+        'status_id', CASE a.outcome WHEN 'ok' THEN 1 WHEN 'unknown' THEN 0 ELSE 2 END,
+        'status_code', a.sqlstate,
+        'status_detail', a.rule,
+        'action_id', CASE WHEN a.verdict = 'denied' THEN 2 WHEN a.changed THEN 4 ELSE 1 END,
+        'disposition_id', CASE
+            WHEN a.verdict = 'denied' THEN 2
+            WHEN a.outcome <> 'ok' THEN 27
+            WHEN a.changed THEN 11
+            ELSE 1 END,
+        'metadata', jsonb_build_object(
+            'version', '1.5.0',
+            'profiles', jsonb_build_array('security_control'),
+            'product', jsonb_build_object('name', 'agent_policy', 'vendor_name', 'agent_policy',
+                                          'version', (SELECT e.extversion FROM pg_catalog.pg_extension e
+                                                      WHERE e.extname = 'agent_policy')),
+            'uid', a.event_id,
+            'sequence', a.seq,
+            'correlation_uid', a.trace_id,
+            'log_name', 'agent_policy.audit_log'),
+        'actor', jsonb_build_object(
+            'user', jsonb_build_object('name', coalesce(a.user_email, a.role_name),
+                                       'email_addr', a.user_email,
+                                       'type_id', CASE WHEN a.user_email IS NULL THEN 3 ELSE 1 END),
+            'session', jsonb_build_object('uid', a.session_id, 'uid_alt', a.backend_pid::text,
+                                          'issuer', a.assurance),
+            'app_name', nullif(a.application_name, '')),
+        'src_endpoint', CASE WHEN a.client_addr IS NULL
+            THEN jsonb_build_object('name', 'local socket')
+            ELSE jsonb_build_object('ip', host(a.client_addr)) END,
+        'dst_endpoint', jsonb_build_object('svc_name', 'postgresql'),
+        'database', jsonb_build_object('name', a.database_name, 'type_id', 1),
+        'table', CASE WHEN cardinality(a.relations) > 0
+            THEN jsonb_build_object('name', a.relations[1]) END,
+        'type_id', CASE WHEN cardinality(a.relations) > 0 THEN 3 ELSE 1 END,
+        'query_info', jsonb_build_object('query_string', coalesce(a.statement, ''),
+                                         'uid', a.query_id::text,
+                                         'bytes', a.bytes_returned),
+        'policy', jsonb_build_object('name', a.role_name, 'version', a.policy_version::text),
+        'firewall_rule', CASE WHEN a.rule IS NOT NULL
+            THEN jsonb_build_object('name', a.rule, 'match_details', jsonb_build_array(a.object)) END,
+        'unmapped', jsonb_build_object(
+            'role', a.role_name,
+            'session_user', a.session_user_name,
+            'nesting_level', a.nesting_level,
+            'relations', a.relations,
+            'masked_columns', a.masked_columns,
+            'functions', a.functions,
+            'rows_returned', a.rows_returned,
+            'rows_processed', a.rows_processed,
+            'truncated', a.truncated,
+            'verdict', a.verdict,
+            'statement_sha256', encode(a.statement_sha256, 'hex'),
+            'agent', a.agent,
+            'conversation', a.conversation))) AS event,
+    a.seq, a.started_at, a.user_email
+FROM (
+    SELECT l.*,
+           cardinality(l.masked_columns) > 0 OR l.truncated AS changed,
+           t.activity,
+           CASE t.activity WHEN 2 THEN 'Update' WHEN 4 THEN 'Query' WHEN 5 THEN 'Write'
+                           WHEN 6 THEN 'Create' WHEN 7 THEN 'Delete' WHEN 8 THEN 'List' END AS activity_name
+    FROM agent_policy.audit_log l
+    CROSS JOIN LATERAL (SELECT CASE
+        WHEN l.command_tag = 'COPY' AND l.statement ~* '\mFROM\s+STDIN\M' THEN 5
+        WHEN split_part(l.command_tag, ' ', 1) IN ('SELECT', 'FETCH', 'EXPLAIN', 'DECLARE', 'COPY', 'EXECUTE', 'SHOW')
+            AND cardinality(l.relations) > 0
+            AND NOT EXISTS (SELECT FROM unnest(l.relations) r
+                            WHERE r !~ '^(pg_catalog|information_schema)\.') THEN 8
+        WHEN l.command_tag IN ('INSERT', 'MERGE') THEN 5
+        WHEN l.command_tag = 'UPDATE' THEN 2
+        WHEN l.command_tag IN ('DELETE', 'TRUNCATE TABLE') THEN 7
+        WHEN l.command_tag LIKE 'CREATE %' THEN 6
+        WHEN split_part(l.command_tag, ' ', 1) IN ('SELECT', 'FETCH', 'EXPLAIN', 'DECLARE', 'COPY', 'EXECUTE') THEN 4
+        WHEN l.command_tag IS NULL THEN 0
+        ELSE 99 END AS activity) t
+) a;
+COMMENT ON VIEW audit_ocsf IS
+    'the audit log as events of OCSF 1.5, class 6005 (Datastore Activity); columns seq, started_at and user_email are there to filter by';
+
+REVOKE ALL ON audit_ocsf FROM PUBLIC;
+GRANT SELECT ON audit_ocsf TO agent_policy_admin;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
 --   audit_evidence
 
 -- Tamper evidence of the audit log, and the privacy of those whom it names. What is hashed and signed
@@ -535,1899 +2549,19 @@ CREATE FUNCTION "check"(role regrole, statement text, user_email text DEFAULT NU
     AS 'MODULE_PATHNAME', 'check_wrapper';
 COMMENT ON FUNCTION "check"(regrole, text, text) IS
 'What would happen to a statement of a protected role, without running it. One row a finding: verdict (allowed, denied, would_deny), rule, object, message, hint; for an allowed statement the masked columns it reads, the row filters that apply, and the planner''s cost and rows. user_email: the forwarded user; NULL leaves the identity out of it. A text that PostgreSQL itself refuses gives rule statement_invalid. Errors: 22023 when the role is not protected. Example: SELECT * FROM agent_policy.check(''agent'', ''SELECT * FROM sales.customers'')';
-/* </end connected objects> */
 
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
---   role
-
--- The policy as stored. Every row is written by the functions of this schema; the
--- statement triggers at the end of the script tell running sessions to read it again.
--- Names that pg_dump must carry to another cluster are stored as names (regrole and
--- regclass are dumped as names, schemas and functions are kept as text).
-
-CREATE TABLE policy_role (
-    role            regrole PRIMARY KEY,
-    capability      text NOT NULL CHECK (capability IN ('read_only', 'read_write', 'ddl')),
-    mode            text NOT NULL CHECK (mode IN ('enforce', 'monitor')),
-    identity        text NOT NULL DEFAULT 'connection'
-                    CHECK (identity IN ('none', 'asserted', 'connection', 'signed')),
-    strict_views    boolean NOT NULL DEFAULT false,
-    max_rows        bigint DEFAULT 10000 CHECK (max_rows >= 0),
-    max_bytes       bigint DEFAULT 67108864 CHECK (max_bytes >= 0),
-    on_excess       text NOT NULL DEFAULT 'truncate' CHECK (on_excess IN ('truncate', 'error')),
-    -- milliseconds
-    statement_timeout bigint DEFAULT 60000 CHECK (statement_timeout > 0),
-    max_plan_cost   float8 CHECK (max_plan_cost > 0)
-);
-
-CREATE TABLE policy_schema (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
-    schema_name     name NOT NULL,
-    access          text NOT NULL CHECK (access IN ('read', 'write')),
-    PRIMARY KEY (role, schema_name)
-);
-
-CREATE TABLE policy_relation (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
-    relation        regclass NOT NULL,
-    access          text NOT NULL CHECK (access IN ('read', 'write', 'deny')),
-    PRIMARY KEY (role, relation)
-);
-
-CREATE TABLE policy_column (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
-    relation        regclass NOT NULL,
-    column_name     name NOT NULL,
-    PRIMARY KEY (role, relation, column_name)
-);
-
-CREATE TABLE policy_function (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
-    -- schema-qualified signature, as regprocedure prints it with an empty search_path
-    function        text NOT NULL,
-    access          text NOT NULL CHECK (access IN ('allow', 'deny')),
-    trusted         boolean NOT NULL DEFAULT false,
-    PRIMARY KEY (role, function)
-);
-
-CREATE TABLE policy_extension (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
-    extension       name NOT NULL,
-    PRIMARY KEY (role, extension)
-);
-
--- role 0 ("-") stands for every protected role.
-CREATE TABLE policy_mask (
-    role            regrole NOT NULL,
-    relation        regclass NOT NULL,
-    column_name     name NOT NULL,
-    mask            text NOT NULL,
-    options         jsonb NOT NULL DEFAULT '{}',
-    -- what stands in for the column: an SQL expression over the relation's row, every name
-    -- outside pg_catalog qualified; NULL for mask 'none'
-    expression      text,
-    PRIMARY KEY (role, relation, column_name)
-);
-
-CREATE TABLE policy_filter (
-    role            regrole NOT NULL,
-    relation        regclass NOT NULL,
-    name            text NOT NULL,
-    -- as given
-    predicate       text NOT NULL,
-    -- as parsed when it was set: every name outside pg_catalog qualified
-    expression      text NOT NULL,
-    -- whose privileges the predicate's subqueries run with
-    definer         regrole NOT NULL,
-    PRIMARY KEY (role, relation, name)
-);
-
-CREATE TABLE policy_history (
-    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    changed_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    changed_by      name NOT NULL,
-    function        text NOT NULL,
-    arguments       jsonb NOT NULL
-);
-
--- The key of the mask "hash". It is dumped with the policy, so that hashes stay what they are
--- after a restore; CREATE EXTENSION makes a new one before the dumped one comes in, hence the
--- oldest row counts. Readable by superusers only, and by the library.
-CREATE TABLE policy_secret (
-    created_at      timestamptz PRIMARY KEY DEFAULT pg_catalog.clock_timestamp(),
-    mask_key        bytea NOT NULL CHECK (pg_catalog.length(mask_key) = 32)
-);
-
--- gen_random_uuid() draws 122 bits from pg_strong_random; three make more than 256.
-INSERT INTO policy_secret (mask_key)
-SELECT pg_catalog.sha256(pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
-                         || pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
-                         || pg_catalog.uuid_send(pg_catalog.gen_random_uuid()));
-
--- pg_dump carries the policy, its history and the key.
-DO $$
-DECLARE
-    t text;
-BEGIN
-    FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
-                             'policy_function', 'policy_extension', 'policy_mask', 'policy_filter',
-                             'policy_history', 'policy_history_id_seq', 'policy_secret'] LOOP
-        PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass, '');
-    END LOOP;
-END
-$$;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
---   tables
-
--- What the functions of the next parts share. Not part of the interface; names begin with _.
-
--- A change reaches running sessions through the relation cache: every session that reads the
--- policy listens for an invalidation of policy_role.
-CREATE FUNCTION policy_changed() RETURNS trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'policy_changed';
-
-DO $$
-DECLARE
-    t text;
-BEGIN
-    FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
-                             'policy_function', 'policy_extension', 'policy_mask', 'policy_filter',
-                             'policy_secret'] LOOP
-        EXECUTE pg_catalog.format(
-            'CREATE TRIGGER policy_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON agent_policy.%I
-             FOR EACH STATEMENT EXECUTE FUNCTION agent_policy.policy_changed()', t);
-    END LOOP;
-    -- Plans over the relation itself become stale as well.
-    FOREACH t IN ARRAY ARRAY['policy_mask', 'policy_filter'] LOOP
-        EXECUTE pg_catalog.format(
-            'CREATE TRIGGER policy_changed_relation AFTER INSERT OR UPDATE OR DELETE ON agent_policy.%I
-             FOR EACH ROW EXECUTE FUNCTION agent_policy.policy_changed()', t);
-    END LOOP;
-END
-$$;
-
--- Every database of the cluster has to know at login who is protected where: the security label of
--- a role says so. ALWAYS: also where the rows come from a replica or a restore.
-CREATE FUNCTION _label_roles() RETURNS trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'label_roles';
-CREATE TRIGGER label_roles AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON policy_role
-    FOR EACH STATEMENT EXECUTE FUNCTION agent_policy._label_roles();
-ALTER TABLE policy_role ENABLE ALWAYS TRIGGER label_roles;
-
--- The user on whose behalf the session runs (SET ROLE counts, SECURITY DEFINER does not).
-CREATE FUNCTION _outer_user() RETURNS regrole
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'outer_user';
-
--- The canonical text of a boolean expression over a relation; checks it on the way.
-CREATE FUNCTION _filter_expression(relation oid, predicate text) RETURNS text
-    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'filter_expression';
-
--- The SQL expression that a mask puts in the place of a column; NULL for the mask "none".
--- constant: the option "value" of the mask "constant". All others must not be NULL.
-CREATE FUNCTION _mask_expression(relation oid, column_name text, mask text, options text, constant text) RETURNS text
-    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'mask_expression';
-
--- The canonical text of an expression made by _mask_expression; checks it on the way.
-CREATE FUNCTION _checked_expression(relation oid, column_name text, expression text) RETURNS text
-    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'checked_expression';
-
-CREATE FUNCTION _record(function text, arguments jsonb) RETURNS void
-    LANGUAGE sql SET search_path = pg_catalog, pg_temp
-    AS $$
-    INSERT INTO agent_policy.policy_history (changed_by, function, arguments)
-    VALUES (pg_catalog.pg_get_userbyid(agent_policy._outer_user()::oid), function, arguments)
-    $$;
-
--- Raises 22004 for a required argument that is NULL.
-CREATE FUNCTION _require(value anyelement, parameter text, function text) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-    AS $$
-BEGIN
-    IF value IS NULL THEN
-        RAISE EXCEPTION '%: parameter "%" must not be NULL', function, parameter
-            USING ERRCODE = 'null_value_not_allowed',
-                  HINT = format('See the comment on agent_policy.%s for what it expects.', function);
-    END IF;
-END
-$$;
-
--- Raises 22023 unless value is one of the choices.
-CREATE FUNCTION _require_one_of(value text, choices text[], parameter text, function text) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-    AS $$
-BEGIN
-    PERFORM agent_policy._require(value, parameter, function);
-    IF value <> ALL (choices) THEN
-        RAISE EXCEPTION '%: "%" is not a valid value for parameter "%"', function, value, parameter
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = format('Valid values are: %s.', array_to_string(choices, ', '));
-    END IF;
-END
-$$;
-
--- Raises 42704 unless the role exists.
-CREATE FUNCTION _require_role(role regrole, function text) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-    AS $$
-BEGIN
-    PERFORM agent_policy._require(_require_role.role, 'role', function);
-    IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = _require_role.role) THEN
-        RAISE EXCEPTION '%: role % does not exist', function, _require_role.role
-            USING ERRCODE = 'undefined_object',
-                  HINT = 'Roles are listed in pg_roles.';
-    END IF;
-END
-$$;
-
--- Raises 22023 unless the role is protected. The row is locked: release_role waits.
-CREATE FUNCTION _require_protected(role regrole, function text) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-    AS $$
-BEGIN
-    PERFORM agent_policy._require_role(_require_protected.role, function);
-    PERFORM FROM agent_policy.policy_role p WHERE p.role = _require_protected.role FOR KEY SHARE;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION '%: role "%" is not protected', function, pg_get_userbyid(_require_protected.role)
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = format('Call agent_policy.protect_role(%L) first.', _require_protected.role);
-    END IF;
-END
-$$;
-
--- Raises unless the relation exists, is of a kind that a policy can name, and is not one of
--- agent_policy's own or of the system.
-CREATE FUNCTION _require_relation(relation regclass, kinds text, function text) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-    AS $$
-DECLARE
-    rel record;
-BEGIN
-    PERFORM agent_policy._require(_require_relation.relation, 'relation', function);
-    SELECT c.relkind::text AS kind, n.nspname AS schema, c.relname AS name, c.relpersistence AS persistence
-      INTO rel
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.oid = _require_relation.relation;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION '%: relation % does not exist', function, _require_relation.relation::oid
-            USING ERRCODE = 'undefined_table', HINT = 'Relations are listed in pg_class.';
-    END IF;
-    IF strpos(kinds, rel.kind) = 0 THEN
-        IF rel.kind IN ('v', 'm') THEN
-            RAISE EXCEPTION '%: "%.%" is a %', function, rel.schema, rel.name,
-                    CASE rel.kind WHEN 'v' THEN 'view' ELSE 'materialized view' END
-                USING ERRCODE = 'wrong_object_type',
-                      HINT = format('Masks and row filters of base tables apply through views; set it on: %s.',
-                                    coalesce(agent_policy._base_tables(_require_relation.relation), 'its base tables'));
-        END IF;
-        RAISE EXCEPTION '%: "%.%" is not a relation that this function can name', function, rel.schema, rel.name
-            USING ERRCODE = 'wrong_object_type',
-                  HINT = CASE WHEN strpos(kinds, 'v') > 0
-                              THEN 'It may be a table, partitioned table, view, materialized view, foreign table or sequence.'
-                              ELSE 'It may be a table, partitioned table or foreign table.' END;
-    END IF;
-    IF rel.schema IN ('agent_policy', 'pg_toast') THEN
-        RAISE EXCEPTION '%: relations of schema "%" cannot be named in a policy', function, rel.schema
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'The policy itself is closed to protected roles.';
-    END IF;
-    IF rel.persistence = 't' THEN
-        RAISE EXCEPTION '%: "%" is a temporary relation', function, rel.name
-            USING ERRCODE = 'wrong_object_type',
-                  HINT = 'A policy outlives the session; name a permanent relation.';
-    END IF;
-END
-$$;
-
--- Raises 42703 unless the relation has such a column; 42P10 for system columns.
-CREATE FUNCTION _require_column(relation regclass, column_name text, function text) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-    AS $$
-DECLARE
-    attnum int2;
-BEGIN
-    PERFORM agent_policy._require(_require_column.column_name, 'column_name', function);
-    SELECT a.attnum INTO attnum FROM pg_attribute a
-     WHERE a.attrelid = _require_column.relation AND a.attname = _require_column.column_name AND NOT a.attisdropped;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION '%: relation "%" has no column "%"', function, _require_column.relation, _require_column.column_name
-            USING ERRCODE = 'undefined_column',
-                  HINT = format('Its columns are: %s.',
-                                (SELECT string_agg(a.attname, ', ' ORDER BY a.attnum) FROM pg_attribute a
-                                  WHERE a.attrelid = _require_column.relation AND a.attnum > 0 AND NOT a.attisdropped));
-    ELSIF attnum < 0 THEN
-        RAISE EXCEPTION '%: "%" is a system column', function, _require_column.column_name
-            USING ERRCODE = 'invalid_column_reference',
-                  HINT = 'Name a column of the table''s own.';
-    END IF;
-END
-$$;
-
--- The base tables below a view, as text, or NULL.
-CREATE FUNCTION _base_tables(view regclass) RETURNS text
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-    AS $$
-    WITH RECURSIVE below(oid) AS (
-        SELECT view::oid
-        UNION
-        SELECT d.refobjid
-          FROM below b
-          JOIN pg_rewrite r ON r.ev_class = b.oid
-          JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
-                          AND d.refclassid = 'pg_class'::regclass
-    )
-    SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text)
-      FROM below b JOIN pg_class c ON c.oid = b.oid
-     WHERE c.relkind IN ('r', 'p', 'f')
-    $$;
-
-CREATE FUNCTION _notice_absent(what text) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-    AS $$
-BEGIN
-    RAISE NOTICE '%, skipping', what;
-END
-$$;
-
--- Raises an error of the parser again, with a HINT if it has none. What says that a value does not
--- fit a type becomes 42804.
-CREATE FUNCTION _reraise(state text, message text, detail text, hint text, default_hint text) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-    AS $$
-BEGIN
-    IF left(state, 2) IN ('22', '23') AND state <> '22023' THEN
-        state := '42804';
-    END IF;
-    IF hint = '' THEN
-        hint := default_hint;
-    END IF;
-    IF detail = '' THEN
-        RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message, HINT = hint;
-    ELSE
-        RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message, DETAIL = detail, HINT = hint;
-    END IF;
-END
-$$;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
---   internal
-
--- Roles, identity and limits.
-
-CREATE FUNCTION protect_role(role regrole, capability text DEFAULT 'read_only', mode text DEFAULT 'enforce')
-    RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-DECLARE
-    r pg_roles;
-    power text;
-BEGIN
-    PERFORM agent_policy._require_role(protect_role.role, 'protect_role');
-    PERFORM agent_policy._require_one_of(protect_role.capability, '{read_only,read_write,ddl}', 'capability', 'protect_role');
-    PERFORM agent_policy._require_one_of(protect_role.mode, '{enforce,monitor}', 'mode', 'protect_role');
-    SELECT * INTO r FROM pg_roles x WHERE x.oid = protect_role.role;
-    IF r.rolsuper THEN
-        RAISE EXCEPTION 'role "%" cannot be protected: it is a superuser', r.rolname
-            USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('Nothing confines a superuser. Give the agent a role of its own, or run ALTER ROLE %I NOSUPERUSER first.', r.rolname);
-    END IF;
-    IF r.rolreplication THEN
-        RAISE EXCEPTION 'role "%" cannot be protected: it has REPLICATION', r.rolname
-            USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('A replication connection reads every table without SQL. Run ALTER ROLE %I NOREPLICATION first.', r.rolname);
-    END IF;
-    FOREACH power IN ARRAY ARRAY['pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program'] LOOP
-        IF pg_has_role(protect_role.role, power, 'MEMBER') THEN
-            RAISE EXCEPTION 'role "%" cannot be protected: it is a member of %', r.rolname, power
-                USING ERRCODE = 'insufficient_privilege',
-                      HINT = format('Revoke %I from it first (it may have it through another role).', power);
-        END IF;
-    END LOOP;
-    SELECT s.rolname INTO power FROM pg_roles s WHERE s.rolsuper AND pg_has_role(protect_role.role, s.oid, 'MEMBER') LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'role "%" cannot be protected: it is a member of the superuser role "%"', r.rolname, power
-            USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('Run REVOKE %I FROM %I first.', power, r.rolname);
-    END IF;
-    IF pg_has_role(protect_role.role, 'agent_policy_admin', 'MEMBER') THEN
-        RAISE EXCEPTION 'role "%" cannot be protected: it may change the policy as a member of agent_policy_admin', r.rolname
-            USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('Run REVOKE agent_policy_admin FROM %I first.', r.rolname);
-    END IF;
-    IF pg_has_role('agent_policy_admin', protect_role.role, 'MEMBER') THEN
-        RAISE EXCEPTION 'role "%" cannot be protected: agent_policy_admin is a member of it and would be confined too', r.rolname
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = format('Run REVOKE %I FROM agent_policy_admin first.', r.rolname);
-    END IF;
-    IF r.rolname LIKE 'pg\_%' THEN
-        RAISE EXCEPTION 'role "%" cannot be protected: it is a predefined role', r.rolname
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Protect the login role of the agent instead.';
-    END IF;
-    INSERT INTO agent_policy.policy_role AS p (role, capability, mode)
-    VALUES (protect_role.role, protect_role.capability, protect_role.mode)
-    ON CONFLICT ON CONSTRAINT policy_role_pkey
-        DO UPDATE SET capability = excluded.capability, mode = excluded.mode;
-    PERFORM agent_policy._record('protect_role', jsonb_build_object(
-        'role', protect_role.role::text, 'capability', protect_role.capability, 'mode', protect_role.mode));
-END
-$$;
-COMMENT ON FUNCTION protect_role(regrole, text, text) IS
-'Confines a role, and every role that inherits it, from the next statement on. A new protected role may read nothing but the catalogs.
-role: the agent''s role. Refused with 42501 for a superuser, REPLICATION, and members of a superuser role, of agent_policy_admin, pg_read_server_files, pg_write_server_files or pg_execute_server_program.
-capability: read_only (default), read_write, ddl.
-mode: enforce (default); monitor blocks and masks nothing, the audit says would_deny.
-A new role has max_rows 10000 (truncate), max_bytes 67108864, statement_timeout 60 s, identity connection. Calling it again changes capability and mode and leaves the rest.
-Example: SELECT agent_policy.protect_role(''sales_agent'');';
-
-CREATE FUNCTION release_role(role regrole) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM agent_policy._require(release_role.role, 'role', 'release_role');
-    -- Not _require_role: the rows of a role that was dropped may go as well.
-    DELETE FROM agent_policy.policy_role p WHERE p.role = release_role.role;
-    IF NOT FOUND THEN
-        PERFORM agent_policy._notice_absent(format('role "%s" is not protected', release_role.role));
-        RETURN;
-    END IF;
-    DELETE FROM agent_policy.policy_mask m WHERE m.role = release_role.role;
-    DELETE FROM agent_policy.policy_filter f WHERE f.role = release_role.role;
-    PERFORM agent_policy._record('release_role', jsonb_build_object('role', release_role.role::text));
-END
-$$;
-COMMENT ON FUNCTION release_role(regrole) IS
-'The role is no longer protected: its allowlist, limits, masks and row filters are removed. Those set for every role (role NULL) stay.
-role: a protected role; a NOTICE if it is none.
-Example: SELECT agent_policy.release_role(''sales_agent'');';
-
-CREATE FUNCTION set_strict_views(role regrole, strict boolean) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM agent_policy._require_protected(set_strict_views.role, 'set_strict_views');
-    PERFORM agent_policy._require(set_strict_views.strict, 'strict', 'set_strict_views');
-    UPDATE agent_policy.policy_role p SET strict_views = set_strict_views.strict WHERE p.role = set_strict_views.role;
-    PERFORM agent_policy._record('set_strict_views', jsonb_build_object(
-        'role', set_strict_views.role::text, 'strict', set_strict_views.strict));
-END
-$$;
-COMMENT ON FUNCTION set_strict_views(regrole, boolean) IS
-'Whether the relations below an allowed view must be allowed too.
-role: a protected role. strict: false (how a new role begins) lets a view publish what its owner may read; true demands an allowance for each base relation.
-Example: SELECT agent_policy.set_strict_views(''sales_agent'', true);';
-
-CREATE FUNCTION require_identity(role regrole, assurance text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM agent_policy._require_protected(require_identity.role, 'require_identity');
-    PERFORM agent_policy._require_one_of(require_identity.assurance, '{none,asserted,connection,signed}', 'assurance', 'require_identity');
-    IF require_identity.assurance = 'signed' THEN
-        RAISE EXCEPTION 'identity "signed" is not available in this release'
-            USING ERRCODE = 'feature_not_supported',
-                  HINT = 'Use "connection": the application passes agent_policy.user_email in the startup packet.';
-    END IF;
-    UPDATE agent_policy.policy_role p SET identity = require_identity.assurance WHERE p.role = require_identity.role;
-    PERFORM agent_policy._record('require_identity', jsonb_build_object(
-        'role', require_identity.role::text, 'assurance', require_identity.assurance));
-END
-$$;
-COMMENT ON FUNCTION require_identity(regrole, text) IS
-'The least assurance of the forwarded user''s identity that is accepted; a statement below it ends with 28000.
-role: a protected role. assurance: none < asserted (agent_policy.assert_user) < connection (how a new role begins: agent_policy.user_email in the startup packet) < signed (not in this release: 0A000).
-Example: SELECT agent_policy.require_identity(''sales_agent'', ''none'');';
-
-CREATE FUNCTION set_limits(role regrole,
-                           max_rows bigint DEFAULT NULL,
-                           max_bytes bigint DEFAULT NULL,
-                           on_excess text DEFAULT NULL,
-                           statement_timeout interval DEFAULT NULL,
-                           max_plan_cost float8 DEFAULT NULL,
-                           max_concurrent int DEFAULT NULL,
-                           queries_per_minute int DEFAULT NULL,
-                           rows_per_hour bigint DEFAULT NULL,
-                           denials_per_hour int DEFAULT NULL)
-    RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-DECLARE
-    bad text;
-    ms numeric;
-BEGIN
-    PERFORM agent_policy._require_protected(set_limits.role, 'set_limits');
-    bad := CASE WHEN set_limits.max_concurrent IS NOT NULL THEN 'max_concurrent'
-                WHEN set_limits.queries_per_minute IS NOT NULL THEN 'queries_per_minute'
-                WHEN set_limits.rows_per_hour IS NOT NULL THEN 'rows_per_hour'
-                WHEN set_limits.denials_per_hour IS NOT NULL THEN 'denials_per_hour' END;
-    IF bad IS NOT NULL THEN
-        RAISE EXCEPTION 'limit "%" is not enforced in this release', bad
-            USING ERRCODE = 'feature_not_supported',
-                  HINT = format('Leave out %s. Enforced are max_rows, max_bytes, on_excess, statement_timeout and max_plan_cost.', bad);
-    END IF;
-    bad := CASE WHEN set_limits.max_rows < 0 THEN 'max_rows'
-                WHEN set_limits.max_bytes < 0 THEN 'max_bytes' END;
-    IF bad IS NOT NULL THEN
-        RAISE EXCEPTION 'set_limits: "%" must not be negative', bad
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = format('To lift the limit, call agent_policy.reset_limits(%L, %L).', set_limits.role, bad);
-    END IF;
-    IF set_limits.on_excess IS NOT NULL THEN
-        PERFORM agent_policy._require_one_of(set_limits.on_excess, '{truncate,error}', 'on_excess', 'set_limits');
-    END IF;
-    IF set_limits.statement_timeout IS NOT NULL THEN
-        ms := CASE WHEN isfinite(set_limits.statement_timeout)
-                   THEN ceil(extract(epoch FROM set_limits.statement_timeout) * 1000) ELSE -1 END;
-        IF ms < 1 OR ms > 2147483647 THEN
-            RAISE EXCEPTION 'set_limits: "statement_timeout" must be between 1 ms and 2147483647 ms (24 days)'
-                USING ERRCODE = 'invalid_parameter_value',
-                      HINT = format('To lift the limit, call agent_policy.reset_limits(%L, ''statement_timeout'').', set_limits.role);
-        END IF;
-    END IF;
-    IF NOT (set_limits.max_plan_cost > 0 AND set_limits.max_plan_cost < 'Infinity') THEN
-        RAISE EXCEPTION 'set_limits: "max_plan_cost" must be a finite number above 0'
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = format('To lift the limit, call agent_policy.reset_limits(%L, ''max_plan_cost'').', set_limits.role);
-    END IF;
-    UPDATE agent_policy.policy_role p
-       SET max_rows = coalesce(set_limits.max_rows, p.max_rows),
-           max_bytes = coalesce(set_limits.max_bytes, p.max_bytes),
-           on_excess = coalesce(set_limits.on_excess, p.on_excess),
-           statement_timeout = coalesce(ms::bigint, p.statement_timeout),
-           max_plan_cost = coalesce(set_limits.max_plan_cost, p.max_plan_cost)
-     WHERE p.role = set_limits.role;
-    PERFORM agent_policy._record('set_limits', jsonb_strip_nulls(jsonb_build_object(
-        'role', set_limits.role::text, 'max_rows', set_limits.max_rows, 'max_bytes', set_limits.max_bytes,
-        'on_excess', set_limits.on_excess, 'statement_timeout', set_limits.statement_timeout::text,
-        'max_plan_cost', set_limits.max_plan_cost)));
-END
-$$;
-COMMENT ON FUNCTION set_limits(regrole, bigint, bigint, text, interval, float8, int, int, bigint, int) IS
-'Sets limits of a protected role. Every parameter but the first defaults to NULL, which leaves that limit as it is; reset_limits lifts one.
-max_rows: rows sent to the client by a statement. max_bytes: bytes of column values sent by a statement.
-on_excess: truncate (rows beyond max_rows or max_bytes are not sent, with a WARNING) or error (54000).
-statement_timeout: 1 ms to 24 days, per statement. max_plan_cost: the planner''s estimated total cost, above which a statement is refused (54000).
-max_concurrent, queries_per_minute, rows_per_hour, denials_per_hour: not in this release; anything but NULL is refused with 0A000.
-Errors: 22023 for a role that is not protected or a value out of range.
-Example: SELECT agent_policy.set_limits(''sales_agent'', max_rows => 500, statement_timeout => ''10 s'');';
-
-CREATE FUNCTION reset_limits(role regrole, VARIADIC names text[]) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-DECLARE
-    limit_name text;
-BEGIN
-    PERFORM agent_policy._require_protected(reset_limits.role, 'reset_limits');
-    PERFORM agent_policy._require(reset_limits.names, 'names', 'reset_limits');
-    FOREACH limit_name IN ARRAY reset_limits.names LOOP
-        PERFORM agent_policy._require_one_of(limit_name,
-            '{max_rows,max_bytes,on_excess,statement_timeout,max_plan_cost,max_concurrent,queries_per_minute,rows_per_hour,denials_per_hour}',
-            'names', 'reset_limits');
-    END LOOP;
-    UPDATE agent_policy.policy_role p
-       SET max_rows = CASE WHEN 'max_rows' = ANY (reset_limits.names) THEN NULL ELSE p.max_rows END,
-           max_bytes = CASE WHEN 'max_bytes' = ANY (reset_limits.names) THEN NULL ELSE p.max_bytes END,
-           on_excess = CASE WHEN 'on_excess' = ANY (reset_limits.names) THEN 'truncate' ELSE p.on_excess END,
-           statement_timeout = CASE WHEN 'statement_timeout' = ANY (reset_limits.names) THEN NULL ELSE p.statement_timeout END,
-           max_plan_cost = CASE WHEN 'max_plan_cost' = ANY (reset_limits.names) THEN NULL ELSE p.max_plan_cost END
-     WHERE p.role = reset_limits.role;
-    PERFORM agent_policy._record('reset_limits', jsonb_build_object(
-        'role', reset_limits.role::text, 'names', to_jsonb(reset_limits.names)));
-END
-$$;
-COMMENT ON FUNCTION reset_limits(regrole, text[]) IS
-'Lifts the named limits of a protected role: no limit of that kind applies any more. on_excess goes back to truncate.
-role: a protected role. names: one or more of max_rows, max_bytes, on_excess, statement_timeout, max_plan_cost, max_concurrent, queries_per_minute, rows_per_hour, denials_per_hour (22023 for any other).
-Example: SELECT agent_policy.reset_limits(''sales_agent'', ''max_rows'', ''max_plan_cost'');';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
---   roles
-
--- The allowlist: schemas, relations, columns, functions, extensions.
-
-CREATE FUNCTION allow_schema(role regrole, schema text, access text DEFAULT 'read') RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM agent_policy._require_protected(allow_schema.role, 'allow_schema');
-    PERFORM agent_policy._require(allow_schema.schema, 'schema', 'allow_schema');
-    PERFORM agent_policy._require_one_of(allow_schema.access, '{read,write}', 'access', 'allow_schema');
-    IF NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = allow_schema.schema) THEN
-        RAISE EXCEPTION 'schema "%" does not exist', allow_schema.schema
-            USING ERRCODE = 'invalid_schema_name',
-                  HINT = 'Give the name as pg_namespace has it, without quotes.';
-    END IF;
-    IF allow_schema.schema IN ('agent_policy', 'information_schema') OR allow_schema.schema LIKE 'pg\_%' THEN
-        RAISE EXCEPTION 'schema "%" cannot be allowed', allow_schema.schema
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'The catalogs are readable for introspection as they are; agent_policy is closed to protected roles.';
-    END IF;
-    INSERT INTO agent_policy.policy_schema (role, schema_name, access)
-    VALUES (allow_schema.role, allow_schema.schema, allow_schema.access)
-    ON CONFLICT ON CONSTRAINT policy_schema_pkey DO UPDATE SET access = excluded.access;
-    PERFORM agent_policy._record('allow_schema', jsonb_build_object(
-        'role', allow_schema.role::text, 'schema', allow_schema.schema, 'access', allow_schema.access));
-END
-$$;
-COMMENT ON FUNCTION allow_schema(regrole, text, text) IS
-'Lets a protected role use the relations of a schema, now and later created ones, but those denied by deny_relation. It grants no PostgreSQL privilege: GRANT is still needed.
-role: a protected role. schema: its name, without quotes. access: read (default), or write (which includes read, and takes capability read_write).
-Setting it again replaces access. Errors: 3F000 no such schema; 22023 for system schemas.
-Example: SELECT agent_policy.allow_schema(''sales_agent'', ''sales'');';
-
-CREATE FUNCTION disallow_schema(role regrole, schema text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM agent_policy._require_protected(disallow_schema.role, 'disallow_schema');
-    PERFORM agent_policy._require(disallow_schema.schema, 'schema', 'disallow_schema');
-    DELETE FROM agent_policy.policy_schema s
-     WHERE s.role = disallow_schema.role AND s.schema_name = disallow_schema.schema;
-    IF NOT FOUND THEN
-        PERFORM agent_policy._notice_absent(format('schema "%s" is not allowed to role "%s"', disallow_schema.schema, disallow_schema.role));
-        RETURN;
-    END IF;
-    PERFORM agent_policy._record('disallow_schema', jsonb_build_object(
-        'role', disallow_schema.role::text, 'schema', disallow_schema.schema));
-END
-$$;
-COMMENT ON FUNCTION disallow_schema(regrole, text) IS
-'Takes back allow_schema; relations allowed one by one stay allowed. A NOTICE if the schema was not allowed.
-Example: SELECT agent_policy.disallow_schema(''sales_agent'', ''sales'');';
-
-CREATE FUNCTION allow_relation(role regrole, relation regclass, access text DEFAULT 'read') RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM agent_policy._require_protected(allow_relation.role, 'allow_relation');
-    PERFORM agent_policy._require_relation(allow_relation.relation, 'rpvmfS', 'allow_relation');
-    PERFORM agent_policy._require_one_of(allow_relation.access, '{read,write}', 'access', 'allow_relation');
-    IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-               WHERE c.oid = allow_relation.relation AND n.nspname IN ('pg_catalog', 'information_schema')) THEN
-        RAISE EXCEPTION 'system relation % cannot be allowed', allow_relation.relation
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Catalogs fit for introspection are readable as they are; the others hold data or secrets. Publish what is needed through a view.';
-    END IF;
-    INSERT INTO agent_policy.policy_relation (role, relation, access)
-    VALUES (allow_relation.role, allow_relation.relation, allow_relation.access)
-    ON CONFLICT ON CONSTRAINT policy_relation_pkey DO UPDATE SET access = excluded.access;
-    PERFORM agent_policy._record('allow_relation', jsonb_build_object(
-        'role', allow_relation.role::text, 'relation', allow_relation.relation::text, 'access', allow_relation.access));
-END
-$$;
-COMMENT ON FUNCTION allow_relation(regrole, regclass, text) IS
-'Lets a protected role use a table, partitioned table, view, materialized view, foreign table or sequence. It grants no PostgreSQL privilege: GRANT is still needed.
-role: a protected role. relation: its name. access: read (default), or write (which includes read, and takes capability read_write).
-Setting it again replaces access, a deny_relation included. Errors: 42P01 no such relation; 42809 another kind of relation; 22023 for system relations.
-Example: SELECT agent_policy.allow_relation(''sales_agent'', ''sales.orders'', ''write'');';
-
-CREATE FUNCTION deny_relation(role regrole, relation regclass) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM agent_policy._require_protected(deny_relation.role, 'deny_relation');
-    PERFORM agent_policy._require_relation(deny_relation.relation, 'rpvmfS', 'deny_relation');
-    INSERT INTO agent_policy.policy_relation (role, relation, access)
-    VALUES (deny_relation.role, deny_relation.relation, 'deny')
-    ON CONFLICT ON CONSTRAINT policy_relation_pkey DO UPDATE SET access = excluded.access;
-    PERFORM agent_policy._record('deny_relation', jsonb_build_object(
-        'role', deny_relation.role::text, 'relation', deny_relation.relation::text));
-END
-$$;
-COMMENT ON FUNCTION deny_relation(regrole, regclass) IS
-'Denies a relation to a protected role, though its schema is allowed; replaces allow_relation. reset_relation takes it back.
-Errors: 42P01 no such relation; 42809 not a table, view, materialized view, foreign table or sequence.
-Example: SELECT agent_policy.deny_relation(''sales_agent'', ''sales.salaries'');';
-
-CREATE FUNCTION reset_relation(role regrole, relation regclass) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM agent_policy._require_protected(reset_relation.role, 'reset_relation');
-    PERFORM agent_policy._require(reset_relation.relation, 'relation', 'reset_relation');
-    DELETE FROM agent_policy.policy_relation r
-     WHERE r.role = reset_relation.role AND r.relation = reset_relation.relation;
-    IF NOT FOUND THEN
-        PERFORM agent_policy._notice_absent(format('relation %s is neither allowed nor denied to role "%s"', reset_relation.relation, reset_relation.role));
-        RETURN;
-    END IF;
-    PERFORM agent_policy._record('reset_relation', jsonb_build_object(
-        'role', reset_relation.role::text, 'relation', reset_relation.relation::text));
-END
-$$;
-COMMENT ON FUNCTION reset_relation(regrole, regclass) IS
-'Takes back allow_relation and deny_relation: what its schema says counts again. A NOTICE if there is nothing to take back.
-Example: SELECT agent_policy.reset_relation(''sales_agent'', ''sales.orders'');';
-
-CREATE FUNCTION deny_column(role regrole, relation regclass, column_name text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM agent_policy._require_protected(deny_column.role, 'deny_column');
-    PERFORM agent_policy._require_relation(deny_column.relation, 'rpvmf', 'deny_column');
-    PERFORM agent_policy._require_column(deny_column.relation, deny_column.column_name, 'deny_column');
-    INSERT INTO agent_policy.policy_column (role, relation, column_name)
-    VALUES (deny_column.role, deny_column.relation, deny_column.column_name)
-    ON CONFLICT ON CONSTRAINT policy_column_pkey DO NOTHING;
-    PERFORM agent_policy._record('deny_column', jsonb_build_object(
-        'role', deny_column.role::text, 'relation', deny_column.relation::text, 'column_name', deny_column.column_name));
-END
-$$;
-COMMENT ON FUNCTION deny_column(regrole, regclass, text) IS
-'Denies a column of an allowed relation to a protected role: a statement that names it ends with 42501. To show a stand-in instead, see mask_column.
-column_name: as pg_attribute has it, without quotes. Errors: 42703 no such column; 42P10 a system column.
-Example: SELECT agent_policy.deny_column(''sales_agent'', ''sales.customers'', ''ssn'');';
-
-CREATE FUNCTION reset_column(role regrole, relation regclass, column_name text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM agent_policy._require_protected(reset_column.role, 'reset_column');
-    PERFORM agent_policy._require(reset_column.relation, 'relation', 'reset_column');
-    PERFORM agent_policy._require(reset_column.column_name, 'column_name', 'reset_column');
-    DELETE FROM agent_policy.policy_column c
-     WHERE c.role = reset_column.role AND c.relation = reset_column.relation AND c.column_name = reset_column.column_name;
-    IF NOT FOUND THEN
-        PERFORM agent_policy._notice_absent(format('column "%s" of relation %s is not denied to role "%s"',
-                                                   reset_column.column_name, reset_column.relation, reset_column.role));
-        RETURN;
-    END IF;
-    PERFORM agent_policy._record('reset_column', jsonb_build_object(
-        'role', reset_column.role::text, 'relation', reset_column.relation::text, 'column_name', reset_column.column_name));
-END
-$$;
-COMMENT ON FUNCTION reset_column(regrole, regclass, text) IS
-'Takes back deny_column. A NOTICE if the column was not denied.
-Example: SELECT agent_policy.reset_column(''sales_agent'', ''sales.customers'', ''ssn'');';
-
--- The signature under which a function is stored; raises 42883 if there is none. search_path is
--- that of the caller, so that everything outside pg_catalog is qualified.
-CREATE FUNCTION _signature(function regprocedure, caller text) RETURNS text
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-    AS $$
-BEGIN
-    PERFORM agent_policy._require(_signature.function, 'function', caller);
-    IF NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = _signature.function) THEN
-        RAISE EXCEPTION '%: function % does not exist', caller, _signature.function::oid
-            USING ERRCODE = 'undefined_function', HINT = 'Functions are listed in pg_proc.';
-    END IF;
-    RETURN _signature.function::text;
-END
-$$;
-
-CREATE FUNCTION allow_function(role regrole, function regprocedure, trusted boolean DEFAULT false) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-DECLARE
-    signature text;
-    f record;
-BEGIN
-    PERFORM agent_policy._require_protected(allow_function.role, 'allow_function');
-    signature := agent_policy._signature(allow_function.function, 'allow_function');
-    PERFORM agent_policy._require(allow_function.trusted, 'trusted', 'allow_function');
-    SELECT p.prokind, p.prosecdef, p.prosrc, l.lanname, l.lanpltrusted, n.nspname,
-           pg_get_userbyid(p.proowner) AS owner
-      INTO f
-      FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang JOIN pg_namespace n ON n.oid = p.pronamespace
-     WHERE p.oid = allow_function.function;
-    IF f.nspname = 'agent_policy' THEN
-        RAISE EXCEPTION 'function % cannot be allowed', signature
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'The functions of agent_policy meant for protected roles are allowed as they are.';
-    END IF;
-    IF f.lanname = 'internal' AND f.nspname <> 'pg_catalog' THEN
-        RAISE WARNING 'function % is another name for the built-in function "%"', signature, f.prosrc
-            USING HINT = 'Make sure that what it reads is fit for the role: a built-in function is not checked from inside.';
-    ELSIF f.nspname = 'pg_catalog' AND allow_function.function::oid < 16384 THEN
-        RAISE WARNING 'function % is built in; allowing it overrules the reviewed list if that denies it', signature
-            USING HINT = 'What a built-in function reads (files, other sessions, any table) is not checked from inside.';
-    ELSIF NOT f.lanpltrusted AND f.lanname <> 'internal' THEN
-        RAISE WARNING 'function % is written in %, which is not a trusted language', signature, f.lanname
-            USING HINT = 'What it does outside SQL is not checked.';
-    END IF;
-    IF allow_function.trusted THEN
-        RAISE WARNING 'the policy does not apply to the statements inside %', signature
-            USING HINT = format('It reads what %s may read, unmasked and unfiltered.',
-                                CASE WHEN f.prosecdef THEN format('its owner "%s"', f.owner) ELSE 'the role' END);
-    END IF;
-    INSERT INTO agent_policy.policy_function (role, function, access, trusted)
-    VALUES (allow_function.role, signature, 'allow', allow_function.trusted)
-    ON CONFLICT ON CONSTRAINT policy_function_pkey
-        DO UPDATE SET access = excluded.access, trusted = excluded.trusted;
-    PERFORM agent_policy._record('allow_function', jsonb_build_object(
-        'role', allow_function.role::text, 'function', signature, 'trusted', allow_function.trusted));
-END
-$$;
-COMMENT ON FUNCTION allow_function(regrole, regprocedure, boolean) IS
-'Lets a protected role call a function. It grants no EXECUTE.
-function: with its argument types. trusted: false (default) applies the policy to every statement inside it, SECURITY DEFINER included; true does not.
-Setting it again replaces trusted, and a deny_function. A WARNING for built-in and C functions and for trusted ones. Errors: 42883 no such function; 22023 for functions of agent_policy.
-Example: SELECT agent_policy.allow_function(''sales_agent'', ''sales.discount(numeric)'');';
-
-CREATE FUNCTION deny_function(role regrole, function regprocedure) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-DECLARE
-    signature text;
-BEGIN
-    PERFORM agent_policy._require_protected(deny_function.role, 'deny_function');
-    signature := agent_policy._signature(deny_function.function, 'deny_function');
-    INSERT INTO agent_policy.policy_function (role, function, access, trusted)
-    VALUES (deny_function.role, signature, 'deny', false)
-    ON CONFLICT ON CONSTRAINT policy_function_pkey
-        DO UPDATE SET access = excluded.access, trusted = excluded.trusted;
-    PERFORM agent_policy._record('deny_function', jsonb_build_object(
-        'role', deny_function.role::text, 'function', signature));
-END
-$$;
-COMMENT ON FUNCTION deny_function(regrole, regprocedure) IS
-'Denies a function to a protected role, though the reviewed list or an allowed extension has it; replaces allow_function. reset_function takes it back.
-Errors: 42883 no such function.
-Example: SELECT agent_policy.deny_function(''sales_agent'', ''pg_catalog.random()'');';
-
-CREATE FUNCTION reset_function(role regrole, function regprocedure) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-DECLARE
-    signature text;
-BEGIN
-    PERFORM agent_policy._require_protected(reset_function.role, 'reset_function');
-    signature := agent_policy._signature(reset_function.function, 'reset_function');
-    DELETE FROM agent_policy.policy_function f WHERE f.role = reset_function.role AND f.function = signature;
-    IF NOT FOUND THEN
-        PERFORM agent_policy._notice_absent(format('function %s is neither allowed nor denied to role "%s"', signature, reset_function.role));
-        RETURN;
-    END IF;
-    PERFORM agent_policy._record('reset_function', jsonb_build_object(
-        'role', reset_function.role::text, 'function', signature));
-END
-$$;
-COMMENT ON FUNCTION reset_function(regrole, regprocedure) IS
-'Takes back allow_function and deny_function. A NOTICE if there is nothing to take back.
-Example: SELECT agent_policy.reset_function(''sales_agent'', ''pg_catalog.random()'');';
-
-CREATE FUNCTION allow_extension(role regrole, extension text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM agent_policy._require_protected(allow_extension.role, 'allow_extension');
-    PERFORM agent_policy._require(allow_extension.extension, 'extension', 'allow_extension');
-    IF NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = allow_extension.extension) THEN
-        RAISE EXCEPTION 'extension "%" is not installed', allow_extension.extension
-            USING ERRCODE = 'undefined_object',
-                  HINT = format('Installed are: %s.', (SELECT string_agg(e.extname, ', ' ORDER BY e.extname) FROM pg_extension e));
-    END IF;
-    IF allow_extension.extension IN ('agent_policy', 'dblink', 'postgres_fdw', 'file_fdw', 'adminpack') OR allow_extension.extension LIKE 'pl%u' THEN
-        RAISE EXCEPTION 'extension "%" cannot be allowed as a whole', allow_extension.extension
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Its functions reach past the policy. Name the ones that are needed with agent_policy.allow_function.';
-    END IF;
-    INSERT INTO agent_policy.policy_extension (role, extension)
-    VALUES (allow_extension.role, allow_extension.extension)
-    ON CONFLICT ON CONSTRAINT policy_extension_pkey DO NOTHING;
-    PERFORM agent_policy._record('allow_extension', jsonb_build_object(
-        'role', allow_extension.role::text, 'extension', allow_extension.extension));
-END
-$$;
-COMMENT ON FUNCTION allow_extension(regrole, text) IS
-'Lets a protected role use the functions, types and operators of an installed extension, but those denied by deny_function.
-Errors: 42704 not installed; 22023 for extensions that reach past the policy (dblink, postgres_fdw, file_fdw, untrusted languages, agent_policy).
-Example: SELECT agent_policy.allow_extension(''sales_agent'', ''pg_trgm'');';
-
-CREATE FUNCTION disallow_extension(role regrole, extension text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM agent_policy._require_protected(disallow_extension.role, 'disallow_extension');
-    PERFORM agent_policy._require(disallow_extension.extension, 'extension', 'disallow_extension');
-    DELETE FROM agent_policy.policy_extension e
-     WHERE e.role = disallow_extension.role AND e.extension = disallow_extension.extension;
-    IF NOT FOUND THEN
-        PERFORM agent_policy._notice_absent(format('extension "%s" is not allowed to role "%s"', disallow_extension.extension, disallow_extension.role));
-        RETURN;
-    END IF;
-    PERFORM agent_policy._record('disallow_extension', jsonb_build_object(
-        'role', disallow_extension.role::text, 'extension', disallow_extension.extension));
-END
-$$;
-COMMENT ON FUNCTION disallow_extension(regrole, text) IS
-'Takes back allow_extension. A NOTICE if the extension was not allowed.
-Example: SELECT agent_policy.disallow_extension(''sales_agent'', ''pg_trgm'');';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
---   allow
-
--- Masks and row filters. mask_column and filter_rows run with the caller's search_path, so that
--- an expression means what it means to the caller; what they hand on is canonical text, which
--- the _store_ functions check once more before they write it.
-
-CREATE FUNCTION _require_mask_role(role regrole, function text) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-    AS $$
-BEGIN
-    IF _require_mask_role.role IS NOT NULL THEN
-        PERFORM agent_policy._require_protected(_require_mask_role.role, function);
-    END IF;
-END
-$$;
-
-CREATE FUNCTION _store_mask(relation regclass, column_name text, mask text, options jsonb, role regrole, expression text)
-    RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-DECLARE
-    checked text;
-BEGIN
-    PERFORM agent_policy._require_mask_role(_store_mask.role, 'mask_column');
-    PERFORM agent_policy._require_relation(_store_mask.relation, 'rpfm', 'mask_column');
-    PERFORM agent_policy._require_column(_store_mask.relation, _store_mask.column_name, 'mask_column');
-    PERFORM agent_policy._require_one_of(_store_mask.mask,
-        '{redact,null,constant,partial,email,hash,truncate,bucket,network,scrub,expression,none}', 'mask', 'mask_column');
-    PERFORM agent_policy._require(_store_mask.options, 'options', 'mask_column');
-    IF _store_mask.mask <> 'none' THEN
-        PERFORM agent_policy._require(_store_mask.expression, 'expression', 'mask_column');
-        checked := agent_policy._checked_expression(_store_mask.relation, _store_mask.column_name, _store_mask.expression);
-    END IF;
-    INSERT INTO agent_policy.policy_mask (role, relation, column_name, mask, options, expression)
-    VALUES (coalesce(_store_mask.role, '-'), _store_mask.relation, _store_mask.column_name, _store_mask.mask,
-            _store_mask.options, checked)
-    ON CONFLICT ON CONSTRAINT policy_mask_pkey
-        DO UPDATE SET mask = excluded.mask, options = excluded.options, expression = excluded.expression;
-    PERFORM agent_policy._record('mask_column', jsonb_build_object(
-        'relation', _store_mask.relation::text, 'column_name', _store_mask.column_name, 'mask', _store_mask.mask,
-        'options', _store_mask.options, 'role', _store_mask.role::text));
-END
-$$;
-
-CREATE FUNCTION mask_column(relation regclass, column_name text, mask text DEFAULT 'redact',
-                            options jsonb DEFAULT '{}', role regrole DEFAULT NULL)
-    RETURNS void
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-    expression pg_catalog.text;
-    state pg_catalog.text;
-    message pg_catalog.text;
-    detail pg_catalog.text;
-    hint pg_catalog.text;
-BEGIN
-    PERFORM agent_policy._check_mask_target(mask_column.relation, mask_column.column_name, mask_column.mask, mask_column.options, mask_column.role);
-    BEGIN
-        expression := agent_policy._mask_expression(
-            mask_column.relation::pg_catalog.oid, mask_column.column_name, mask_column.mask,
-            mask_column.options::pg_catalog.text, mask_column.options OPERATOR(pg_catalog.->>) 'value'::pg_catalog.text);
-    EXCEPTION WHEN OTHERS THEN
-        GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-                                detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-        PERFORM agent_policy._reraise(state, message, detail, hint,
-            'A mask must yield a value of the column''s type. For an expression, qualify names that are not in the search_path.'::pg_catalog.text);
-    END;
-    PERFORM agent_policy._store_mask(
-        mask_column.relation, mask_column.column_name, mask_column.mask, mask_column.options, mask_column.role, expression);
-END
-$$;
-COMMENT ON FUNCTION mask_column(regclass, text, text, jsonb, regrole) IS
-'What protected roles see instead of a column, wherever a statement uses it: output, WHERE, JOIN, GROUP BY, ORDER BY, aggregates, whole rows, through views.
-relation: a table, partitioned table or foreign table (views: mask their base tables). column_name: without quotes.
-role: NULL (default) means every protected role; a role''s own mask beats that one. Setting it again replaces.
-mask, and its options with their defaults:
-  redact (default): a fixed value of the type; NULL stays NULL
-  null: NULL
-  constant {"value": ...}: that value
-  partial {"keep_first": 0, "keep_last": 4, "pad": "*"}: characters in between become pads; a value of at most keep_first + keep_last characters shows as that many pads
-  email: a***@example.com; *** for what is not an address
-  hash {"length": 16}: the first 1 to 64 hex digits of an HMAC-SHA-256 with this database''s secret key; text, uuid and bigint columns
-  truncate {"unit": "year"}: decade, year, quarter, month, week, and for timestamps also day, hour, minute (in UTC); date, timestamp, timestamptz
-  bucket {"size": 10}: the multiple of size at or below the value; numeric types
-  network {"ipv4": 24, "ipv6": 48}: the network of that many bits; inet, cidr
-  scrub: each piece of personal data and each secret inside is replaced by its category, as [EMAIL]; text, json, jsonb
-  expression {"sql": "left(name, 1)"}: any expression over the row, without subqueries; names are looked up in the caller''s search_path
-  none: the value itself
-Errors: 22023 unknown mask or option, or a value out of range; 42804 the mask does not fit the column''s type; 42809 for views; 42703 no such column.
-Example: SELECT agent_policy.mask_column(''sales.customers'', ''ssn'', ''partial'', ''{"keep_last": 4}'');';
-
--- Says in its own words what _mask_expression would raise less well.
-CREATE FUNCTION _check_mask_target(relation regclass, column_name text, mask text, options jsonb, role regrole)
-    RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-BEGIN
-    PERFORM agent_policy._require_relation(_check_mask_target.relation, 'rpfm', 'mask_column');
-    PERFORM agent_policy._require_column(_check_mask_target.relation, _check_mask_target.column_name, 'mask_column');
-    PERFORM agent_policy._require(_check_mask_target.options, 'options', 'mask_column');
-    IF _check_mask_target.mask = 'json' THEN
-        RAISE EXCEPTION 'mask "%" is not available in this release', _check_mask_target.mask
-            USING ERRCODE = 'feature_not_supported',
-                  HINT = 'Use redact, null or expression.';
-    END IF;
-    PERFORM agent_policy._require_one_of(_check_mask_target.mask,
-        '{redact,null,constant,partial,email,hash,truncate,bucket,network,scrub,expression,none}', 'mask', 'mask_column');
-    PERFORM agent_policy._require_mask_role(_check_mask_target.role, 'mask_column');
-    IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-               WHERE c.oid = _check_mask_target.relation AND n.nspname IN ('pg_catalog', 'information_schema')) THEN
-        RAISE EXCEPTION 'mask_column: % is a system relation', _check_mask_target.relation
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'The catalogs have rules of their own; only user tables are masked.';
-    END IF;
-END
-$$;
-
-CREATE FUNCTION unmask_column(relation regclass, column_name text, role regrole DEFAULT NULL) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM agent_policy._require(unmask_column.relation, 'relation', 'unmask_column');
-    PERFORM agent_policy._require(unmask_column.column_name, 'column_name', 'unmask_column');
-    DELETE FROM agent_policy.policy_mask m
-     WHERE m.role = coalesce(unmask_column.role, '-') AND m.relation = unmask_column.relation
-       AND m.column_name = unmask_column.column_name;
-    IF NOT FOUND THEN
-        PERFORM agent_policy._notice_absent(format('column "%s" of relation %s has no mask for %s',
-            unmask_column.column_name, unmask_column.relation,
-            coalesce(format('role "%s"', unmask_column.role), 'every protected role')));
-        RETURN;
-    END IF;
-    PERFORM agent_policy._record('unmask_column', jsonb_build_object(
-        'relation', unmask_column.relation::text, 'column_name', unmask_column.column_name,
-        'role', unmask_column.role::text));
-END
-$$;
-COMMENT ON FUNCTION unmask_column(regclass, text, regrole) IS
-'Removes a mask set by mask_column for the same role (NULL, the default: the one for every protected role). To exempt one role, set its mask to none instead.
-A NOTICE if there is no such mask. A column that was dropped may be named.
-Example: SELECT agent_policy.unmask_column(''sales.customers'', ''ssn'');';
-
-CREATE FUNCTION _store_filter(relation regclass, predicate text, role regrole, name text, expression text)
-    RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-DECLARE
-    checked text;
-BEGIN
-    PERFORM agent_policy._require_relation(_store_filter.relation, 'rpf', 'filter_rows');
-    PERFORM agent_policy._require(_store_filter.predicate, 'predicate', 'filter_rows');
-    PERFORM agent_policy._require(_store_filter.name, 'name', 'filter_rows');
-    PERFORM agent_policy._require_mask_role(_store_filter.role, 'filter_rows');
-    checked := agent_policy._filter_expression(_store_filter.relation, _store_filter.expression);
-    INSERT INTO agent_policy.policy_filter (role, relation, name, predicate, expression, definer)
-    VALUES (coalesce(_store_filter.role, '-'), _store_filter.relation, _store_filter.name, _store_filter.predicate,
-            checked, agent_policy._outer_user())
-    ON CONFLICT ON CONSTRAINT policy_filter_pkey
-        DO UPDATE SET predicate = excluded.predicate, expression = excluded.expression, definer = excluded.definer;
-    PERFORM agent_policy._record('filter_rows', jsonb_build_object(
-        'relation', _store_filter.relation::text, 'predicate', _store_filter.predicate,
-        'role', _store_filter.role::text, 'name', _store_filter.name));
-END
-$$;
-
-CREATE FUNCTION _check_filter_target(relation regclass, predicate text, role regrole, name text)
-    RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-BEGIN
-    PERFORM agent_policy._require_relation(_check_filter_target.relation, 'rpf', 'filter_rows');
-    PERFORM agent_policy._require(_check_filter_target.predicate, 'predicate', 'filter_rows');
-    PERFORM agent_policy._require(_check_filter_target.name, 'name', 'filter_rows');
-    PERFORM agent_policy._require_mask_role(_check_filter_target.role, 'filter_rows');
-    IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-               WHERE c.oid = _check_filter_target.relation AND n.nspname IN ('pg_catalog', 'information_schema')) THEN
-        RAISE EXCEPTION 'filter_rows: % is a system relation', _check_filter_target.relation
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'The catalogs have rules of their own; only user tables are filtered.';
-    END IF;
-END
-$$;
-
-CREATE FUNCTION filter_rows(relation regclass, predicate text, role regrole DEFAULT NULL, name text DEFAULT 'default')
-    RETURNS void
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-    expression pg_catalog.text;
-    state pg_catalog.text;
-    message pg_catalog.text;
-    detail pg_catalog.text;
-    hint pg_catalog.text;
-BEGIN
-    PERFORM agent_policy._check_filter_target(filter_rows.relation, filter_rows.predicate, filter_rows.role, filter_rows.name);
-    BEGIN
-        expression := agent_policy._filter_expression(filter_rows.relation::pg_catalog.oid, filter_rows.predicate);
-    EXCEPTION WHEN OTHERS THEN
-        GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-                                detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-        PERFORM agent_policy._reraise(state, message, detail, hint,
-            'A row filter is one boolean expression over the table''s columns, as in a WHERE clause; qualify names that are not in the search_path.'::pg_catalog.text);
-    END;
-    PERFORM agent_policy._store_filter(
-        filter_rows.relation, filter_rows.predicate, filter_rows.role, filter_rows.name, expression);
-END
-$$;
-COMMENT ON FUNCTION filter_rows(regclass, text, regrole, text) IS
-'Which rows of a table protected roles see. Several filters of one table are ANDed.
-relation: a table, partitioned table or foreign table (views: filter their base tables).
-predicate: a boolean expression over the table''s columns, raw values; subqueries run with the privileges of whoever calls filter_rows, unfiltered. It may use agent_policy.user_email() and agent_policy.claim(name). Names are looked up in the caller''s search_path, once, now. No aggregates, window functions, set-returning functions or system columns.
-role: NULL (default) means every protected role. name: tells several filters apart; the same relation, role and name replaces.
-Errors: those of the parser for what does not parse (42601, 42703, 42883 ...); 42804 not boolean; 42501 a subquery reads what the caller may not; 42809 for views. A filter that no longer parses later denies its table.
-Example: SELECT agent_policy.filter_rows(''sales.customers'', ''account_manager = agent_policy.user_email()'');';
-
-CREATE FUNCTION remove_row_filter(relation regclass, role regrole DEFAULT NULL, name text DEFAULT 'default') RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM agent_policy._require(remove_row_filter.relation, 'relation', 'remove_row_filter');
-    PERFORM agent_policy._require(remove_row_filter.name, 'name', 'remove_row_filter');
-    DELETE FROM agent_policy.policy_filter f
-     WHERE f.role = coalesce(remove_row_filter.role, '-') AND f.relation = remove_row_filter.relation
-       AND f.name = remove_row_filter.name;
-    IF NOT FOUND THEN
-        PERFORM agent_policy._notice_absent(format('relation %s has no row filter "%s" for %s',
-            remove_row_filter.relation, remove_row_filter.name,
-            coalesce(format('role "%s"', remove_row_filter.role), 'every protected role')));
-        RETURN;
-    END IF;
-    PERFORM agent_policy._record('remove_row_filter', jsonb_build_object(
-        'relation', remove_row_filter.relation::text, 'role', remove_row_filter.role::text, 'name', remove_row_filter.name));
-END
-$$;
-COMMENT ON FUNCTION remove_row_filter(regclass, regrole, text) IS
-'Removes a row filter set by filter_rows for the same role (NULL, the default: the one for every protected role) and name (default: default). A NOTICE if there is none.
-Example: SELECT agent_policy.remove_row_filter(''sales.customers'');';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
---   masks
-
--- The native floor below the hooks: what PostgreSQL itself can refuse a role.
-
--- What ALTER ROLE … SET says of a setting, for every database or for the one of that number.
-CREATE FUNCTION _role_setting(role oid, database oid, name text) RETURNS text
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-    AS $$
-    SELECT substr(c, length(_role_setting.name) + 2)
-      FROM pg_db_role_setting s, unnest(s.setconfig) c
-     WHERE s.setrole = _role_setting.role AND s.setdatabase = _role_setting.database
-       AND starts_with(c, _role_setting.name || '=')
-    $$;
-
--- The elements of a list of libraries as it is stored.
-CREATE FUNCTION _libraries(list text) RETURNS text[]
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-    AS $$
-    SELECT coalesce(array_agg(btrim(e, ' "') ORDER BY n), '{}')
-      FROM unnest(string_to_array(list, ',')) WITH ORDINALITY AS x (e, n) WHERE btrim(e, ' "') <> ''
-    $$;
-
-CREATE FUNCTION harden_role(role regrole) RETURNS TABLE (setting text, before text, after text)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-#variable_conflict use_column
-DECLARE
-    r record;
-    capability text;
-    known text[];
-    libraries text[];
-    step record;
-    changed jsonb := '[]';
-    open text;
-    remedy text;
-BEGIN
-    PERFORM agent_policy._require_role(harden_role.role, 'harden_role');
-    SELECT a.*, quote_ident(a.rolname) AS name INTO r FROM pg_roles a WHERE a.oid = harden_role.role;
-    IF NOT r.rolsuper THEN
-        SELECT CASE WHEN bool_or(p.capability = 'read_only') THEN 'read_only'
-                    WHEN bool_or(p.capability = 'read_write') THEN 'read_write'
-                    ELSE min(p.capability) END
-          INTO capability
-          FROM agent_policy.policy_role p
-         WHERE p.role = harden_role.role
-            OR EXISTS (SELECT FROM pg_roles g WHERE g.oid = p.role AND pg_has_role(r.oid, g.oid, 'USAGE'));
-    END IF;
-    IF capability IS NULL THEN
-        RAISE EXCEPTION 'harden_role: role "%" is not protected', r.rolname
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = format('Call agent_policy.protect_role(%L) first.', harden_role.role);
-    END IF;
-    -- The databases in which it is protected, itself or by a role that it inherits.
-    known := ARRAY(SELECT DISTINCT jsonb_object_keys(l.label::jsonb)
-                     FROM pg_shseclabel l JOIN pg_roles g ON g.oid = l.objoid
-                    WHERE l.provider = 'agent_policy' AND l.classoid = 'pg_authid'::regclass
-                      AND pg_has_role(r.oid, g.oid, 'USAGE')) || current_database()::text;
-    libraries := agent_policy._libraries(coalesce(
-        agent_policy._role_setting(r.oid, 0, 'session_preload_libraries'),
-        (SELECT s.reset_val FROM pg_settings s WHERE s.name = 'session_preload_libraries')));
-
-    FOR step IN
-        -- Attributes. A role that is confined because it inherits a protected one has to go on
-        -- inheriting. Before 16, so has a member of other roles, or it would lose what they were
-        -- granted; since 16 the attribute counts for memberships to come.
-        SELECT v.setting, 'on' AS before, 'off' AS after, format('ALTER ROLE %s NO%s', r.name, upper(v.setting)) AS command
-          FROM (VALUES ('inherit', r.rolinherit AND EXISTS (SELECT FROM agent_policy.policy_role p WHERE p.role = r.oid)
-                                   AND (current_setting('server_version_num')::int >= 160000
-                                        OR NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid))),
-                       ('createrole', r.rolcreaterole), ('createdb', r.rolcreatedb),
-                       ('replication', r.rolreplication), ('bypassrls', r.rolbypassrls)) AS v (setting, present)
-         WHERE v.present
-        UNION ALL
-        SELECT 'connection_limit', '-1', '20', format('ALTER ROLE %s CONNECTION LIMIT 20', r.name)
-         WHERE r.rolconnlimit < 0 AND r.rolcanlogin
-        -- Settings of the role: a limit that is there stays, be it the role's or the server's.
-        UNION ALL
-        SELECT v.setting, agent_policy._role_setting(r.oid, 0, v.setting), v.wanted,
-               format('ALTER ROLE %s SET %I = %L', r.name, v.setting, v.wanted)
-          FROM (VALUES ('default_transaction_read_only', 'on', capability = 'read_only'
-                            AND agent_policy._role_setting(r.oid, 0, 'default_transaction_read_only') IS DISTINCT FROM 'on'),
-                       ('temp_file_limit', '1GB',
-                            coalesce(agent_policy._role_setting(r.oid, 0, 'temp_file_limit'), '-1') = '-1'
-                            AND NOT EXISTS (SELECT FROM pg_settings s WHERE s.name = 'temp_file_limit'
-                                               AND s.reset_val::bigint BETWEEN 0 AND 1048576
-                                               AND agent_policy._role_setting(r.oid, 0, s.name) IS NULL)),
-                       ('idle_in_transaction_session_timeout', '5min',
-                            coalesce(agent_policy._role_setting(r.oid, 0, 'idle_in_transaction_session_timeout'), '0') = '0'
-                            AND NOT EXISTS (SELECT FROM pg_settings s WHERE s.name = 'idle_in_transaction_session_timeout'
-                                               AND s.reset_val::bigint BETWEEN 1 AND 300000
-                                               AND agent_policy._role_setting(r.oid, 0, s.name) IS NULL))) AS v (setting, wanted, needed)
-         WHERE v.needed AND r.rolcanlogin
-        UNION ALL
-        SELECT 'session_preload_libraries', agent_policy._role_setting(r.oid, 0, 'session_preload_libraries'),
-               array_to_string(libraries || 'agent_policy'::text, ', '),
-               format('ALTER ROLE %s SET session_preload_libraries = %s', r.name,
-                      (SELECT string_agg(quote_literal(l), ', ') FROM unnest(libraries || 'agent_policy'::text) l))
-         WHERE r.rolcanlogin
-           AND ('agent_policy' <> ALL (libraries)
-                OR agent_policy._role_setting(r.oid, 0, 'session_preload_libraries') IS NULL)
-        -- Settings for single databases would beat those.
-        UNION ALL
-        SELECT v.setting || ' in database ' || quote_ident(d.datname),
-               agent_policy._role_setting(r.oid, d.oid, v.setting), NULL,
-               format('ALTER ROLE %s IN DATABASE %I RESET %I', r.name, d.datname, v.setting)
-          FROM (VALUES ('default_transaction_read_only', capability = 'read_only'), ('temp_file_limit', true),
-                       ('idle_in_transaction_session_timeout', true), ('session_preload_libraries', true)) AS v (setting, wanted)
-          JOIN pg_database d ON agent_policy._role_setting(r.oid, d.oid, v.setting) IS NOT NULL
-         WHERE v.wanted
-        -- Privileges granted to the role itself.
-        UNION ALL
-        SELECT lower(a.privilege_type) || ' on database ' || quote_ident(d.datname), 'granted', 'revoked',
-               format('REVOKE %s ON DATABASE %I FROM %s', a.privilege_type, d.datname, r.name)
-          FROM pg_database d, aclexplode(d.datacl) a
-         WHERE a.grantee = r.oid AND d.datdba <> r.oid AND a.grantor = d.datdba
-           AND CASE a.privilege_type WHEN 'CREATE' THEN true
-                                     WHEN 'TEMPORARY' THEN capability <> 'ddl'
-                                     WHEN 'CONNECT' THEN d.datname <> ALL (known) END
-        UNION ALL
-        SELECT 'create on schema ' || quote_ident(n.nspname), 'granted', 'revoked',
-               format('REVOKE CREATE ON SCHEMA %I FROM %s', n.nspname, r.name)
-          FROM pg_namespace n, aclexplode(n.nspacl) a
-         WHERE a.grantee = r.oid AND n.nspowner <> r.oid AND a.grantor = n.nspowner
-           AND a.privilege_type = 'CREATE' AND capability <> 'ddl'
-    LOOP
-        EXECUTE step.command;
-        changed := changed || jsonb_build_object('setting', step.setting, 'before', step.before, 'after', step.after);
-        setting := step.setting;
-        before := step.before;
-        after := step.after;
-        RETURN NEXT;
-    END LOOP;
-
-    -- What is not the role's own is not changed behind anybody's back.
-    FOR open, remedy IN
-        SELECT format('role "%s" is a member of %s', r.rolname, string_agg(m.roleid::regrole::text, ', ' ORDER BY m.roleid)),
-               format('What it needs is better granted to it directly; then: REVOKE %s FROM %s',
-                      string_agg(m.roleid::regrole::text, ', ' ORDER BY m.roleid), r.name)
-          FROM pg_auth_members m
-         WHERE m.member = r.oid AND NOT EXISTS (SELECT FROM agent_policy.policy_role p WHERE p.role = m.roleid)
-        HAVING count(*) > 0
-        UNION ALL
-        SELECT format('settings of role "%s" do not reach its members', r.rolname),
-               'It cannot log in. Call harden_role for each of its members that can.'
-         WHERE NOT r.rolcanlogin
-        UNION ALL
-        SELECT format('PUBLIC may create temporary tables in database "%s"', d.datname),
-               format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC, and grant it to the roles that need it.', d.datname)
-          FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
-         WHERE d.datname = current_database() AND a.grantee = 0 AND a.privilege_type = 'TEMPORARY' AND capability <> 'ddl'
-        UNION ALL
-        SELECT format('PUBLIC may connect to %s', string_agg(quote_ident(d.datname), ', ' ORDER BY d.datname)),
-               format('agent_policy refuses the role there; so that the server does: REVOKE CONNECT ON DATABASE %s FROM PUBLIC, and grant it to the roles that need it.',
-                      string_agg(quote_ident(d.datname), ', ' ORDER BY d.datname))
-          FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
-         WHERE d.datallowconn AND d.datname <> ALL (known) AND a.grantee = 0 AND a.privilege_type = 'CONNECT'
-        HAVING count(*) > 0
-        UNION ALL
-        SELECT format('PUBLIC may create objects in schema "%s"', n.nspname),
-               format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC, and grant it to the roles that need it.', n.nspname)
-          FROM pg_namespace n, aclexplode(n.nspacl) a
-         WHERE a.grantee = 0 AND a.privilege_type = 'CREATE' AND capability <> 'ddl'
-        UNION ALL
-        SELECT format('role "%s" owns %s', r.rolname, string_agg(o.what, ', ' ORDER BY o.what)),
-               format('An owner''s rights cannot be revoked. Give them to another: REASSIGN OWNED BY %s TO ...', r.name)
-          FROM (SELECT 'database ' || quote_ident(d.datname) AS what FROM pg_database d WHERE d.datdba = r.oid
-                UNION ALL
-                SELECT 'schema ' || quote_ident(n.nspname) FROM pg_namespace n WHERE n.nspowner = r.oid
-                UNION ALL
-                SELECT 'subscription ' || quote_ident(s.subname) FROM pg_subscription s WHERE s.subowner = r.oid
-                UNION ALL
-                SELECT 'relation ' || c.oid::regclass::text FROM pg_class c
-                 WHERE c.relowner = r.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND capability = 'read_only') o
-        HAVING count(*) > 0
-        UNION ALL
-        SELECT format('role "%s" has %s on %s', r.rolname, lower(a.privilege_type), x.what),
-               format('It was granted by %s, who has to revoke it.', a.grantor::regrole)
-          FROM (SELECT 'database ' || quote_ident(d.datname) AS what, d.datacl AS acl, d.datdba AS owner, d.datname <> ALL (known) AS elsewhere
-                  FROM pg_database d
-                UNION ALL
-                SELECT 'schema ' || quote_ident(n.nspname), n.nspacl, n.nspowner, false FROM pg_namespace n) x, aclexplode(x.acl) a
-         WHERE a.grantee = r.oid AND a.grantor <> x.owner AND x.owner <> r.oid
-           AND (a.privilege_type IN ('CREATE', 'TEMPORARY') AND capability <> 'ddl' OR a.privilege_type = 'CONNECT' AND x.elsewhere)
-    LOOP
-        RAISE WARNING '%', open USING HINT = remedy;
-    END LOOP;
-    PERFORM agent_policy._record('harden_role', jsonb_build_object('role', harden_role.role::text, 'changed', changed));
-END
-$$;
-COMMENT ON FUNCTION harden_role(regrole) IS
-'Sets what PostgreSQL itself can refuse a role, below what agent_policy does, and gives one row for each thing that it changed: setting, before, after (NULL: not set). Called again it changes nothing, and gives no row.
-role: a protected role, or one that inherits a protected role (22023 otherwise).
-Attributes: inherit, createrole, createdb, replication, bypassrls go; connection_limit becomes 20 where there was none. inherit stays for a role that is confined because it inherits a protected one and, before PostgreSQL 16, for a member of any role, which would lose what that was granted.
-Settings (ALTER ROLE ... SET): default_transaction_read_only on (capability read_only), temp_file_limit 1GB, idle_in_transaction_session_timeout 5min unless a limit is set already; session_preload_libraries with agent_policy, so that the role cannot log in to a server without the library in shared_preload_libraries. What is set for single databases is reset.
-Privileges granted to the role itself: create and temporary on databases, create on schemas (kept for capability ddl, but for create on databases), connect on databases in which it is not protected.
-What the role has through PUBLIC, by membership or as an owner stays, with a WARNING that names the remedy.
-Example: SELECT * FROM agent_policy.harden_role(''sales_agent'');';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
---   harden
-
--- What stands in for masked values. A mask runs as the role that reads, hence EXECUTE for
--- PUBLIC; a protected role that names one of these in a statement of its own is denied.
--- None of them raises, whatever the input. NULL in, NULL out.
-
-CREATE FUNCTION mask_partial(value text, keep_first int, keep_last int, pad text) RETURNS text
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_partial';
-COMMENT ON FUNCTION mask_partial(text, int, int, text) IS
-'The mask "partial": keeps the first keep_first and last keep_last characters, pad for each one between; a value of at most keep_first + keep_last characters becomes that many pads.';
-
-CREATE FUNCTION mask_email(value text) RETURNS text
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_email';
-COMMENT ON FUNCTION mask_email(text) IS
-'The mask "email": the first character and ***@example.com; *** for what is not an address.';
-
-CREATE FUNCTION mask_hash(value text, length int) RETURNS text
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_hash';
-COMMENT ON FUNCTION mask_hash(text, int) IS
-'The mask "hash": the first length (1 to 64) hex digits of HMAC-SHA-256 under this database''s secret key; NULL if there is no key.';
-
-CREATE FUNCTION mask_hash(value bigint) RETURNS bigint
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_hash_int8';
-COMMENT ON FUNCTION mask_hash(bigint) IS
-'The mask "hash" for bigint: a number from 0 to 2^63 - 1 out of the HMAC of its decimal text.';
-
-CREATE FUNCTION mask_hash(value uuid) RETURNS uuid
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_hash_uuid';
-COMMENT ON FUNCTION mask_hash(uuid) IS
-'The mask "hash" for uuid: a version 8 uuid out of the HMAC of its 16 bytes.';
-
-CREATE FUNCTION mask_truncate(value date, unit text) RETURNS date
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_truncate_date';
-CREATE FUNCTION mask_truncate(value timestamp, unit text) RETURNS timestamp
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_truncate_timestamp';
-CREATE FUNCTION mask_truncate(value timestamptz, unit text) RETURNS timestamptz
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_truncate_timestamp';
-COMMENT ON FUNCTION mask_truncate(date, text) IS
-'The mask "truncate": the begin of the decade, year, quarter, month or week (Monday). Infinite dates stay; NULL for another unit.';
-COMMENT ON FUNCTION mask_truncate(timestamp, text) IS
-'The mask "truncate": the begin of the decade, year, quarter, month, week (Monday), day, hour or minute. Infinite ones stay; NULL for another unit.';
-COMMENT ON FUNCTION mask_truncate(timestamptz, text) IS
-'The mask "truncate": as for timestamp, in UTC whatever TimeZone says (moving it would give raw values away).';
-
-CREATE FUNCTION mask_bucket(value smallint, size int) RETURNS smallint
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_bucket_int2';
-CREATE FUNCTION mask_bucket(value int, size int) RETURNS int
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_bucket_int4';
-CREATE FUNCTION mask_bucket(value bigint, size bigint) RETURNS bigint
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_bucket_int8';
-CREATE FUNCTION mask_bucket(value real, size float8) RETURNS real
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_bucket_float4';
-CREATE FUNCTION mask_bucket(value float8, size float8) RETURNS float8
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_bucket_float8';
-COMMENT ON FUNCTION mask_bucket(smallint, int) IS
-'The mask "bucket": the greatest multiple of size at or below value; at the low end of the type, its least value. NULL for a size below 1.';
-COMMENT ON FUNCTION mask_bucket(int, int) IS
-'The mask "bucket": the greatest multiple of size at or below value; at the low end of the type, its least value. NULL for a size below 1.';
-COMMENT ON FUNCTION mask_bucket(bigint, bigint) IS
-'The mask "bucket": the greatest multiple of size at or below value; at the low end of the type, its least value. NULL for a size below 1.';
-COMMENT ON FUNCTION mask_bucket(real, float8) IS
-'The mask "bucket": floor(value / size) * size; NaN and infinities stay. NULL unless size is above 0.';
-COMMENT ON FUNCTION mask_bucket(float8, float8) IS
-'The mask "bucket": floor(value / size) * size; NaN and infinities stay. NULL unless size is above 0.';
-
-CREATE FUNCTION mask_network(value inet, ipv4 int, ipv6 int) RETURNS inet
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_network';
-CREATE FUNCTION mask_network(value cidr, ipv4 int, ipv6 int) RETURNS cidr
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_network';
-COMMENT ON FUNCTION mask_network(inet, int, int) IS
-'The mask "network": the address''s network of ipv4 (0 to 32) or ipv6 (0 to 128) bits, or its own if that is wider. NULL for other numbers of bits.';
-COMMENT ON FUNCTION mask_network(cidr, int, int) IS
-'The mask "network": the network of ipv4 (0 to 32) or ipv6 (0 to 128) bits around this one, or itself if that is wider. NULL for other numbers of bits.';
-
-CREATE FUNCTION mask_scrub(value text) RETURNS text
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_scrub';
-COMMENT ON FUNCTION mask_scrub(text) IS
-'The mask "scrub": each piece of personal data and each secret found in the text is replaced by its category, such as [EMAIL], [SSN], [CARD], [PHONE], [API_KEY], [PASSWORD].';
-
-CREATE FUNCTION mask_scrub_json(value text) RETURNS text
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_scrub_json';
-COMMENT ON FUNCTION mask_scrub_json(text) IS
-'The mask "scrub" for the text of a json or jsonb value: strings, keys and numbers in it are scrubbed, the structure stays. A number becomes a string where it is replaced. NULL for a document that is not UTF-8.';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
---   mask_functions
-
--- The identity of the forwarded user.
-
-CREATE FUNCTION assert_user(email text) RETURNS void
-    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'assert_user_wrapper';
-COMMENT ON FUNCTION assert_user(text) IS
-'Says on whose behalf this transaction runs, without proof: for development. Once per transaction; it ends with COMMIT or ROLLBACK.
-email: trimmed and lower-cased. Errors: 22004 NULL; 22023 empty; 25001 a second time in a transaction; 28000 another user than the connection''s.
-Example: BEGIN; SELECT agent_policy.assert_user(''alice@example.com''); ...; COMMIT;';
-
-CREATE FUNCTION user_email() RETURNS text
-    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'user_email_wrapper';
-COMMENT ON FUNCTION user_email() IS
-'The forwarded user: agent_policy.user_email of the startup packet, else the one of assert_user in this transaction, else NULL. Trimmed and lower-cased.
-Example: SELECT agent_policy.user_email();';
-
-CREATE FUNCTION claim(name text) RETURNS text
-    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'claim_wrapper';
-COMMENT ON FUNCTION claim(text) IS
-'A claim of the forwarded user''s identity, as text; NULL if there is none. Without a signed identity, "email" is the only one.
-Example: SELECT agent_policy.claim(''email'');';
-
-CREATE FUNCTION identity(OUT email text, OUT assurance text, OUT issuer text, OUT expires_at timestamptz, OUT claims jsonb)
-    RETURNS SETOF record
-    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'identity_wrapper';
-COMMENT ON FUNCTION identity() IS
-'The forwarded user as this session knows it, always one row: email, assurance (none, asserted, connection, signed), issuer, expires_at and claims (NULL but for signed identities).
-Example: SELECT email, assurance FROM agent_policy.identity();';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
---   identity
-
--- What the policy says, for people. They run with their owner's rights; agent_policy_admin reads.
-
-CREATE VIEW protected_roles AS
-SELECT role, capability, mode, identity, strict_views FROM policy_role;
-COMMENT ON VIEW protected_roles IS 'One row for each protected role: capability, mode, least identity accepted, strict views.';
-
-CREATE VIEW allowed_objects AS
-SELECT role, 'schema' AS kind, pg_catalog.quote_ident(schema_name) AS object, access, NULL::boolean AS trusted FROM policy_schema
-UNION ALL
-SELECT role, 'relation', relation::text, access, NULL FROM policy_relation
-UNION ALL
-SELECT role, 'column', relation::text || '.' || pg_catalog.quote_ident(column_name), 'deny', NULL FROM policy_column
-UNION ALL
-SELECT role, 'function', function, access, trusted FROM policy_function
-UNION ALL
-SELECT role, 'extension', extension::text, 'allow', NULL FROM policy_extension;
-COMMENT ON VIEW allowed_objects IS
-'The allowlist, one row for each entry: role, kind (schema, relation, column, function, extension), object, access (read, write, allow, deny), trusted (functions only).';
-
-CREATE VIEW masks AS
-SELECT relation, column_name, mask, options, CASE WHEN role::oid <> 0 THEN role END AS role, expression FROM policy_mask;
-COMMENT ON VIEW masks IS
-'One row for each mask; role NULL means every protected role. expression is the SQL that stands in for the column.';
-
-CREATE VIEW row_filters AS
-SELECT relation, name, predicate, CASE WHEN role::oid <> 0 THEN role END AS role, definer, expression FROM policy_filter;
-COMMENT ON VIEW row_filters IS
-'One row for each row filter; role NULL means every protected role. predicate as it was given, expression as it was understood; its subqueries run as definer.';
-
-CREATE VIEW limits AS
-SELECT role, max_rows, max_bytes, on_excess,
-       statement_timeout * interval '1 ms' AS statement_timeout, max_plan_cost
-FROM policy_role;
-COMMENT ON VIEW limits IS 'The limits of each protected role; NULL means no limit.';
-
-COMMENT ON TABLE policy_history IS 'Every change to the policy: when, by whom, function and arguments by name.';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
---   views
-
--- The audit: one row a statement, written by the ingest worker of this database. The days'
--- partitions belong to the bootstrap superuser and are not members of the extension, so that
--- pg_dump takes them along.
-
-DO $$
-BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'agent_policy_admin') THEN
-        CREATE ROLE agent_policy_admin NOLOGIN;
-    END IF;
-END
-$$;
-
-CREATE TABLE audit_log (
-    event_id          uuid NOT NULL,
-    seq               bigint NOT NULL,
-    user_email        text,
-    assurance         text NOT NULL,
-    role_name         text NOT NULL,
-    session_user_name text NOT NULL,
-    database_name     text NOT NULL,
-    application_name  text NOT NULL,
-    client_addr       inet,
-    backend_pid       integer NOT NULL,
-    session_id        text NOT NULL,
-    transaction_id    bigint,
-    started_at        timestamptz NOT NULL,
-    duration_ms       float8,
-    nesting_level     integer NOT NULL,
-    command_tag       text,
-    query_id          bigint,
-    statement         text,
-    statement_sha256  bytea NOT NULL,
-    relations         text[] NOT NULL,
-    masked_columns    text[] NOT NULL,
-    functions         text[] NOT NULL,
-    rows_returned     bigint,
-    rows_processed    bigint,
-    bytes_returned    bigint,
-    truncated         boolean NOT NULL,
-    verdict           text NOT NULL CHECK (verdict IN ('allowed', 'denied', 'would_deny')),
-    rule              text,
-    object            text,
-    outcome           text NOT NULL CHECK (outcome IN ('ok', 'error', 'cancelled', 'unknown')),
-    sqlstate          text,
-    agent             text,
-    conversation      text,
-    trace_id          text,
-    policy_version    bigint NOT NULL,
-    backend_seq       bigint NOT NULL,
-    mark              bytea NOT NULL,
-    who_seal          bytea NOT NULL,
-    text_seal         bytea NOT NULL
-) PARTITION BY RANGE (started_at);
-
--- Indexes are made with each partition: one on the parent would belong to the extension, and
--- a dump that creates the partitions' own would meet those that attaching had made already.
-
-COMMENT ON TABLE audit_log IS
-    'one row a statement of a confined session, written by the ingest worker; partitioned by day (UTC)';
-COMMENT ON COLUMN audit_log.seq IS 'order of ingestion, without gaps';
-COMMENT ON COLUMN audit_log.client_addr IS 'NULL for a Unix socket';
-COMMENT ON COLUMN audit_log.statement IS
-    'literals replaced by $n, comments removed; NULL where the text does not lex';
-COMMENT ON COLUMN audit_log.outcome IS
-    'ok, error, cancelled; unknown when the backend was gone before the statement ended';
-
-COMMENT ON COLUMN audit_log.backend_seq IS
-    'counts the records of a session from 1: see audit_gaps()';
-COMMENT ON COLUMN audit_log.mark IS
-    'first bytes of the row''s hash in its block; tells which row it is that was changed';
-COMMENT ON COLUMN audit_log.who_seal IS
-    'salt of user_email, client_addr and role names that look like addresses; once they are erased, what stands for them';
-COMMENT ON COLUMN audit_log.text_seal IS
-    'salt of application_name, statement, statement_sha256, object, agent, conversation and trace_id; once they are erased, what stands for them';
-
-CREATE TABLE audit_state (
-    id       boolean PRIMARY KEY DEFAULT true CHECK (id),
-    last_seq bigint NOT NULL,
-    -- NULL: for ever
-    keep     interval,
-    -- names the chain of blocks
-    chain    uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid()
-);
-
--- How far the worker has read the spool files of each session.
-CREATE TABLE audit_progress (
-    session  text PRIMARY KEY,
-    segment  integer NOT NULL,
-    read_to  bigint NOT NULL,
-    -- starts of statements that have not ended, as in a spool file
-    pending  bytea NOT NULL,
-    finished boolean NOT NULL
-) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
-
-SELECT pg_catalog.pg_extension_config_dump('audit_state', '');
-
--- The day's partition, if no partition has that day already: a DBA may have made one of his own, or
--- a default one. A table of the name that is none (detached, or made by hand) is left alone.
-CREATE FUNCTION audit_partition(day integer) RETURNS void
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    base text := 'audit_log_' || to_char(date '1970-01-01' + day, 'YYYYMMDD');
-    name text := base;
-    low  text := to_char(date '1970-01-01' + day, 'YYYY-MM-DD') || ' 00:00:00+00';
-    high text := to_char(date '1970-01-01' + day + 1, 'YYYY-MM-DD') || ' 00:00:00+00';
-    n    integer := 1;
-BEGIN
-    LOOP
-        IF EXISTS (SELECT FROM pg_inherits
-                   WHERE inhrelid = to_regclass('agent_policy.' || name)
-                     AND inhparent = 'agent_policy.audit_log'::regclass AND NOT inhdetachpending) THEN
-            RETURN;
-        END IF;
-        EXIT WHEN to_regclass('agent_policy.' || name) IS NULL;
-        n := n + 1;
-        name := base || '_' || n;
-    END LOOP;
-    EXECUTE format('CREATE TABLE agent_policy.%I (LIKE agent_policy.audit_log INCLUDING ALL)', name);
-    EXECUTE format('REVOKE ALL ON agent_policy.%I FROM PUBLIC', name);
-    EXECUTE format('CREATE INDEX ON agent_policy.%I (user_email, started_at)', name);
-    EXECUTE format('CREATE INDEX ON agent_policy.%I (seq)', name);
-    EXECUTE format(
-        'ALTER TABLE agent_policy.audit_log ATTACH PARTITION agent_policy.%I FOR VALUES FROM (%L) TO (%L)',
-        name, low, high);
-EXCEPTION
-    -- Another partition has that day, or a default one has rows of it.
-    WHEN invalid_object_definition OR check_violation THEN
-        NULL;
-END
-$$;
-
--- Whole days only, and none that is being read or written: those are dropped another time. Readers
--- do not queue up behind this for longer than its lock_timeout.
-CREATE FUNCTION audit_drop_expired() RETURNS bigint
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '100ms'
-AS $$
-DECLARE
-    child text;
-    dated date;
-    n     bigint := 0;
-BEGIN
-    FOR child, dated IN
-        SELECT c.relname, to_date(substr(c.relname, 11, 8), 'YYYYMMDD')
-        FROM pg_inherits i
-        JOIN pg_class c ON c.oid = i.inhrelid, agent_policy.audit_state s
-        WHERE i.inhparent = 'agent_policy.audit_log'::regclass
-          AND c.relname ~ '^audit_log_[0-9]{8}(_[0-9]+)?$'
-          AND to_date(substr(c.relname, 11, 8), 'YYYYMMDD') + 1 <= (now() - s.keep) AT TIME ZONE 'UTC'
-        ORDER BY 1
-    LOOP
-        -- All or nothing of a day: the block that tells of it, then its rows. The lock of audit_state
-        -- comes first, as in the worker.
-        BEGIN
-            PERFORM agent_policy.audit_note(2, dated - date '1970-01-01',
-                jsonb_build_object('dropped', child, 'by', session_user)::text);
-            EXECUTE format('DROP TABLE agent_policy.%I', child);
-            -- Records of who read the log go with its days.
-            UPDATE agent_policy.audit_block SET note = NULL WHERE day = dated AND kind = 1;
-            n := n + 1;
-        EXCEPTION WHEN lock_not_available THEN
-            RAISE LOG 'partition % of agent_policy.audit_log is in use, it will be dropped later', child;
-        END;
-    END LOOP;
-    RETURN n;
-END
-$$;
-COMMENT ON FUNCTION audit_drop_expired() IS
-    'drops the days of audit_log that set_audit_retention does not keep; the number of partitions';
-
-CREATE FUNCTION set_audit_retention(keep interval) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF keep < interval '0' THEN
-        RAISE EXCEPTION 'the retention must not be negative' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    INSERT INTO agent_policy.audit_state AS s (last_seq, keep) VALUES (0, set_audit_retention.keep)
-    ON CONFLICT (id) DO UPDATE SET keep = EXCLUDED.keep;
-    INSERT INTO agent_policy.policy_history (changed_by, function, arguments)
-    VALUES (session_user, 'set_audit_retention', jsonb_build_object('keep', set_audit_retention.keep));
-    PERFORM agent_policy.audit_drop_expired();
-END
-$$;
-COMMENT ON FUNCTION set_audit_retention(interval) IS
-    'days of audit_log older than keep are dropped, now and by the worker; NULL keeps them for ever';
-
-CREATE FUNCTION audit_flush_seconds(timeout float8) RETURNS bigint
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'audit_flush_wrapper';
-
-CREATE FUNCTION audit_flush(timeout interval DEFAULT '10 s') RETURNS bigint
-LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT agent_policy.audit_flush_seconds(extract(epoch FROM timeout)::float8) $$;
-COMMENT ON FUNCTION audit_flush(interval) IS
-    'waits until every audit record that is durable now is in audit_log; its highest seq; 57014 after timeout';
-
-CREATE FUNCTION audit_health(
-    OUT spool_bytes bigint, OUT lag float8, OUT writer text, OUT last_error text,
-    OUT last_ingested_at float8, OUT last_seq bigint, OUT failures bigint, OUT durability text,
-    OUT state text, OUT max_spool_bytes bigint, OUT write_failures bigint, OUT last_error_at float8
-) RETURNS SETOF record
-LANGUAGE c VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'audit_health_wrapper';
-
-CREATE VIEW health AS
-SELECT spool_bytes,
-       pg_catalog.make_interval(secs => lag) AS lag,
-       writer,
-       last_error,
-       pg_catalog.to_timestamp(last_ingested_at) AS last_ingested_at,
-       last_seq,
-       failures,
-       durability,
-       state,
-       max_spool_bytes,
-       write_failures,
-       pg_catalog.to_timestamp(last_error_at) AS last_error_at
-FROM audit_health();
-COMMENT ON VIEW health IS
-    'state of the audit: bytes not yet in audit_log, for how long, its worker, its last error';
-COMMENT ON COLUMN health.state IS
-    'ok; behind: audit_log is not being written; agents are refused: records cannot be written, or too many wait';
-COMMENT ON COLUMN health.spool_bytes IS 'audit records that are not in audit_log yet';
-COMMENT ON COLUMN health.max_spool_bytes IS 'agent_policy.audit_max_spool: beyond it agents are refused';
-COMMENT ON COLUMN health.lag IS 'how long ago audit_log was complete';
-COMMENT ON COLUMN health.writer IS 'the background worker that writes audit_log';
-COMMENT ON COLUMN health.failures IS 'failures of the writer since it last wrote';
-COMMENT ON COLUMN health.write_failures IS
-    'records that backends could not make durable since the server started: their statements were refused';
-
-REVOKE ALL ON audit_log, audit_state, audit_progress, health FROM PUBLIC;
-REVOKE ALL ON FUNCTION audit_partition(integer), audit_drop_expired(), set_audit_retention(interval),
-    audit_flush(interval), audit_flush_seconds(float8), audit_health() FROM PUBLIC;
-GRANT USAGE ON SCHEMA agent_policy TO agent_policy_admin;
-GRANT SELECT ON audit_log, health TO agent_policy_admin;
-GRANT EXECUTE ON FUNCTION set_audit_retention(interval), audit_flush(interval),
-    audit_flush_seconds(float8), audit_health() TO agent_policy_admin;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
---   audit
-
--- The audit log in the terms of the Open Cybersecurity Schema Framework: class 6005, Datastore
--- Activity, of schema version 1.5 (https://schema.ocsf.io/1.5.0/classes/datastore_activity).
-
-CREATE VIEW audit_ocsf AS
-SELECT jsonb_strip_nulls(jsonb_build_object(
-        'class_uid', 6005,
-        'class_name', 'Datastore Activity',
-        'category_uid', 6,
-        'category_name', 'Application Activity',
-        'activity_id', a.activity,
-        'activity_name', coalesce(a.activity_name, a.command_tag),
-        'type_uid', 600500 + a.activity,
-        'time', floor(extract(epoch FROM a.started_at) * 1000)::bigint,
-        'duration', round(a.duration_ms)::bigint,
-        'severity_id', CASE WHEN a.verdict = 'denied' THEN 3 WHEN a.outcome = 'ok' THEN 1 ELSE 2 END,
-        'status_id', CASE a.outcome WHEN 'ok' THEN 1 WHEN 'unknown' THEN 0 ELSE 2 END,
-        'status_code', a.sqlstate,
-        'status_detail', a.rule,
-        'action_id', CASE WHEN a.verdict = 'denied' THEN 2 WHEN a.changed THEN 4 ELSE 1 END,
-        'disposition_id', CASE
-            WHEN a.verdict = 'denied' THEN 2
-            WHEN a.outcome <> 'ok' THEN 27
-            WHEN a.changed THEN 11
-            ELSE 1 END,
-        'metadata', jsonb_build_object(
-            'version', '1.5.0',
-            'profiles', jsonb_build_array('security_control'),
-            'product', jsonb_build_object('name', 'agent_policy', 'vendor_name', 'agent_policy',
-                                          'version', (SELECT e.extversion FROM pg_catalog.pg_extension e
-                                                      WHERE e.extname = 'agent_policy')),
-            'uid', a.event_id,
-            'sequence', a.seq,
-            'correlation_uid', a.trace_id,
-            'log_name', 'agent_policy.audit_log'),
-        'actor', jsonb_build_object(
-            'user', jsonb_build_object('name', coalesce(a.user_email, a.role_name),
-                                       'email_addr', a.user_email,
-                                       'type_id', CASE WHEN a.user_email IS NULL THEN 3 ELSE 1 END),
-            'session', jsonb_build_object('uid', a.session_id, 'uid_alt', a.backend_pid::text,
-                                          'issuer', a.assurance),
-            'app_name', nullif(a.application_name, '')),
-        'src_endpoint', CASE WHEN a.client_addr IS NULL
-            THEN jsonb_build_object('name', 'local socket')
-            ELSE jsonb_build_object('ip', host(a.client_addr)) END,
-        'dst_endpoint', jsonb_build_object('svc_name', 'postgresql'),
-        'database', jsonb_build_object('name', a.database_name, 'type_id', 1),
-        'table', CASE WHEN cardinality(a.relations) > 0
-            THEN jsonb_build_object('name', a.relations[1]) END,
-        'type_id', CASE WHEN cardinality(a.relations) > 0 THEN 3 ELSE 1 END,
-        'query_info', jsonb_build_object('query_string', coalesce(a.statement, ''),
-                                         'uid', a.query_id::text,
-                                         'bytes', a.bytes_returned),
-        'policy', jsonb_build_object('name', a.role_name, 'version', a.policy_version::text),
-        'firewall_rule', CASE WHEN a.rule IS NOT NULL
-            THEN jsonb_build_object('name', a.rule, 'match_details', jsonb_build_array(a.object)) END,
-        'unmapped', jsonb_build_object(
-            'role', a.role_name,
-            'session_user', a.session_user_name,
-            'nesting_level', a.nesting_level,
-            'relations', a.relations,
-            'masked_columns', a.masked_columns,
-            'functions', a.functions,
-            'rows_returned', a.rows_returned,
-            'rows_processed', a.rows_processed,
-            'truncated', a.truncated,
-            'verdict', a.verdict,
-            'statement_sha256', encode(a.statement_sha256, 'hex'),
-            'agent', a.agent,
-            'conversation', a.conversation))) AS event,
-    a.seq, a.started_at, a.user_email
-FROM (
-    SELECT l.*,
-           cardinality(l.masked_columns) > 0 OR l.truncated AS changed,
-           t.activity,
-           CASE t.activity WHEN 2 THEN 'Update' WHEN 4 THEN 'Query' WHEN 5 THEN 'Write'
-                           WHEN 6 THEN 'Create' WHEN 7 THEN 'Delete' WHEN 8 THEN 'List' END AS activity_name
-    FROM agent_policy.audit_log l
-    CROSS JOIN LATERAL (SELECT CASE
-        WHEN l.command_tag = 'COPY' AND l.statement ~* '\mFROM\s+STDIN\M' THEN 5
-        WHEN split_part(l.command_tag, ' ', 1) IN ('SELECT', 'FETCH', 'EXPLAIN', 'DECLARE', 'COPY', 'EXECUTE', 'SHOW')
-            AND cardinality(l.relations) > 0
-            AND NOT EXISTS (SELECT FROM unnest(l.relations) r
-                            WHERE r !~ '^(pg_catalog|information_schema)\.') THEN 8
-        WHEN l.command_tag IN ('INSERT', 'MERGE') THEN 5
-        WHEN l.command_tag = 'UPDATE' THEN 2
-        WHEN l.command_tag IN ('DELETE', 'TRUNCATE TABLE') THEN 7
-        WHEN l.command_tag LIKE 'CREATE %' THEN 6
-        WHEN split_part(l.command_tag, ' ', 1) IN ('SELECT', 'FETCH', 'EXPLAIN', 'DECLARE', 'COPY', 'EXECUTE') THEN 4
-        WHEN l.command_tag IS NULL THEN 0
-        ELSE 99 END AS activity) t
-) a;
-COMMENT ON VIEW audit_ocsf IS
-    'the audit log as events of OCSF 1.5, class 6005 (Datastore Activity); columns seq, started_at and user_email are there to filter by';
-
-REVOKE ALL ON audit_ocsf FROM PUBLIC;
-GRANT SELECT ON audit_ocsf TO agent_policy_admin;
+CREATE FUNCTION _preview(role regrole, user_email text, statement text, rows int) RETURNS SETOF text
+    LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'preview_wrapper';
+
+CREATE FUNCTION preview(role regrole, user_email text, statement text, rows int DEFAULT 20) RETURNS SETOF jsonb
+    LANGUAGE sql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    AS $$ SELECT p::pg_catalog.jsonb FROM agent_policy._preview(role, user_email, statement, rows) p $$;
+COMMENT ON FUNCTION preview(regrole, text, text, int) IS
+'The first rows that a protected role would see, as jsonb: masks, row filters, limits and denials as for the agent itself. The statement runs with the role''s privileges in a subtransaction that is read-only and rolled back; nothing is written to the audit.
+user_email: the forwarded user; NULL for none. statement: one SELECT; names are looked up in the caller''s search_path. rows: how many at most.
+Errors: what the agent would be told, with the same SQLSTATE; 25006 for what is no SELECT; 22023 when the role is not protected; 42501 for who may not act as the role.
+Example: SELECT agent_policy.preview(''agent'', ''alice@example.com'', ''SELECT * FROM sales.customers'');';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -2545,6 +2679,12 @@ GRANT SELECT ON audit_ocsf TO agent_policy_admin;
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/api/preview.rs
+-- agent_policy::api::preview::preview
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/pg/functions.rs
 -- agent_policy::pg::functions::readable_sequence
 -- Skipped due to `#[pgrx(sql = false)]`
@@ -2594,7 +2734,7 @@ BEGIN
               WHERE p.pronamespace = 'agent_policy'::regnamespace LOOP
         -- The body of the script has its own schema in search_path: regprocedure may print
         -- unqualified names, and they resolve to these functions again.
-        IF f::text ~ '^(agent_policy\.)?(mask_(partial|email|hash|truncate|bucket|network|scrub|scrub_json)|bounded_[a-z_]+)\(' THEN
+        IF f::text ~ '^(agent_policy\.)?(mask_(partial|email|hash|truncate|bucket|network|scrub|scrub_json|json|each)|bounded_[a-z_]+)\(' THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f);
         END IF;
     END LOOP;
@@ -2612,6 +2752,7 @@ GRANT EXECUTE ON FUNCTION
     allow_function(regrole, regprocedure, boolean), deny_function(regrole, regprocedure), reset_function(regrole, regprocedure),
     allow_extension(regrole, text), disallow_extension(regrole, text),
     mask_column(regclass, text, text, jsonb, regrole), unmask_column(regclass, text, regrole),
+    mask_label(text, text, jsonb, regrole), unmask_label(text, regrole), unclassified_columns(regrole, text),
     filter_rows(regclass, text, regrole, text), remove_row_filter(regclass, regrole, text)
     TO agent_policy_admin;
 -- Called by mask_column and filter_rows as their caller.
@@ -2622,7 +2763,7 @@ GRANT EXECUTE ON FUNCTION
     _check_filter_target(regclass, text, regrole, text), _filter_expression(oid, text),
     _store_filter(regclass, text, regrole, text, text)
     TO agent_policy_admin;
-GRANT SELECT ON protected_roles, allowed_objects, masks, row_filters, limits, policy_history TO agent_policy_admin;
+GRANT SELECT ON protected_roles, allowed_objects, masks, mask_labels, labelled_columns, row_filters, limits, policy_history TO agent_policy_admin;
 
 -- Called by rewritten statements, with the agent's privileges.
 GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint),
@@ -2634,6 +2775,7 @@ GRANT EXECUTE ON FUNCTION
     shown_acl(aclitem[]), setting_shown(text), checked_name(text, integer),
     checked_role(name, integer), name_or_null(text, integer)
     TO PUBLIC;
-GRANT EXECUTE ON FUNCTION "check"(regrole, text, text) TO agent_policy_admin;
+GRANT EXECUTE ON FUNCTION "check"(regrole, text, text), preview(regrole, text, text, int), _preview(regrole, text, text, int)
+    TO agent_policy_admin;
 /* </end connected objects> */
 
