@@ -378,7 +378,8 @@ pub fn completed() {
     let _ = close(Outcome::Ok, None);
 }
 
-/// The backend ends with a statement under way and nobody left to tell: its client has gone.
+/// The backend ends with a statement under way and nobody left to tell: its client has gone, or it
+/// was ended while that client did not read.
 fn session_ends() {
     let cut_short = STATE.with(|state| {
         state.try_borrow_mut().is_ok_and(|mut s| {
@@ -389,7 +390,12 @@ fn session_ends() {
         })
     });
     if cut_short {
-        let _ = close(Outcome::Error, Some(*b"08006"));
+        let why = if facts::client_lost() {
+            *b"08006"
+        } else {
+            *b"57P01"
+        };
+        let _ = close(Outcome::Error, Some(why));
     }
 }
 

@@ -93,6 +93,12 @@ pub fn now() -> i64 {
         .map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX))
 }
 
+/// Was it found that the client is gone?
+pub fn client_lost() -> bool {
+    // SAFETY: a read of a variable that a write to the client sets.
+    unsafe { pg_sys::ClientConnectionLost != 0 }
+}
+
 /// May catalogs be read now?
 pub fn in_transaction() -> bool {
     // SAFETY: a read of the transaction state.

@@ -11,6 +11,7 @@ use pgrx::pg_sys::{self, List, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry
 use policy::builtins::guards::class;
 use policy::rule::Rule;
 
+use super::planted::{self, Leak};
 use super::{compat, names, nodes, template::Template, touched::Command};
 use crate::catalog::{Policy, Relation};
 use crate::denial::Denial;
@@ -67,6 +68,8 @@ pub struct Facts {
     pub masked_columns: Vec<(Oid, i16)>,
     /// Some relation of the query is masked or filtered.
     pub protected: bool,
+    /// A mask or filter of the DBA's may raise an error that quotes a value.
+    pub may_raise: bool,
 }
 
 struct Found {
@@ -183,6 +186,7 @@ unsafe fn apply_one(
         .hint("Ask the database administrator to repair the policy of this relation."));
     }
     let template = policy.template(relation)?;
+    facts.may_raise |= template.may_raise;
     // SAFETY: see `apply`.
     unsafe {
         let is_target = (*owner).resultRelation == rti || compat::merge_target(owner) == rti;
@@ -345,6 +349,9 @@ unsafe fn replace(
         (*sub).hasSubLinks = !(*inner).securityQuals.is_null()
             && pg_sys::checkExprHasSubLink((*inner).securityQuals.cast());
         add_filters(sub, inner, 1, template);
+        if planted::open(Leak::Predicate) {
+            look_below_masks(owner, rti, sub);
+        }
 
         name_all_columns(rte, sub, relation.relid);
         (*rte).rtekind = RTEKind::RTE_SUBQUERY;
@@ -357,6 +364,28 @@ unsafe fn replace(
         (*rte).tablesample = std::ptr::null_mut();
         (*rte).securityQuals = std::ptr::null_mut();
         system_columns(owner, rte, rti, relation, sub, special)
+    }
+}
+
+/// The planted leak: the conditions of a query over one masked relation are put where the raw values
+/// are.
+unsafe fn look_below_masks(owner: *mut Query, rti: i32, sub: *mut Query) {
+    // SAFETY: see `apply`.
+    unsafe {
+        let from = (*owner).jointree;
+        let mut items = nodes::pointers::<Node>((*from).fromlist);
+        let alone = items.next().is_some_and(|item| {
+            nodes::is_a(item, NodeTag::T_RangeTblRef)
+                && (*item.cast::<pg_sys::RangeTblRef>()).rtindex == rti
+        }) && items.next().is_none();
+        if !alone || (*from).quals.is_null() || pg_sys::checkExprHasSubLink((*from).quals) {
+            return;
+        }
+        let quals: *mut Node = nodes::copy((*from).quals);
+        pg_sys::ChangeVarNodes(quals, rti, 1, 0);
+        pg_sys::IncrementVarSublevelsUp(quals, 1, 1);
+        (*(*sub).jointree).quals = quals;
+        (*from).quals = std::ptr::null_mut();
     }
 }
 

@@ -14,6 +14,13 @@ def url(driver):
     return URL.replace("postgresql://", f"postgresql+{driver}://", 1)
 
 
+def in_order(value):
+    """Lists of names come without an order."""
+    if isinstance(value, dict):
+        return {key: in_order(value[key]) for key in sorted(value)}
+    return sorted(value, key=str) if isinstance(value, list) else value
+
+
 def reflect(engine):
     inspector = sa.inspect(engine)
     found = {"schemas": inspector.get_schema_names(), "tables": inspector.get_table_names("shop"),
@@ -25,7 +32,7 @@ def reflect(engine):
         multi = getattr(inspector, f"get_multi_{kind}")
         found[kind] = {".".join(map(str, k)): str(v) for k, v in multi(schema="shop", kind=sa.inspection.ANY if False else
                        sa.engine.reflection.ObjectKind.ANY).items()}
-    return found
+    return in_order(found)
 
 
 def automap(engine):

@@ -329,6 +329,15 @@ fn roles_databases_and_settings(b: &Bench) {
     );
     // What superusers alone read natively stays hidden, also where it was granted.
     agent.query("SHOW ALL");
+    // A function column without a function is 0, as natively, and not NULL: pg_dump reads them.
+    assert_eq!(
+        agent.value("SELECT count(*) FROM pg_proc WHERE prosupport IS NULL"),
+        "0"
+    );
+    assert_eq!(
+        agent.value("SELECT count(*) > 1000 FROM pg_proc WHERE prosupport::text = '-'"),
+        "t"
+    );
     assert_eq!(
         agent.value("SELECT current_setting('TimeZone') IS NULL"),
         "f"

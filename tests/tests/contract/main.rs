@@ -12,6 +12,8 @@ mod c06_limits;
 mod c07_audit;
 mod c07_complete;
 mod c07_durability;
+mod c07_ingest;
+mod c07_power;
 mod c08_identity;
 mod c09_change;
 mod c10_explain;
@@ -30,6 +32,9 @@ mod c20_time;
 mod c21_robust;
 mod c22_evidence;
 mod c22_privacy;
+mod c23_everywhere;
+mod c23_more_masks;
+mod c23_preview;
 mod c24_export;
 
 fn main() -> std::process::ExitCode {
@@ -44,6 +49,8 @@ fn main() -> std::process::ExitCode {
         c07_audit::CASES,
         c07_complete::CASES,
         c07_durability::CASES,
+        c07_ingest::CASES,
+        c07_power::CASES,
         c08_identity::CASES,
         c09_change::CASES,
         c10_explain::CASES,
@@ -62,6 +69,9 @@ fn main() -> std::process::ExitCode {
         c21_robust::CASES,
         c22_evidence::CASES,
         c22_privacy::CASES,
+        c23_everywhere::CASES,
+        c23_more_masks::CASES,
+        c23_preview::CASES,
         c24_export::CASES,
     ]))
 }

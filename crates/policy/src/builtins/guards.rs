@@ -4,7 +4,7 @@
 /// What an argument names, and how it is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// An OID. What the policy does not show is exchanged for 0, which no object has.
+    /// An OID. What the policy does not show is exchanged for NULL.
     Object(Shown),
     /// A name in a text or `name`. What the policy does not show is refused.
     Name(Named),

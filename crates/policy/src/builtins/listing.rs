@@ -45,21 +45,21 @@ type Row = (
 #[rustfmt::skip]
 static LISTINGS: &[Row] = &[
     ("pg_aggregate", "agent_policy.listed(1255, aggfnoid)", &[
-        ("aggtransfn", "agent_policy.shown(aggtransfn, 1255)"),
-        ("aggfinalfn", "agent_policy.shown(aggfinalfn, 1255)"),
-        ("aggcombinefn", "agent_policy.shown(aggcombinefn, 1255)"),
-        ("aggserialfn", "agent_policy.shown(aggserialfn, 1255)"),
-        ("aggdeserialfn", "agent_policy.shown(aggdeserialfn, 1255)"),
-        ("aggmtransfn", "agent_policy.shown(aggmtransfn, 1255)"),
-        ("aggminvtransfn", "agent_policy.shown(aggminvtransfn, 1255)"),
-        ("aggmfinalfn", "agent_policy.shown(aggmfinalfn, 1255)"),
+        ("aggtransfn", "coalesce(agent_policy.shown(aggtransfn, 1255), 0)"),
+        ("aggfinalfn", "coalesce(agent_policy.shown(aggfinalfn, 1255), 0)"),
+        ("aggcombinefn", "coalesce(agent_policy.shown(aggcombinefn, 1255), 0)"),
+        ("aggserialfn", "coalesce(agent_policy.shown(aggserialfn, 1255), 0)"),
+        ("aggdeserialfn", "coalesce(agent_policy.shown(aggdeserialfn, 1255), 0)"),
+        ("aggmtransfn", "coalesce(agent_policy.shown(aggmtransfn, 1255), 0)"),
+        ("aggminvtransfn", "coalesce(agent_policy.shown(aggminvtransfn, 1255), 0)"),
+        ("aggmfinalfn", "coalesce(agent_policy.shown(aggmfinalfn, 1255), 0)"),
         ("agginitval", "CASE WHEN aggfnoid < 16384 THEN agginitval END"),
         ("aggminitval", "CASE WHEN aggfnoid < 16384 THEN aggminitval END"),
     ]),
     ("pg_am", "agent_policy.listed(2601, oid)", &[]),
     ("pg_amop", "oid < 16384 OR agent_policy.listed(2753, amopfamily)", &[]),
     ("pg_amproc", "oid < 16384 OR agent_policy.listed(2753, amprocfamily)", &[
-        ("amproc", "agent_policy.shown(amproc, 1255)"),
+        ("amproc", "coalesce(agent_policy.shown(amproc, 1255), 0)"),
     ]),
     // adbin holds constants, and may name what is hidden.
     ("pg_attrdef", "agent_policy.default_listed(adrelid, adnum, adbin)", &[]),
@@ -101,9 +101,9 @@ static LISTINGS: &[Row] = &[
     ("pg_namespace", "agent_policy.listed(2615, oid)", &[("nspacl", "agent_policy.shown_acl(nspacl)")]),
     ("pg_opclass", "agent_policy.listed(2616, oid)", &[]),
     ("pg_operator", "agent_policy.listed(2617, oid)", &[
-        ("oprcode", "agent_policy.shown(oprcode, 1255)"),
-        ("oprjoin", "agent_policy.shown(oprjoin, 1255)"),
-        ("oprrest", "agent_policy.shown(oprrest, 1255)"),
+        ("oprcode", "coalesce(agent_policy.shown(oprcode, 1255), 0)"),
+        ("oprjoin", "coalesce(agent_policy.shown(oprjoin, 1255), 0)"),
+        ("oprrest", "coalesce(agent_policy.shown(oprrest, 1255), 0)"),
     ]),
     ("pg_opfamily", "agent_policy.listed(2753, oid)", &[]),
     ("pg_partitioned_table", "agent_policy.listed(1259, partrelid) AND agent_policy.partition_key_shown(partrelid)", &[]),
@@ -115,14 +115,14 @@ static LISTINGS: &[Row] = &[
         ("proconfig", "CASE WHEN oid < 16384 THEN proconfig END"),
         ("prosqlbody", "CASE WHEN oid < 16384 THEN prosqlbody END"),
         ("prosrc", "CASE WHEN oid < 16384 THEN prosrc ELSE '' END"),
-        ("prosupport", "agent_policy.shown(prosupport, 1255)"),
+        ("prosupport", "coalesce(agent_policy.shown(prosupport, 1255), 0)"),
     ]),
     ("pg_publication", NOTHING, &[]),
     ("pg_publication_namespace", NOTHING, &[]),
     ("pg_publication_rel", NOTHING, &[]),
     ("pg_range", "agent_policy.listed(1247, rngtypid)", &[
-        ("rngcanonical", "agent_policy.shown(rngcanonical, 1255)"),
-        ("rngsubdiff", "agent_policy.shown(rngsubdiff, 1255)"),
+        ("rngcanonical", "coalesce(agent_policy.shown(rngcanonical, 1255), 0)"),
+        ("rngsubdiff", "coalesce(agent_policy.shown(rngsubdiff, 1255), 0)"),
     ]),
     // A view's definition, where all that it names may be seen.
     ("pg_rewrite", "rulename = '_RETURN' AND agent_policy.view_shown(ev_class)", &[]),
@@ -133,8 +133,8 @@ static LISTINGS: &[Row] = &[
     ("pg_statistic_ext", "agent_policy.listed(3381, oid)", &[]),
     ("pg_tablespace", BUILT_IN, &[("spcacl", "agent_policy.shown_acl(spcacl)"), ("spcoptions", "NULL")]),
     ("pg_transform", "oid < 16384 OR agent_policy.listed(1247, trftype)", &[
-        ("trffromsql", "agent_policy.shown(trffromsql, 1255)"),
-        ("trftosql", "agent_policy.shown(trftosql, 1255)"),
+        ("trffromsql", "coalesce(agent_policy.shown(trffromsql, 1255), 0)"),
+        ("trftosql", "coalesce(agent_policy.shown(trftosql, 1255), 0)"),
     ]),
     // Its arguments and conditions hold whatever its maker wrote; nobody can use a trigger.
     ("pg_trigger", NOTHING, &[]),

@@ -1,5 +1,6 @@
 //! From a mask and its options to the SQL expression that stands in for a column.
 
+use super::json;
 use super::value::Unit;
 use serde_json::{Map, Value};
 
@@ -30,6 +31,7 @@ pub enum Kind {
     MacAddr,
     MacAddr8,
     Json,
+    Jsonb,
     Xml,
     Bytea,
     Bit,
@@ -54,8 +56,35 @@ pub struct Column<'a> {
     pub sql_type: &'a str,
     /// precision and scale of numeric(p, s)
     pub numeric: Option<(i32, i32)>,
-    /// a domain with NOT NULL or CHECK, which a computed value might not meet
+    /// a domain with NOT NULL or CHECK, which a computed value might not meet; also of elements
     pub constrained: bool,
+    /// of an array: the kind of its elements
+    pub element: Option<Kind>,
+}
+
+impl Column<'_> {
+    /// The kind of what a mask is applied to: of an array its elements.
+    fn valued(&self) -> Kind {
+        self.element.unwrap_or(self.kind)
+    }
+
+    /// A call of a mask's function: for the value, or for each element of an array.
+    /// `signature`: its argument types after the value's; `rest`: these arguments.
+    fn call(&self, function: &str, value: &str, types: &[&str], rest: &[String]) -> String {
+        let arguments: String = rest.iter().map(|r| format!(", {r}")).collect();
+        if self.element.is_none() {
+            return format!(
+                "agent_policy.{function}({}::pg_catalog.{value}{arguments})",
+                self.quoted
+            );
+        }
+        let types: String = types.iter().map(|t| format!(",pg_catalog.{t}")).collect();
+        format!(
+            "agent_policy.mask_each({}::pg_catalog.{value}[], \
+             'agent_policy.{function}(pg_catalog.{value}{types})'::pg_catalog.regprocedure{arguments})",
+            self.quoted
+        )
+    }
 }
 
 /// What comes of a mask.
@@ -174,6 +203,37 @@ fn literal(text: &str) -> String {
     }
 }
 
+/// Is there a type of column that the mask with these options fits?
+///
+/// # Errors
+/// As [`compile`].
+pub fn validate(mask: &str, options: &Map<String, Value>) -> Result<(), Refusal> {
+    let mut refusal = None;
+    for kind in [
+        Kind::Text,
+        Kind::Int8,
+        Kind::Numeric,
+        Kind::TimestampTz,
+        Kind::Inet,
+        Kind::Jsonb,
+    ] {
+        let column = Column {
+            quoted: "value",
+            kind,
+            sql_type: "pg_catalog.text",
+            numeric: None,
+            constrained: false,
+            element: None,
+        };
+        match compile(&column, mask, options) {
+            Ok(_) => return Ok(()),
+            Err(why) if why.kind == RefusalKind::Option => refusal = Some(why),
+            Err(_) => {}
+        }
+    }
+    refusal.map_or(Ok(()), Err)
+}
+
 /// The SQL that stands in for `column` under `mask`.
 ///
 /// # Errors
@@ -215,11 +275,8 @@ pub fn compile(
         ),
         "email" => {
             Options::new(mask, options, &[])?;
-            match column.kind {
-                Kind::Text => Ok(Compiled::Sql(format!(
-                    "agent_policy.mask_email({}::pg_catalog.text)",
-                    column.quoted
-                ))),
+            match column.valued() {
+                Kind::Text => Ok(Compiled::Sql(column.call("mask_email", "text", &[], &[]))),
                 _ => Err(misfit(mask, column, "It is for text. Use redact or null.")),
             }
         }
@@ -232,23 +289,30 @@ pub fn compile(
                 o.integer("ipv4", 24, 0, 32)?,
                 o.integer("ipv6", 48, 0, 128)?,
             );
-            match column.kind {
-                Kind::Inet | Kind::Cidr => Ok(Compiled::Sql(format!(
-                    "agent_policy.mask_network({}, {v4}, {v6})",
-                    column.quoted
-                ))),
-                _ => Err(misfit(
-                    mask,
-                    column,
-                    "It is for inet and cidr. Use redact or null.",
-                )),
-            }
+            let value = match column.valued() {
+                Kind::Inet => "inet",
+                Kind::Cidr => "cidr",
+                _ => {
+                    return Err(misfit(
+                        mask,
+                        column,
+                        "It is for inet and cidr. Use redact or null.",
+                    ));
+                }
+            };
+            let bits = [v4.to_string(), v6.to_string()];
+            Ok(Compiled::Sql(column.call(
+                "mask_network",
+                value,
+                &["int4", "int4"],
+                &bits,
+            )))
         }
         "scrub" => {
             Options::new(mask, options, &[])?;
-            let (function, cast) = match column.kind {
+            let (function, cast) = match column.valued() {
                 Kind::Text => ("mask_scrub", String::new()),
-                Kind::Json => ("mask_scrub_json", format!("::{}", column.sql_type)),
+                Kind::Json | Kind::Jsonb => ("mask_scrub_json", format!("::{}", column.sql_type)),
                 _ => {
                     return Err(misfit(
                         mask,
@@ -257,10 +321,28 @@ pub fn compile(
                     ));
                 }
             };
-            Ok(Compiled::Sql(format!(
-                "agent_policy.{function}({}::pg_catalog.text){cast}",
-                column.quoted
-            )))
+            Ok(Compiled::Sql(
+                column.call(function, "text", &[], &[]) + &cast,
+            ))
+        }
+        "json" => {
+            Options::new(mask, options, &["paths"])?;
+            let paths = options.get("paths").unwrap_or(&Value::Null);
+            json::rules(paths).map_err(|(message, hint)| bad_option(message, hint))?;
+            match column.valued() {
+                Kind::Jsonb => Ok(Compiled::Sql(column.call(
+                    "mask_json",
+                    "jsonb",
+                    &["text"],
+                    &[format!("{}::pg_catalog.text", literal(&paths.to_string()))],
+                ))),
+                Kind::Json => Err(misfit(
+                    mask,
+                    column,
+                    "It is for jsonb. Change the column's type, or use scrub, redact or null.",
+                )),
+                _ => Err(misfit(mask, column, "It is for jsonb. Use redact or null.")),
+            }
         }
         "expression" => {
             let o = Options::new(mask, options, &["sql"])?;
@@ -274,7 +356,7 @@ pub fn compile(
         }
         _ => Err(bad_option(
             format!("there is no mask \"{mask}\""),
-            "Masks are: redact, null, constant, partial, email, hash, truncate, bucket, network, scrub, expression, none.",
+            "Masks are: redact, null, constant, partial, email, hash, truncate, bucket, network, scrub, json, expression, none.",
         )),
     }
 }
@@ -303,7 +385,7 @@ fn redact(column: &Column<'_>) -> Result<Compiled, Refusal> {
         Kind::Cidr => "0.0.0.0/32",
         Kind::MacAddr => "00:00:00:00:00:00",
         Kind::MacAddr8 => "00:00:00:00:00:00:00:00",
-        Kind::Json | Kind::Array | Kind::MultiRange => "{}",
+        Kind::Json | Kind::Jsonb | Kind::Array | Kind::MultiRange => "{}",
         // a document, so that it parses whatever the setting xmloption says
         Kind::Xml => "<redacted/>",
         Kind::Bytea => "\\x",
@@ -339,11 +421,16 @@ fn partial(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled, Refusal> {
             "It is one character; the default is \"*\".",
         ));
     }
-    match column.kind {
-        Kind::Text => Ok(Compiled::Sql(format!(
-            "agent_policy.mask_partial({}::pg_catalog.text, {first}, {last}, {})",
-            column.quoted,
-            literal(pad)
+    match column.valued() {
+        Kind::Text => Ok(Compiled::Sql(column.call(
+            "mask_partial",
+            "text",
+            &["int4", "int4", "text"],
+            &[
+                first.to_string(),
+                last.to_string(),
+                format!("{}::pg_catalog.text", literal(pad)),
+            ],
         ))),
         _ => Err(misfit(
             "partial",
@@ -355,15 +442,19 @@ fn partial(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled, Refusal> {
 
 fn hash(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled, Refusal> {
     let length = o.integer("length", 16, 1, 64)?;
-    match column.kind {
-        Kind::Text => Ok(Compiled::Sql(format!(
-            "agent_policy.mask_hash({}::pg_catalog.text, {length})",
-            column.quoted
+    match column.valued() {
+        Kind::Text => Ok(Compiled::Sql(column.call(
+            "mask_hash",
+            "text",
+            &["int4"],
+            &[length.to_string()],
         ))),
-        Kind::Uuid | Kind::Int8 if o.given.is_empty() => Ok(Compiled::Sql(format!(
-            "agent_policy.mask_hash({})",
-            column.quoted
-        ))),
+        Kind::Uuid if o.given.is_empty() => {
+            Ok(Compiled::Sql(column.call("mask_hash", "uuid", &[], &[])))
+        }
+        Kind::Int8 if o.given.is_empty() => {
+            Ok(Compiled::Sql(column.call("mask_hash", "int8", &[], &[])))
+        }
         Kind::Uuid | Kind::Int8 => Err(bad_option(
             format!(
                 "option \"length\" of mask \"hash\" does not apply to type {}",
@@ -381,9 +472,10 @@ fn hash(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled, Refusal> {
 
 fn truncate(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled, Refusal> {
     let unit = o.text("unit")?.unwrap_or("year");
-    let valid = match column.kind {
-        Kind::Date => Unit::OF_DATE,
-        Kind::Timestamp | Kind::TimestampTz => Unit::OF_TIMESTAMP,
+    let (valid, value) = match column.valued() {
+        Kind::Date => (Unit::OF_DATE, "date"),
+        Kind::Timestamp => (Unit::OF_TIMESTAMP, "timestamp"),
+        Kind::TimestampTz => (Unit::OF_TIMESTAMP, "timestamptz"),
         _ => {
             return Err(misfit(
                 "truncate",
@@ -401,32 +493,49 @@ fn truncate(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled, Refusal> {
             format!("It is one of: {}; the default is year.", valid.join(", ")),
         ));
     }
-    Ok(Compiled::Sql(format!(
-        "agent_policy.mask_truncate({}, '{unit}'::pg_catalog.text)",
-        column.quoted
+    Ok(Compiled::Sql(column.call(
+        "mask_truncate",
+        value,
+        &["text"],
+        &[format!("'{unit}'::pg_catalog.text")],
     )))
 }
 
 fn bucket(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled, Refusal> {
     let c = column.quoted;
     let whole = |most: i64| o.integer("size", 10, 1, most);
-    let sql = match column.kind {
-        Kind::Int2 => format!(
-            "agent_policy.mask_bucket({c}, {})",
-            whole(i64::from(i16::MAX))?
-        ),
-        Kind::Int4 => format!(
-            "agent_policy.mask_bucket({c}, {})",
-            whole(i64::from(i32::MAX))?
-        ),
-        Kind::Int8 => format!(
-            "agent_policy.mask_bucket({c}, {}::pg_catalog.int8)",
-            whole(i64::MAX)?
-        ),
-        Kind::Float4 | Kind::Float8 => {
-            format!(
-                "agent_policy.mask_bucket({c}, '{}'::pg_catalog.float8)",
-                positive(o)?
+    let float = |value: &str| {
+        let size = format!("'{}'::pg_catalog.float8", positive(o)?);
+        Ok(column.call("mask_bucket", value, &["float8"], &[size]))
+    };
+    let sql = match column.valued() {
+        Kind::Int2 => {
+            let size = whole(i64::from(i16::MAX))?.to_string();
+            column.call("mask_bucket", "int2", &["int4"], &[size])
+        }
+        Kind::Int4 => {
+            let size = whole(i64::from(i32::MAX))?.to_string();
+            column.call("mask_bucket", "int4", &["int4"], &[size])
+        }
+        Kind::Int8 => {
+            let size = format!("{}::pg_catalog.int8", whole(i64::MAX)?);
+            column.call("mask_bucket", "int8", &["int8"], &[size])
+        }
+        Kind::Float4 => float("float4")?,
+        Kind::Float8 => float("float8")?,
+        Kind::Numeric if column.element.is_some() => {
+            let least = column.numeric.map_or_else(
+                || "-Infinity".to_owned(),
+                |(precision, scale)| least_numeric(precision, scale),
+            );
+            column.call(
+                "mask_bucket",
+                "numeric",
+                &["numeric", "numeric"],
+                &[
+                    format!("'{}'::pg_catalog.numeric", positive(o)?),
+                    format!("'{least}'::pg_catalog.numeric"),
+                ],
             )
         }
         Kind::Numeric => {
