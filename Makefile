@@ -12,14 +12,15 @@ SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build install installcheck installcheck-core test test-clients ablation fuzz-wire test-unit \
+.PHONY: help setup build install installcheck installcheck-core test test-clients ablation crash-storm fuzz-wire \
+        noninterference noninterference-planted test-unit \
         test-pg test-cluster test-cassert sqlsmith lint \
         schema check-schema demo psql psql-agent clean-demo bench clean
 
 help: ## list the targets
 	@echo 'Targets:'
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
-	  | awk -F'\t' '{ printf "  %-17s %s\n", $$1, $$2 }'
+	  | awk -F'\t' '{ printf "  %-23s %s\n", $$1, $$2 }'
 	@echo
 	@echo 'Variables:'
 	@echo '  PG_CONFIG=PATH   the PostgreSQL to build for (default: pg_config in PATH)'
@@ -29,7 +30,8 @@ help: ## list the targets
 	@echo '  C=NAME           which client'
 	@echo '  B=NAME           which benchmark'
 	@echo '  L="NAME ..."     which layers'
-	@echo '  SECONDS=N        how long sqlsmith and fuzz-wire run (default: 600)'
+	@echo '  N=500            how many crashes; SEED=1 which'
+	@echo '  SECONDS=N        how long sqlsmith, fuzz-wire and noninterference run (default: 600)'
 
 setup: ## install PostgreSQL 15 to 18, cargo-pgrx and tools for development
 	@scripts/setup.sh all
@@ -52,8 +54,17 @@ test-clients: ## real clients (psql, drivers, dbt, MCP servers) as a confined ro
 test: ## everything: lint, unit, pg and cluster tests; ends with "N passed, N failed"
 	@scripts/test.sh all
 
+noninterference: ## two worlds that differ in what is hidden, for SECONDS, on 18 or V=: equal answers?
+	@scripts/noninterference.sh $(SECONDS) $(V)
+
+noninterference-planted: ## the same with leaks on purpose: is each found?
+	@scripts/noninterference.sh 120 $(V) --planted
+
 ablation: ## one layer of the enforcement switched off at a time, on 15 and 18 or V=: who gets through? L= some layers
 	@scripts/ablation.sh $(V) $(addprefix --layer ,$(L))
+
+crash-storm: ## N=500 crashes under load, on 15 and 18 or V=: is every row that a client got in the audit, once?
+	@SEED='$(or $(SEED),1)' scripts/crash-storm.sh '$(or $(N),100)' $(V)
 
 fuzz-wire: ## random messages as a confined role for SECONDS, on 18 or V=
 	@scripts/fuzz-wire.sh $(SECONDS) $(V)

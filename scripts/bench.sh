@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the benchmarks and prints one table.
 #
-#   scripts/bench.sh [NAME...]    bystander confined masks cap policy_size footprint analytic;
+#   scripts/bench.sh [NAME...]    bystander confined durable ingest masks cap policy_size footprint analytic;
 #                                 all when none is named
 #
 # PG_CONFIG   the PostgreSQL to use; unset: PostgreSQL 18, fetched by scripts/setup.sh

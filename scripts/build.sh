@@ -4,6 +4,7 @@
 #   scripts/build.sh 15|16|17|18 [--release]
 #   scripts/build.sh --pg-config PATH [--release]
 #   ... [--ablation]   a test build in which layers of the enforcement can be switched off
+#   ... [--planted]    a test build in which leaks can be opened
 #
 # The last line on stdout is the path of the shared library.
 set -euo pipefail
@@ -16,7 +17,8 @@ while [ "$#" -gt 0 ]; do
         --pg-config) pg="${2:?--pg-config needs a path}"; shift 2 ;;
         --release)   profile=release; args+=(--release); shift ;;
         --ablation)  features=" ablation"; shift ;;
-        -h|--help)   sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+        --planted)   features=" planted"; shift ;;
+        -h|--help)   sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
         15|16|17|18) pg="$1"; shift ;;
         *) die "unknown argument '$1'" ;;
     esac

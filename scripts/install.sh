@@ -4,6 +4,7 @@
 #   scripts/install.sh 15|16|17|18 [--release] [--destdir DIR] [--no-build]
 #   scripts/install.sh --pg-config PATH [--release] [--destdir DIR] [--no-build]
 #   ... [--ablation]   a test build (see scripts/ablation.sh)
+#   ... [--planted]    a test build (see scripts/noninterference.sh)
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -16,7 +17,8 @@ while [ "$#" -gt 0 ]; do
         --release)   profile=release; args+=(--release); shift ;;
         --no-build)  build=0; shift ;;
         --ablation)  args+=(--ablation); shift ;;
-        -h|--help)   sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+        --planted)   args+=(--planted); shift ;;
+        -h|--help)   sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
         15|16|17|18) pg="$1"; shift ;;
         *) die "unknown argument '$1'" ;;
     esac

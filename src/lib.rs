@@ -91,9 +91,14 @@ extension_sql_file!(
     requires = ["audit"]
 );
 extension_sql_file!(
+    "../sql/parts/52_audit_evidence.sql",
+    name = "audit_evidence",
+    requires = ["audit_evidence"]
+);
+extension_sql_file!(
     "../sql/parts/60_agent.sql",
     name = "agent",
-    requires = ["audit_export"]
+    requires = ["audit_evidence"]
 );
 extension_sql_file!(
     "../sql/parts/61_catalogs.sql",

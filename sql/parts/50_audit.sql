@@ -82,55 +82,6 @@ CREATE TABLE audit_state (
     chain    uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid()
 );
 
--- Headers of the chain's blocks. They stay when the days of their rows are dropped.
-CREATE TABLE audit_block (
-    number     bigint PRIMARY KEY,
-    -- 0: rows of audit_log, 1: who read it, 2: a day was dropped, 3: a person was erased
-    kind       smallint NOT NULL,
-    first_seq  bigint NOT NULL,
-    last_seq   bigint NOT NULL,
-    day        date NOT NULL,
-    -- start of the oldest and the newest row
-    oldest     timestamptz NOT NULL,
-    newest     timestamptz NOT NULL,
-    sealed_at  timestamptz NOT NULL,
-    root       bytea NOT NULL,
-    note       text,
-    hash       bytea NOT NULL,
-    key_id     bytea NOT NULL,
-    signature  bytea NOT NULL
-);
-CREATE INDEX ON audit_block (day);
-COMMENT ON TABLE audit_block IS
-    'headers of the blocks that the rows of audit_log are chained in, each with the hash over the one before and a signature';
-
--- Public keys that blocks were signed with: for exports. What is trusted is in the key file.
-CREATE TABLE audit_key (
-    key_id     bytea PRIMARY KEY,
-    public_key bytea NOT NULL,
-    first_used timestamptz NOT NULL DEFAULT pg_catalog.now()
-);
-COMMENT ON TABLE audit_key IS 'public keys that blocks of the audit log were signed with';
-
-CREATE VIEW audit_checkpoints AS
-SELECT b.number AS block,
-       b.sealed_at,
-       b.last_seq,
-       b.hash,
-       b.key_id,
-       k.public_key,
-       b.signature,
-       pg_catalog.concat_ws(':', 'agent_policy-head', 1,
-           pg_catalog.replace(s.chain::text, '-', ''), b.number, b.last_seq,
-           (EXTRACT(epoch FROM b.sealed_at) * 1000000)::bigint,
-           pg_catalog.encode(b.hash, 'hex'), pg_catalog.encode(b.key_id, 'hex'),
-           pg_catalog.encode(b.signature, 'hex')) AS head
-FROM audit_block b
-CROSS JOIN audit_state s
-LEFT JOIN audit_key k USING (key_id);
-COMMENT ON VIEW audit_checkpoints IS
-    'signed head of each block: keep the newest one elsewhere, and give it to audit_verify()';
-
 -- How far the worker has read the spool files of each session.
 CREATE TABLE audit_progress (
     session  text PRIMARY KEY,
@@ -142,8 +93,6 @@ CREATE TABLE audit_progress (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 
 SELECT pg_catalog.pg_extension_config_dump('audit_state', '');
-SELECT pg_catalog.pg_extension_config_dump('audit_block', '');
-SELECT pg_catalog.pg_extension_config_dump('audit_key', '');
 
 -- The day's partition, if no partition has that day already: a DBA may have made one of his own, or
 -- a default one. A table of the name that is none (detached, or made by hand) is left alone.
@@ -182,12 +131,6 @@ EXCEPTION
 END
 $$;
 
-CREATE FUNCTION audit_note(kind integer, day integer, note text) RETURNS bigint
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'audit_note_wrapper';
-COMMENT ON FUNCTION audit_note(integer, integer, text) IS
-    'appends a block that has a note instead of rows; its number (internal)';
-
 -- Whole days only, and none that is being read or written: those are dropped another time. Readers
 -- do not queue up behind this for longer than its lock_timeout.
 CREATE FUNCTION audit_drop_expired() RETURNS bigint
@@ -209,12 +152,13 @@ BEGIN
           AND to_date(substr(c.relname, 11, 8), 'YYYYMMDD') + 1 <= (now() - s.keep) AT TIME ZONE 'UTC'
         ORDER BY 1
     LOOP
+        -- All or nothing of a day: the block that tells of it, then its rows. The lock of audit_state
+        -- comes first, as in the worker.
         BEGIN
-            -- Takes the lock of audit_state first, as the worker does.
             PERFORM agent_policy.audit_note(2, dated - date '1970-01-01',
                 jsonb_build_object('dropped', child, 'by', session_user)::text);
             EXECUTE format('DROP TABLE agent_policy.%I', child);
-            -- Records of who read the log go with the days.
+            -- Records of who read the log go with its days.
             UPDATE agent_policy.audit_block SET note = NULL WHERE day = dated AND kind = 1;
             n := n + 1;
         EXCEPTION WHEN lock_not_available THEN
@@ -256,23 +200,6 @@ AS $$ SELECT agent_policy.audit_flush_seconds(extract(epoch FROM timeout)::float
 COMMENT ON FUNCTION audit_flush(interval) IS
     'waits until every audit record that is durable now is in audit_log; its highest seq; 57014 after timeout';
 
-CREATE FUNCTION audit_verify_log(
-    since timestamptz, until timestamptz, heads text[],
-    OUT intact boolean, OUT first_bad_seq bigint, OUT checked bigint, OUT head text
-) RETURNS SETOF record
-LANGUAGE c VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'audit_verify_log_wrapper';
-
-CREATE FUNCTION audit_verify(
-    since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity', heads text[] DEFAULT '{}',
-    OUT intact boolean, OUT first_bad_seq bigint, OUT checked bigint, OUT head text
-) RETURNS record
-LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT * FROM agent_policy.audit_verify_log(since, until, heads) $$;
-COMMENT ON FUNCTION audit_verify(timestamptz, timestamptz, text[]) IS
-    'whether the rows of audit_log that started on the days (UTC) from since to until are those that were written, in a chain that is signed and ends in the newest block; heads: kept elsewhere, see audit_checkpoints. A WARNING names what is wrong. Default: everything';
-
 CREATE FUNCTION audit_health(
     OUT spool_bytes bigint, OUT lag float8, OUT writer text, OUT last_error text,
     OUT last_ingested_at float8, OUT last_seq bigint, OUT failures bigint, OUT durability text,
@@ -307,12 +234,10 @@ COMMENT ON COLUMN health.failures IS 'failures of the writer since it last wrote
 COMMENT ON COLUMN health.write_failures IS
     'records that backends could not make durable since the server started: their statements were refused';
 
-REVOKE ALL ON audit_log, audit_state, audit_progress, audit_block, audit_key, audit_checkpoints, health FROM PUBLIC;
+REVOKE ALL ON audit_log, audit_state, audit_progress, health FROM PUBLIC;
 REVOKE ALL ON FUNCTION audit_partition(integer), audit_drop_expired(), set_audit_retention(interval),
-    audit_flush(interval), audit_flush_seconds(float8), audit_health(), audit_note(integer, integer, text),
-    audit_verify_log(timestamptz, timestamptz, text[]), audit_verify(timestamptz, timestamptz, text[]) FROM PUBLIC;
+    audit_flush(interval), audit_flush_seconds(float8), audit_health() FROM PUBLIC;
 GRANT USAGE ON SCHEMA agent_policy TO agent_policy_admin;
-GRANT SELECT ON audit_log, audit_block, audit_key, audit_checkpoints, health TO agent_policy_admin;
+GRANT SELECT ON audit_log, health TO agent_policy_admin;
 GRANT EXECUTE ON FUNCTION set_audit_retention(interval), audit_flush(interval),
-    audit_flush_seconds(float8), audit_health(), audit_verify(timestamptz, timestamptz, text[])
-    TO agent_policy_admin;
+    audit_flush_seconds(float8), audit_health() TO agent_policy_admin;

@@ -87,6 +87,12 @@ fn audit_note(kind: i32, day: i32, note: &str) -> i64 {
     super::chain::append_note(kind, day, super::chain::ascii(&note))
 }
 
+/// The number of the block that [`audit_note`] appends next.
+#[pg_extern(sql = false)]
+fn audit_next_block() -> i64 {
+    super::chain::next_number()
+}
+
 /// Whether the log is what was written; since and until NULL: from the beginning, to the end.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]

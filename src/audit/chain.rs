@@ -215,6 +215,13 @@ pub fn ascii(value: &serde_json::Value) -> String {
     out
 }
 
+/// The number of the block that comes next. Nobody else appends until this transaction ends.
+pub fn next_number() -> i64 {
+    let mut chain = Chain::open();
+    chain.begin(0);
+    chain.end.map_or(1, |e| e.number + 1)
+}
+
 fn head_file(me: &bgworker::Backend) -> PathBuf {
     Path::new(&me.data_dir)
         .join("agent_policy")

@@ -57,6 +57,8 @@ struct Ingest<'a> {
     /// Records for the next commit. They become rows inside its transaction, since the
     /// conversion of text to the database's encoding calls a function that is looked up.
     batch: Vec<(Box<Start>, Option<Box<End>>)>,
+    /// Who read the log, for the next commit.
+    reads: Vec<Box<Start>>,
     rows: Rows,
     chain: Chain,
     /// Bytes read since the last commit.
@@ -96,6 +98,7 @@ pub fn ingest(database: u32, slot: &Slot) {
         sessions,
         gone: Vec::new(),
         batch: Vec::new(),
+        reads: Vec::new(),
         rows: Rows::new(conversion),
         chain: Chain::open(),
         taken: 0,
@@ -210,7 +213,7 @@ impl Ingest<'_> {
                 }
                 let more = segment == s.segment && self.read_chunk(name, &mut s, len, complete);
                 self.sessions.insert(name.to_owned(), s);
-                if self.batch.len() >= BATCH_ROWS || self.taken >= BATCH_BYTES {
+                if self.batch.len() + self.reads.len() >= BATCH_ROWS || self.taken >= BATCH_BYTES {
                     self.commit();
                     pgrx::pg_sys::check_for_interrupts!();
                 }
@@ -303,6 +306,7 @@ impl Ingest<'_> {
                 start.amend(&mut end);
                 self.batch.push((start, Some(end)));
             }
+            Some(Record::Read(start)) => self.reads.push(start),
             None => warning!("audit spool file \"{file}\" has a record of an unknown format"),
         }
     }
@@ -316,7 +320,7 @@ impl Ingest<'_> {
             .filter(|d| !self.partitions.contains(d))
             .collect::<BTreeSet<i64>>();
         let dirty = self.sessions.values().any(|s| s.dirty);
-        if self.batch.is_empty() && !dirty && self.gone.is_empty() {
+        if self.batch.is_empty() && self.reads.is_empty() && !dirty && self.gone.is_empty() {
             return;
         }
         let count = self.batch.len() as i64;
@@ -327,19 +331,24 @@ impl Ingest<'_> {
             error!("no random numbers for the audit log");
         }
         let last = holding(|| {
-            if count == 0 {
+            if count == 0 && self.reads.is_empty() {
                 tables::ensure_partitions(&days);
                 self.save_progress();
                 return None;
             }
             let before = self.chain.begin(count);
             tables::ensure_partitions(&days);
-            let blocks = self.fill(before, &salts);
-            let copied = copy_binary(c"audit_log", COLUMNS, self.rows.finish());
-            if copied != count as u64 {
-                error!("inserted {copied} audit records of {count}");
+            if count > 0 {
+                let blocks = self.fill(before, &salts);
+                let copied = copy_binary(c"audit_log", COLUMNS, self.rows.finish());
+                if copied != count as u64 {
+                    error!("inserted {copied} audit records of {count}");
+                }
+                for block in blocks {
+                    self.chain.append(block);
+                }
             }
-            for block in blocks {
+            for block in read_blocks(&self.reads) {
                 self.chain.append(block);
             }
             self.save_progress();
@@ -348,6 +357,7 @@ impl Ingest<'_> {
         self.chain.committed();
         self.partitions.extend(days);
         self.batch.clear();
+        self.reads.clear();
         self.rows.clear();
         self.gone.clear();
         self.sessions.values_mut().for_each(|s| s.dirty = false);
@@ -424,6 +434,31 @@ impl Ingest<'_> {
         self.gone.extend(finished);
         unlinked || !self.gone.is_empty()
     }
+}
+
+/// A block for each day on which the log was read; its note is a list of the readers.
+fn read_blocks(reads: &[Box<Start>]) -> Vec<Block> {
+    let mut days: BTreeMap<i64, Vec<serde_json::Value>> = BTreeMap::new();
+    for s in reads {
+        days.entry(day(s)).or_default().push(serde_json::json!({
+            "read_at": started_at(s),
+            "role_name": s.origin.role_name,
+            "session_user_name": s.origin.session_user_name,
+            "application_name": s.origin.application_name,
+            "client_addr": s.origin.client_addr.map(|a| a.to_string()),
+            "backend_pid": s.origin.backend_pid,
+            "session_id": s.origin.session_id,
+            "relations": s.objects.relations,
+            "statement": s.statement.as_deref(),
+        }));
+    }
+    let block = |(day, list)| {
+        let note = chain::ascii(&serde_json::Value::Array(list));
+        let root = evidence::block::note_root(&note);
+        let day = i32::try_from(day).unwrap_or(i32::MAX);
+        chain::block(Kind::Reads, day, root, Some(note))
+    };
+    days.into_iter().map(block).collect()
 }
 
 fn read_at(f: &File, at: u64, most: usize) -> io::Result<Vec<u8>> {

@@ -119,6 +119,20 @@ pub fn whole(s: &Start, e: &End) -> Result<(), AuditError> {
     session::append(|out| Ok(policy::record::encode_whole(s, e, out)?), true)
 }
 
+/// Writes down who reads the log, and waits until that is durable; not for long, since a log that
+/// cannot be written is one that its administrator has to look at.
+///
+/// # Errors
+/// When it could not be written.
+pub fn read(s: &Start) -> Result<(), AuditError> {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+    session::append(|out| Ok(policy::record::encode_read(s, out)?), true)?;
+    if settings::DURABILITY.get() == settings::Durability::Async {
+        return Ok(());
+    }
+    session::wait_spool(PATIENCE)
+}
+
 /// Writes what is kept; before the server says that it is ready for the next query.
 ///
 /// # Errors

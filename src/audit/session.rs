@@ -14,6 +14,8 @@ struct Session {
     spool: Spool,
     /// Up to this position of the spool a wait for the table has succeeded.
     in_table: u64,
+    /// When such a wait was given up.
+    gave_up: Option<Instant>,
     /// The backend is ending: nothing is kept for later.
     ending: bool,
 }
@@ -28,6 +30,8 @@ const WAKE_EVERY: u32 = 18;
 /// Buffered ends are written when they grow beyond this.
 const MAX_BUFFERED: usize = 64 << 10;
 const TABLE_PATIENCE: Duration = Duration::from_secs(30);
+/// The error that follows a wait in vain does not wait once more.
+const AFTER_GIVING_UP: Duration = Duration::from_secs(1);
 
 fn with<R>(f: impl FnOnce(&mut Session) -> Result<R, AuditError>) -> Result<R, AuditError> {
     SESSION.with(|cell| {
@@ -53,6 +57,7 @@ impl Session {
             slot,
             spool: Spool::new(dir, session),
             in_table: 0,
+            gave_up: None,
             ending: false,
         })
     }
@@ -156,10 +161,26 @@ pub fn wait_durable() -> Result<(), AuditError> {
         // A standby cannot commit: there the spool has to do.
         let position = s.spool.position();
         if durability == Durability::Table && position > s.in_table && !bgworker::in_recovery() {
-            wait_for_table(s.slot)?;
+            if s.gave_up.is_some_and(|t| t.elapsed() < AFTER_GIVING_UP) {
+                return Err(AuditError::Timeout);
+            }
+            s.gave_up = None;
+            if let Err(e) = wait_for_table(s.slot) {
+                s.gave_up = Some(Instant::now());
+                return Err(e);
+            }
             s.in_table = position;
         }
         Ok(())
+    })
+}
+
+/// Waits until what was appended is in the spool for good, not longer than `patience`.
+pub fn wait_spool(patience: Duration) -> Result<(), AuditError> {
+    let began = Instant::now();
+    with(|s| {
+        s.spool
+            .wait(|| began.elapsed() > patience || bgworker::interrupted())
     })
 }
 

@@ -328,7 +328,16 @@ impl Policy {
                 return false;
             }
             let hidden = self.relation(table);
-            hidden.filters.is_empty() && hidden.broken.is_none()
+            // How large an index is tells how many different values are in it.
+            let of_masked = || {
+                table != relid
+                    && Row::fetch(Cache::Index, relid).is_none_or(|row| {
+                        row.numbers("indkey")
+                            .iter()
+                            .any(|attno| hidden.masks.contains_key(attno))
+                    })
+            };
+            hidden.filters.is_empty() && hidden.broken.is_none() && !of_masked()
         }
     }
 

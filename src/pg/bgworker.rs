@@ -182,6 +182,11 @@ pub extern "C-unwind" fn agent_policy_audit_launcher(_arg: pg_sys::Datum) {
 
 /// The database of this worker, for what runs when it exits.
 static WORKER_OF: AtomicU32 = AtomicU32::new(0);
+/// Is this process a worker of ours?
+pub fn is_ours() -> bool {
+    WORKER_OF.load(SeqCst) != 0
+}
+
 static SUCCEEDED: AtomicBool = AtomicBool::new(false);
 
 fn my_slot() -> Option<&'static Slot> {

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys::{self, Oid, Query, RangeTblEntry};
 
-use super::{boundary, execution, hooks, nodes, raw, session};
+use super::{boundary, execution, hooks, nodes, raw, readers, session};
 
 /// The server's major version.
 pub const MAJOR: u16 = if cfg!(feature = "pg15") {
@@ -374,6 +374,13 @@ pub unsafe extern "C-unwind" fn on_check_perms(
         }
         if session::confined() {
             execution::confined_check_perms(range_table, std::ptr::null_mut());
+        } else {
+            let named = nodes::pointers::<RangeTblEntry>(range_table)
+                .filter(|rte| {
+                    (**rte).rtekind == pg_sys::RTEKind::RTE_RELATION && (**rte).requiredPerms != 0
+                })
+                .map(|rte| (*rte).relid);
+            readers::look(named);
         }
     }
     true
@@ -394,6 +401,11 @@ pub unsafe extern "C-unwind" fn on_check_perms(
         }
         if session::confined() {
             execution::confined_check_perms(range_table, permissions);
+        } else {
+            let named = nodes::pointers::<pg_sys::RTEPermissionInfo>(permissions)
+                .filter(|info| (**info).requiredPerms != 0)
+                .map(|info| (*info).relid);
+            readers::look(named);
         }
     }
     true

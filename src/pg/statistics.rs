@@ -83,6 +83,9 @@ unsafe extern "C-unwind" fn on_relation_info(
         if let Some(previous) = PREV_RELATION_INFO {
             previous(root, relid, inhparent, info);
         }
+        if session::confined() && layers::on(Layer::Statistics) {
+            forget_hidden_orders(relid, (*info).indexlist);
+        }
         if super::explain::explaining() && session::confined() {
             (*info).indexlist = shown_indexes((*info).indexlist);
         }
@@ -92,6 +95,51 @@ unsafe extern "C-unwind" fn on_relation_info(
             && hides_extended_statistics(relid)
         {
             (*info).statlist = std::ptr::null_mut();
+        }
+    }
+}
+
+/// An index whose key has a hidden column hands rows out in the order of its raw values, also where
+/// the condition is on another column. Such serve for bitmaps only, which give rows as they lie.
+#[pg_guard]
+unsafe extern "C-unwind" fn forget_hidden_orders(relid: Oid, indexes: *mut pg_sys::List) {
+    if relid == Oid::INVALID || internal::active() || indexes.is_null() {
+        return;
+    }
+    let Some(policy) = identity::policy() else {
+        return;
+    };
+    let relation = policy.relation(relid);
+    if relation.masks.is_empty() && relation.denied.is_empty() {
+        return;
+    }
+    // SAFETY: the planner's own list of IndexOptInfo, its to be changed for this plan; the arrays are
+    // as long as the fields beside them say.
+    unsafe {
+        for index in nodes::pointers::<pg_sys::IndexOptInfo>(indexes) {
+            let keys =
+                std::slice::from_raw_parts((*index).indexkeys, (*index).nkeycolumns as usize);
+            let hides = |attno: i16| {
+                relation.masks.contains_key(&attno) || relation.denied.contains(&attno)
+            };
+            let mut in_expressions = std::ptr::null_mut();
+            pg_sys::pull_varattnos(
+                (*index).indexprs.cast(),
+                (*(*index).rel).relid,
+                &raw mut in_expressions,
+            );
+            let expressions = nodes::attributes(in_expressions);
+            // A whole row has number 0.
+            let expression_hides = expressions.iter().any(|attno| *attno == 0 || hides(*attno));
+            if expression_hides || keys.iter().any(|attno| hides(*attno as i16)) {
+                (*index).amhasgettuple = false;
+                (*index).amcanorderbyop = false;
+                (*index).sortopfamily = std::ptr::null_mut();
+                if !(*index).canreturn.is_null() {
+                    std::slice::from_raw_parts_mut((*index).canreturn, (*index).ncolumns as usize)
+                        .fill(false);
+                }
+            }
         }
     }
 }

@@ -108,7 +108,7 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
     // SAFETY: a message as the server has built it; what may raise is guarded by itself, and this
     // frame owns nothing.
     unsafe {
-        if ENLARGED.get() {
+        if ENLARGED.get() || kind as u8 == b'N' && is_farewell(body, length) {
             return pass(kind, body, length);
         }
         // Rows that were stored before there was a policy come without any other hook.
@@ -146,6 +146,14 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
         }
         pass(kind, body, length)
     }
+}
+
+/// The warning of a server that goes down after another backend has crashed. It comes from inside a
+/// signal handler, whatever has just been under way here: nothing may be looked at for it.
+unsafe fn is_farewell(body: *const c_char, length: usize) -> bool {
+    // SAFETY: a NoticeResponse.
+    let state = unsafe { error_fields(body, length) }.state;
+    matches!(&state, b"57P01" | b"57P02")
 }
 
 /// The trailer of COPY in binary format, without which the client could not read what it got.

@@ -9,6 +9,7 @@
 //! | `sync-waits` | they wait until the file is gone |
 //! | `write-fails` | writes to the spool fail with EIO |
 //! | `disk-full` | files of the spool and of relations do not grow: ENOSPC |
+//! | `table-full` | files of relations do not grow: ENOSPC |
 //! | `on` | one of the above may be there; without it nothing is looked for |
 //!
 //! What is durable of the spool is copied, after each successful sync, to `durable/` there: the
@@ -85,8 +86,8 @@ fn size(fd: c_int) -> u64 {
 
 /// May so much be written to the file, up to `end`?
 fn may_write(fd: c_int, end: u64) -> bool {
-    let (fails, full) = (on("write-fails"), on("disk-full"));
-    if !fails && !full {
+    let (fails, full, table) = (on("write-fails"), on("disk-full"), on("table-full"));
+    if !fails && !full && !table {
         return true;
     }
     let Some(path) = path_of(fd) else { return true };
@@ -94,7 +95,8 @@ fn may_write(fd: c_int, end: u64) -> bool {
         fail(EIO);
         return false;
     }
-    if full && (is_spool(&path) || is_relation(&path)) && end > size(fd) {
+    let grows = full && is_spool(&path) || (full || table) && is_relation(&path);
+    if grows && end > size(fd) {
         fail(ENOSPC);
         return false;
     }

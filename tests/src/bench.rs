@@ -99,6 +99,16 @@ impl Bench {
         su
     }
 
+    /// Ends the superuser's session; the next use begins another.
+    pub fn end_sessions(&self) {
+        let mut su = self.su.lock().unwrap_or_else(|e| e.into_inner());
+        *su = self
+            .cluster
+            .connect("postgres", "postgres", &[])
+            .expect("the superuser connects");
+        su.status = 0;
+    }
+
     /// As superuser; must succeed.
     #[track_caller]
     pub fn setup(&self, sql: &str) -> Answer {

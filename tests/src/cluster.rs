@@ -413,7 +413,31 @@ impl Cluster {
         }
         self.signal("KILL", &postmaster);
         self.stop();
-        let _ = fs::remove_file(self.data().join("postmaster.pid"));
+        self.wait_until_gone();
+    }
+
+    /// SIGKILL to the postmaster; its children notice by themselves.
+    pub fn kill_postmaster_alone(&self) {
+        self.signal("KILL", &self.postmaster_pid());
+        self.wait_until_gone();
+        self.stop();
+    }
+
+    /// Waits for every process that worked in the data directory: a start before that is refused.
+    fn wait_until_gone(&self) {
+        let data = self.data();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while fs::read_dir("/proc").is_ok_and(|all| {
+            all.flatten()
+                .any(|p| fs::read_link(p.path().join("cwd")).is_ok_and(|cwd| cwd == data))
+        }) {
+            assert!(
+                Instant::now() < deadline,
+                "processes of a killed server go on"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = fs::remove_file(data.join("postmaster.pid"));
     }
 
     /// A power cut, as far as the audit's spool is concerned: all processes end, and of the spool only

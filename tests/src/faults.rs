@@ -11,6 +11,7 @@ pub enum Fault {
     SyncWaits,
     WriteFails,
     DiskFull,
+    TableFull,
 }
 
 impl Fault {
@@ -20,6 +21,7 @@ impl Fault {
             Self::SyncWaits => "sync-waits",
             Self::WriteFails => "write-fails",
             Self::DiskFull => "disk-full",
+            Self::TableFull => "table-full",
         }
     }
 }

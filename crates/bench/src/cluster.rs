@@ -32,6 +32,12 @@ impl Place {
         command
     }
 
+    /// Is a library there to be preloaded?
+    pub fn has_library(&self, name: &str) -> Result<bool> {
+        let dir = output(Command::new(self.bin.join("pg_config")).arg("--pkglibdir"))?;
+        Ok(Path::new(dir.trim()).join(format!("{name}.so")).exists())
+    }
+
     pub fn version(&self) -> Result<String> {
         let mut command = self.program("postgres");
         Ok(output(command.arg("--version"))?.trim().to_owned())
@@ -51,6 +57,15 @@ pub struct Cluster<'a> {
 pub struct Client<'a> {
     cluster: &'a Cluster<'a>,
     role: &'a str,
+}
+
+/// What pgbench is to do.
+#[derive(Clone, Copy)]
+pub struct Load<'a> {
+    /// None: `-S`.
+    pub script: Option<&'a str>,
+    pub protocol: &'a str,
+    pub clients: u32,
 }
 
 /// What a run of pgbench came to.
@@ -245,13 +260,39 @@ impl Client<'_> {
     }
 
     /// `pgbench -S` with one client.
-    pub fn pgbench(&self, protocol: &str, time: Duration) -> Result<Throughput> {
+    pub fn pgbench(&self, protocol: &'static str, time: Duration) -> Result<Throughput> {
+        let load = Load {
+            script: None,
+            protocol,
+            clients: 1,
+        };
+        self.load(&load, time)
+    }
+
+    /// pgbench for that long.
+    pub fn load(&self, load: &Load, time: Duration) -> Result<Throughput> {
         let before = self.cluster.ended_ticks()?;
         let mut command = self.connected("pgbench");
         let seconds = time.as_secs().max(1).to_string();
-        let out = output(command.args([
-            "-n", "-S", "-M", protocol, "-c", "1", "-T", &seconds, "postgres",
-        ]))?;
+        let clients = load.clients.to_string();
+        let threads = load.clients.min(2).to_string();
+        command.args(["-n", "-M", load.protocol, "-c", &clients, "-j", &threads]);
+        command.args(["-T", &seconds]);
+        match load.script {
+            Some(script) => {
+                let path = self
+                    .cluster
+                    .place
+                    .dir
+                    .join(format!("load-{}.sql", std::process::id()));
+                fs::write(&path, script)?;
+                command.arg("-f").arg(path);
+            }
+            None => {
+                command.arg("-S");
+            }
+        }
+        let out = output(command.arg("postgres"))?;
         let number = |prefix: &str| -> Option<f64> {
             let line = out.lines().find_map(|line| line.strip_prefix(prefix))?;
             line.split([' ', '/']).find(|w| !w.is_empty())?.parse().ok()

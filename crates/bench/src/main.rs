@@ -247,7 +247,7 @@ fn run() -> Result<()> {
         ),
         format!("settings  {}", figures::SETTINGS.replace('\n', ", ")),
         format!(
-            "method    {} alternating pairs, runs of {} s, one client; median, least and greatest ratio",
+            "method    {} alternating pairs, runs of {} s, one client where it does not say otherwise; median, least and greatest ratio",
             effort.pairs,
             effort.run.as_secs()
         ),
@@ -256,7 +256,7 @@ fn run() -> Result<()> {
     let done = figures::run(&place, &library, &effort, &wanted)?;
     println!("\n{}\n", head.join("\n"));
     table(&done);
-    println!("\nnot run: pgaudit as a peer; durable, scan, ingest");
+    println!("\nnot there yet: scan");
     Ok(())
 }
 

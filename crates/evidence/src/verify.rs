@@ -106,6 +106,8 @@ pub struct Headers<'k> {
     dropped: BTreeMap<i32, i64>,
     /// What erasures say of their days.
     erased: BTreeMap<i64, BTreeMap<i32, String>>,
+    /// Notes that erasures took away.
+    blanked: BTreeSet<i64>,
     pub findings: Findings,
 }
 
@@ -120,6 +122,7 @@ impl<'k> Headers<'k> {
             previous: None,
             dropped: BTreeMap::new(),
             erased: BTreeMap::new(),
+            blanked: BTreeSet::new(),
             findings: Findings::default(),
         }
     }
@@ -211,8 +214,9 @@ impl<'k> Headers<'k> {
                 self.dropped.insert(block.day, block.number);
             }
             Kind::Erased => {
-                let days = block.note.as_deref().map(days).unwrap_or_default();
+                let (days, reads) = block.note.as_deref().map(erasure).unwrap_or_default();
                 self.erased.insert(block.number, days);
+                self.blanked.extend(reads);
             }
             Kind::Rows | Kind::Reads => {}
         }
@@ -253,19 +257,24 @@ impl<'k> Headers<'k> {
             head: self.previous.map(|b| Head::of(&b, &self.trust.chain)),
             dropped: self.dropped,
             erased: self.erased,
+            blanked: self.blanked,
             findings: self.findings,
         }
     }
 }
 
-/// What the note of an erasure says: `{"days": {"20261121": "12 <hash>"}, …}`.
-fn days(note: &str) -> BTreeMap<i32, String> {
+/// What the note of an erasure says: `{"days": {"20778": "12 <hash>"}, "reads": [7], …}`, the days
+/// since 1970 with what [`erasure_digest`] gives, the numbers of blocks that lost their note.
+fn erasure(note: &str) -> (BTreeMap<i32, String>, Vec<i64>) {
     let note: serde_json::Value = serde_json::from_str(note).unwrap_or_default();
     let days = note.get("days").and_then(|d| d.as_object());
-    days.into_iter()
+    let days = days
+        .into_iter()
         .flatten()
-        .filter_map(|(day, text)| Some((day.parse().ok()?, text.as_str()?.to_owned())))
-        .collect()
+        .filter_map(|(day, text)| Some((day.parse().ok()?, text.as_str()?.to_owned())));
+    let reads = note.get("reads").and_then(|r| r.as_array());
+    let reads = reads.into_iter().flatten().filter_map(|n| n.as_i64());
+    (days.collect(), reads.collect())
 }
 
 /// What the headers said.
@@ -274,6 +283,7 @@ pub struct Checked {
     pub head: Option<Head>,
     dropped: BTreeMap<i32, i64>,
     erased: BTreeMap<i64, BTreeMap<i32, String>>,
+    blanked: BTreeSet<i64>,
     pub findings: Findings,
 }
 
@@ -315,7 +325,9 @@ impl Rows {
     pub fn block(&mut self, block: Block) {
         self.close();
         if block.kind != Kind::Rows {
-            if block.note.is_none() && !self.is_dropped(&block) {
+            let taken = block.kind == Kind::Reads
+                && (self.is_dropped(&block) || self.checked.blanked.contains(&block.number));
+            if block.note.is_none() && !taken {
                 let text = format!("block {} has lost its note", block.number);
                 self.checked.findings.add(block.first_seq, text);
             }

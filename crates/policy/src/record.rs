@@ -22,6 +22,7 @@ pub const MAX_PAYLOAD: usize = 16 << 20;
 const KIND_START: u8 = 1;
 const KIND_END: u8 = 2;
 const KIND_WHOLE: u8 = 3;
+const KIND_READ: u8 = 4;
 
 /// Whether the policy let the statement pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -222,6 +223,8 @@ pub enum Record {
     Start(Box<Start>),
     End(Box<End>),
     Whole(Box<Start>, Box<End>),
+    /// Somebody read the audit log.
+    Read(Box<Start>),
 }
 
 /// The record is longer than [`MAX_PAYLOAD`].
@@ -253,6 +256,14 @@ pub fn encode_whole(s: &Start, e: &End, out: &mut Vec<u8>) -> Result<(), TooLong
         put_start(w, s);
         put_end(w, e);
     })
+}
+
+/// Appends the frame of a statement that reads the audit log.
+///
+/// # Errors
+/// [`TooLong`]; `out` is then as it was.
+pub fn encode_read(s: &Start, out: &mut Vec<u8>) -> Result<(), TooLong> {
+    frame(out, KIND_READ, |w| put_start(w, s))
 }
 
 fn frame(out: &mut Vec<u8>, kind: u8, put: impl FnOnce(&mut Vec<u8>)) -> Result<(), TooLong> {
@@ -322,6 +333,7 @@ pub fn decode(payload: &[u8]) -> Option<Record> {
     let record = match *kind {
         KIND_START => Record::Start(Box::new(get_start(&mut r)?)),
         KIND_END => Record::End(Box::new(get_end(&mut r)?)),
+        KIND_READ => Record::Read(Box::new(get_start(&mut r)?)),
         KIND_WHOLE => {
             let start = Box::new(get_start(&mut r)?);
             Record::Whole(start, Box::new(get_end(&mut r)?))

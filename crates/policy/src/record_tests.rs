@@ -42,6 +42,7 @@ fn round_trip_of_a_file() {
         encode_start(&s, &mut file).unwrap();
         encode_end(&e, &mut file).unwrap();
         encode_whole(&s, &e, &mut file).unwrap();
+        encode_read(&s, &mut file).unwrap();
     }
     let mut rest = &file[..];
     for n in [0, 1, 127, 128, u64::MAX >> 1] {
@@ -50,7 +51,8 @@ fn round_trip_of_a_file() {
         for want in [
             Record::Start(s.clone()),
             Record::End(e.clone()),
-            Record::Whole(s, e),
+            Record::Whole(s.clone(), e),
+            Record::Read(s),
         ] {
             let Frame::Whole(payload, len) = first_frame(rest) else {
                 panic!("torn")

@@ -31,6 +31,8 @@ pub const CASES: &[Case] = cases![
     parallel_plans,
     masks_follow_a_rename_and_a_new_partition,
     row_level_security_still_sees_raw_values,
+    an_index_over_a_masked_column_gives_no_order,
+    how_large_an_index_over_a_masked_column_is,
 ];
 
 fn copies_of_the_table(b: &Bench) {
@@ -566,4 +568,58 @@ fn a_child_of_two_parents(b: &Bench) {
         b.masks(&format!("SELECT * FROM {table}"));
         b.masks(&format!("SELECT email FROM {table}"));
     }
+}
+
+/// Alone, behind another column, and in an expression.
+fn an_index_over_a_masked_column_gives_no_order(b: &Bench) {
+    b.allow();
+    b.setup(
+        "CREATE TABLE shop.ranks (id int, region text, pay int, body text);
+         INSERT INTO shop.ranks SELECT i, 'r' || i % 4, 100000 - i, repeat('x', 300) FROM generate_series(1, 2000) i;
+         CREATE INDEX ON shop.ranks (pay, id); CREATE INDEX ON shop.ranks (region, pay); CREATE INDEX ON shop.ranks ((pay / 10), id);
+         GRANT SELECT ON shop.ranks TO @agent@, @plain@; SELECT agent_policy.mask_column('shop.ranks', 'pay');
+         ALTER ROLE @agent@ SET enable_seqscan = off; ALTER ROLE @plain@ SET enable_seqscan = off;
+         ALTER ROLE @agent@ SET enable_bitmapscan = off; ALTER ROLE @plain@ SET enable_bitmapscan = off",
+    );
+    b.setup("VACUUM ANALYZE shop.ranks");
+    let (mut plain, mut agent) = (b.unconfined(), b.agent());
+    for sql in [
+        "SELECT id FROM shop.ranks WHERE region = 'r1' LIMIT 300",
+        "SELECT id FROM shop.ranks WHERE id < 300 LIMIT 300",
+        "SELECT id FROM shop.ranks WHERE region IN ('r1', 'r2') AND id < 900 LIMIT 300",
+    ] {
+        let ids = |wire: &mut cluster_tests::Wire| -> Vec<u32> {
+            let ids = wire.query(sql).column();
+            ids.iter().map(|id| id.parse().expect("a number")).collect()
+        };
+        assert!(
+            !ids(&mut plain).is_sorted(),
+            "control: an index in the order of what is masked serves {sql}"
+        );
+        // As they lie.
+        let shown = ids(&mut agent);
+        assert!(shown.len() > 100 && shown.is_sorted(), "{sql}: {shown:?}");
+    }
+    // It still serves a condition on its other column.
+    b.setup("ALTER ROLE @agent@ RESET enable_bitmapscan");
+    let plan = b
+        .agent()
+        .query("EXPLAIN SELECT id FROM shop.ranks WHERE region = 'r1'")
+        .column()
+        .join(" ");
+    assert!(plan.contains("Bitmap"), "{plan}");
+}
+
+fn how_large_an_index_over_a_masked_column_is(b: &Bench) {
+    b.mask();
+    let size = |index: &str| {
+        b.agent()
+            .query(&format!(
+                "SELECT coalesce(pg_relation_size(to_regclass('{index}')), -1), relpages FROM pg_class WHERE oid = to_regclass('{index}')"
+            ))
+            .texts()
+    };
+    let shown = size("shop.customers_pkey");
+    assert!(shown[0][0] != "-1" && shown[0][1] != "0", "{shown:?}");
+    assert_eq!(size("shop.customers_ssn_idx"), [["-1", "0"]]);
 }

@@ -18,6 +18,7 @@ pub const CASES: &[Case] = cases![
     a_broken_filter_denies_its_table,
     filter_and_mask_on_one_column,
     explain_does_not_tell,
+    statistics_of_hidden_rows_decide_on_no_plan,
     remove_row_filter,
 ];
 
@@ -304,4 +305,33 @@ fn remove_row_filter(b: &Bench) {
     regions(b);
     b.setup("SELECT agent_policy.remove_row_filter('shop.customers')");
     assert_eq!(b.allows("SELECT count(*) FROM shop.customers").one(), "401");
+}
+
+/// Two tables that differ in hidden rows only: their rows come in the same order.
+fn statistics_of_hidden_rows_decide_on_no_plan(b: &Bench) {
+    for (table, hidden) in [("few", 999), ("many", 7)] {
+        b.setup(&format!(
+            "CREATE TABLE shop.{table} (id int, owner text, qty int);
+             INSERT INTO shop.{table} SELECT i, CASE WHEN i % 50 = 0 THEN 'alice@example.com' ELSE 'nobody' END, CASE WHEN i % 50 = 0 THEN 1000 - i % 977 ELSE {hidden} END
+             FROM generate_series(1, 5000) i;
+             CREATE INDEX ON shop.{table} (qty); GRANT SELECT ON shop.{table} TO @agent@, @plain@; ANALYZE shop.{table}"
+        ));
+    }
+    b.allow();
+    b.setup("ALTER ROLE @agent@ SET enable_bitmapscan = off; ALTER ROLE @plain@ SET enable_bitmapscan = off");
+    let ids = |wire: &mut cluster_tests::Wire, table: &str| {
+        wire.query(&format!(
+            "SELECT id FROM shop.{table} WHERE qty < 500 AND owner = 'alice@example.com'"
+        ))
+        .column()
+    };
+    let mut plain = b.unconfined();
+    assert_ne!(ids(&mut plain, "few"), ids(&mut plain, "many"));
+    b.setup(
+        "SELECT agent_policy.filter_rows('shop.few', 'owner = agent_policy.user_email()'), agent_policy.filter_rows('shop.many', 'owner = agent_policy.user_email()')",
+    );
+    let mut agent = b.agent();
+    let few = ids(&mut agent, "few");
+    assert!(few.len() > 20);
+    assert_eq!(few, ids(&mut agent, "many"));
 }

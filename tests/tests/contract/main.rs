@@ -12,6 +12,8 @@ mod c06_limits;
 mod c07_audit;
 mod c07_complete;
 mod c07_durability;
+mod c07_ingest;
+mod c07_power;
 mod c08_identity;
 mod c09_change;
 mod c10_explain;
@@ -47,6 +49,8 @@ fn main() -> std::process::ExitCode {
         c07_audit::CASES,
         c07_complete::CASES,
         c07_durability::CASES,
+        c07_ingest::CASES,
+        c07_power::CASES,
         c08_identity::CASES,
         c09_change::CASES,
         c10_explain::CASES,

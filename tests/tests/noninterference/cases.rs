@@ -485,7 +485,10 @@ impl Gen<'_> {
             ),
             7 => format!("TRUNCATE {name}"),
             8 => format!("ALTER TABLE {name} ADD COLUMN x int"),
-            9 => format!("SELECT lab.told({})", literal(&query)),
+            9 => {
+                self.told = true;
+                format!("SELECT lab.told({})", literal(&self.query().text))
+            }
             10 => format!("BEGIN; SAVEPOINT s; {query}; ROLLBACK TO s; {query}; COMMIT"),
             11 => "SELECT agent_policy.describe()".into(),
             12 => format!(

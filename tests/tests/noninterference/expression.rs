@@ -35,6 +35,8 @@ pub struct Gen<'a> {
     /// Aggregates may stand here.
     pub aggregating: bool,
     pub windows: bool,
+    /// It is text that a function is told to run: names of what is hidden are declassified there.
+    pub told: bool,
 }
 
 const COMMON: &[Ty] = &[
@@ -69,6 +71,7 @@ impl<'a> Gen<'a> {
             parameters: None,
             aggregating: false,
             windows: false,
+            told: false,
         }
     }
 
@@ -729,7 +732,9 @@ impl<'a> Gen<'a> {
                     self.expression("int4")
                 ),
                 14 => {
+                    let told = std::mem::replace(&mut self.told, true);
                     let query = self.nested(&[Some("text")], true);
+                    self.told = told;
                     format!("lab.told({})", literal(&query))
                 }
                 15 => format!("{}::text", self.expression(of)),
@@ -879,7 +884,9 @@ impl<'a> Gen<'a> {
                 ),
                 4 => format!("xmlpi(name php, {})", self.expression("text")),
                 _ => {
+                    let told = std::mem::replace(&mut self.told, true);
                     let query = self.nested(&[None], false);
+                    self.told = told;
                     format!("query_to_xml({}, true, false, '')", literal(&query))
                 }
             },

@@ -265,6 +265,19 @@ impl<'a> Hunt<'a> {
         }
     }
 
+    /// Both worlds' answers in full.
+    pub fn print(&self, case: &Case) {
+        let (here, there) = self.worlds.both(|cluster, _| anew(cluster, case));
+        for (world, answers) in [("here", here), ("there", there)] {
+            for bytes in answers.steps {
+                eprintln!(
+                    "--- {world}\n{}",
+                    String::from_utf8_lossy(&bytes).replace('\0', " ")
+                );
+            }
+        }
+    }
+
     /// Three times in each world.
     fn again(&self, case: &Case) -> ([Answers; 3], [Answers; 3]) {
         self.worlds

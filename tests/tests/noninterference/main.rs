@@ -79,10 +79,13 @@ fn nothing_differs(version: u32) {
             &mut su(&worlds.here, "lab"),
             &mut su(&worlds.there, "lab"),
         );
+        worlds.forget_counters();
         let mut hunt = Hunt::new(&worlds);
         hunt.enough = if leak.is_empty() { 5 } else { 1 };
         if let Some(case) = only {
-            hunt.case(&cases::generated(seed, case, &model));
+            let case = cases::generated(seed, case, &model);
+            hunt.case(&case);
+            hunt.print(&case);
             figures.add(hunt.figures);
             break;
         }
@@ -134,6 +137,14 @@ fn nothing_differs(version: u32) {
     note(version, first, start, &figures, &Figures::default());
     for one in &figures.unrepeated {
         eprintln!("  unrepeated: {one}");
+    }
+    if !matches!(leak.as_str(), "" | "agent_policy.planted_leak = 'none'") {
+        assert!(
+            !figures.differences.is_empty(),
+            "seed {first}: {leak}, and nothing was found"
+        );
+        eprintln!("  found: {}", figures.differences[0]);
+        return;
     }
     assert!(
         figures.differences.is_empty(),

@@ -19,7 +19,7 @@ impl Gen<'_> {
         let model = self.model;
         match self.random.below(100) {
             0..=93 => self.random.pick(&model.relations),
-            94..=95 => self.random.pick(&model.hidden),
+            94..=95 if !self.told => self.random.pick(&model.hidden),
             _ => self.random.pick(&model.catalogs),
         }
     }

@@ -80,9 +80,25 @@ impl Worlds {
                 wire.query("CREATE EXTENSION agent_policy");
                 wire.query(&fill(POLICY, seed, other));
             }
+            wire.query("VACUUM ANALYZE");
         });
         worlds.align();
+        worlds.same_sizes();
         worlds
+    }
+
+    /// What is declassified agrees.
+    fn same_sizes(&self) {
+        let sizes = |cluster: &Cluster, _: bool| {
+            su(cluster, "lab")
+                .query(
+                    "SELECT oid::regclass, relpages, CASE WHEN relkind <> 'i' OR oid NOT IN (SELECT indexrelid FROM pg_index WHERE indpred IS NOT NULL) THEN reltuples END, relallvisible, pg_relation_size(oid)
+                     FROM pg_class WHERE relnamespace = 'lab'::regnamespace AND relkind IN ('r', 'i', 'm') ORDER BY oid",
+                )
+                .texts()
+        };
+        let (here, there) = self.both(sizes);
+        assert_eq!(here, there, "the worlds differ in what is declassified");
     }
 
     /// Statistics of hidden values are stored in one piece or in several, and pieces have numbers: the next object gets
@@ -156,7 +172,9 @@ impl Worlds {
     /// Real data and questions; every text that looks personal is written in another alphabet in the other world.
     pub fn load_workload(&self, dir: &Path) {
         self.both(|cluster, other| {
-            su(cluster, "postgres").query("CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader; CREATE DATABASE defog");
+            let mut postgres = su(cluster, "postgres");
+            postgres.query("CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader");
+            postgres.query("CREATE DATABASE defog");
             cluster.psql("defog", &dir.join("load.sql"));
             let mut wire = su(cluster, "defog");
             let columns = wire
@@ -201,6 +219,13 @@ impl Worlds {
             }
         });
         self.align();
+    }
+
+    /// What was read to set the worlds up, raw values included, is not counted.
+    pub fn forget_counters(&self) {
+        self.both(|cluster, _| {
+            su(cluster, "lab").query("SELECT pg_stat_force_next_flush(), pg_stat_reset()");
+        });
     }
 
     pub fn crashes(&self) -> usize {

@@ -2,7 +2,9 @@
 
 mod analytic;
 mod cap;
+mod durable;
 mod footprint;
+mod ingest;
 mod masks;
 mod policy_size;
 mod select;
@@ -12,9 +14,11 @@ use std::path::Path;
 use crate::cluster::{Cluster, Place};
 use crate::{Effort, Figure, Result};
 
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 9] = [
     "bystander",
     "confined",
+    "durable",
+    "ingest",
     "masks",
     "cap",
     "analytic",
@@ -77,11 +81,19 @@ pub fn run(
             }
             Ok(())
         };
-    if wanted("bystander") || wanted("confined") {
+    if ["bystander", "confined", "durable", "ingest"]
+        .iter()
+        .any(|name| wanted(name))
+    {
         select::prepare(&pair)?;
     }
     step("bystander", &select::bystander)?;
     step("confined", &select::confined)?;
+    step("confined", &|pair, effort| {
+        select::pgaudit(place, pair, effort)
+    })?;
+    step("durable", &durable::run)?;
+    step("ingest", &ingest::run)?;
     // Before others make the policy large.
     step("footprint", &|pair, _| footprint::run(pair, library))?;
     step("masks", &masks::run)?;

@@ -1,11 +1,15 @@
 //! pgbench -S: the price of one short statement.
 
 use super::Pair;
-use crate::cluster::Client;
+use crate::cluster::{Client, Cluster, Place};
 use crate::{Bound, Effort, Figure, Result, median, pairs, ratios};
 
 pub fn prepare(pair: &Pair) -> Result<()> {
-    for cluster in [pair.plain, pair.guarded] {
+    fill(&[pair.plain, pair.guarded])
+}
+
+fn fill(clusters: &[&Cluster]) -> Result<()> {
+    for cluster in clusters {
         let dba = cluster.client("postgres");
         dba.pgbench_init(10)?;
         dba.sql("VACUUM ANALYZE")?;
@@ -71,6 +75,29 @@ pub fn confined(pair: &Pair, effort: &Effort) -> Result<Vec<Figure>> {
         pair.guarded.client("agent"),
         pair.plain.client("agent"),
         &bound,
+        effort,
+    )
+}
+
+/// The same against a role whose reads pgaudit logs to a file, where pgaudit is installed.
+pub fn pgaudit(place: &Place, pair: &Pair, effort: &Effort) -> Result<Vec<Figure>> {
+    if !place.has_library("pgaudit")? {
+        eprint!("(pgaudit is not installed) ");
+        return Ok(Vec::new());
+    }
+    let settings = format!(
+        "{}\nshared_preload_libraries = 'pgaudit'\npgaudit.log = 'read'\nlogging_collector = on\nlog_rotation_size = 0",
+        super::SETTINGS
+    );
+    let audited = Cluster::start(place, "audited", &settings)?;
+    let dba = audited.client("postgres");
+    dba.sql("CREATE EXTENSION pgaudit; CREATE ROLE agent LOGIN; GRANT pg_read_all_data TO agent")?;
+    fill(&[&audited])?;
+    compare(
+        "confined against pgaudit",
+        pair.guarded.client("agent"),
+        audited.client("agent"),
+        &|_| 1.0,
         effort,
     )
 }

@@ -1,0 +1,329 @@
+//! Durable before the first row or error leaves: a proxy stops the world at the first byte of data.
+
+use cluster_tests::faults::Fault;
+use cluster_tests::{Bench, Case, Cluster, Wire, cases};
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+pub const CASES: &[Case] = cases![
+    the_power_goes_at_the_first_byte,
+    rows_wait_for_the_disk_and_the_work_does_not,
+    no_sync_no_row_and_no_error,
+    no_write_no_row_and_no_error,
+    a_full_disk,
+    a_disk_that_hangs_costs_no_more_than_the_limit,
+];
+
+fn faulty(b: &Bench) -> Bench {
+    Bench::new(Arc::new(Cluster::start_faulty(b.version, "")))
+}
+
+/// A proxy between one client and its server. It reads the server's messages, and at the first one
+/// of data or an error, before a byte of it is handed on, everything ends.
+struct Proxy {
+    path: PathBuf,
+    armed: Arc<AtomicBool>,
+    cut: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    fn new(cluster: &Arc<Cluster>) -> Self {
+        let path = cluster.socket_dir().join("proxy");
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let armed = Arc::new(AtomicBool::new(false));
+        let cut = Arc::new(AtomicBool::new(false));
+        let proxy = Self {
+            path,
+            armed: Arc::clone(&armed),
+            cut: Arc::clone(&cut),
+        };
+        let cluster = Arc::clone(cluster);
+        std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().expect("a client");
+            let mut server = UnixStream::connect(cluster.socket()).expect("a server");
+            let (mut from_client, mut to_server) = (
+                client.try_clone().expect("a copy"),
+                server.try_clone().expect("a copy"),
+            );
+            std::thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
+            let mut head = [0_u8; 5];
+            while server.read_exact(&mut head).is_ok() {
+                let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+                let data = matches!(head[0], b'D' | b'd' | b'E' | b'V');
+                if data && armed.load(Ordering::SeqCst) {
+                    cluster.power_cut();
+                    cut.store(true, Ordering::SeqCst);
+                    return;
+                }
+                let mut body = vec![0; length - 4];
+                if server.read_exact(&mut body).is_err()
+                    || client.write_all(&head).is_err()
+                    || client.write_all(&body).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        proxy
+    }
+
+    fn connect(&self, b: &Bench) -> Wire {
+        let options = [("options", "-c agent_policy.user_email=alice@example.com")];
+        Wire::connect(&self.path, &b.agent, &b.db, &options).expect("the agent connects")
+    }
+
+    fn arm(&self) {
+        self.armed.store(true, Ordering::SeqCst);
+    }
+}
+
+fn the_power_goes_at_the_first_byte(b: &Bench) {
+    let own = faulty(b);
+    own.mask();
+    for (first, sql, verdict) in [
+        // With and without a spool file that is there and durable already.
+        (false, "SELECT id AS row_1 FROM shop.orders", "allowed"),
+        (true, "SELECT id AS row_2 FROM shop.orders", "allowed"),
+        (true, "SELECT token AS row_3 FROM vault.secrets", "denied"),
+        (
+            false,
+            "SELECT no_such_column AS row_4 FROM shop.orders",
+            "allowed",
+        ),
+        (
+            true,
+            "SELECT 1 / (id - 1) AS row_5 FROM shop.orders",
+            "allowed",
+        ),
+        (
+            true,
+            "COPY (SELECT email AS row_6 FROM shop.customers) TO STDOUT",
+            "allowed",
+        ),
+        (false, "SELEKT row_7", "allowed"),
+    ] {
+        let proxy = Proxy::new(&own.cluster);
+        let mut agent = proxy.connect(&own);
+        if first {
+            agent.query("SELECT 1 AS nothing");
+        }
+        proxy.arm();
+        let answer = agent.simple(sql);
+        assert!(
+            answer.closed && answer.rows.is_empty() && answer.errors.is_empty(),
+            "{sql}"
+        );
+        assert!(proxy.cut.load(Ordering::SeqCst), "{sql}");
+        own.cluster.start_again();
+        let name = &sql[sql.find("row_").expect("a name")..][..5];
+        let rows = own.audit(&format!("statement LIKE '%{name}%'"));
+        assert_eq!(rows.len(), 1, "{sql}: {rows:?}");
+        assert_eq!(rows[0]["verdict"], verdict, "{sql}: {}", rows[0]);
+        assert_eq!(rows[0]["user_email"], "alice@example.com");
+    }
+}
+
+/// Waits for something that is bound to happen.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn rows_wait_for_the_disk_and_the_work_does_not(b: &Bench) {
+    let own = faulty(b);
+    own.allow();
+    own.setup(
+        "CREATE FUNCTION shop.begun() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_lock(4711); RETURN 1; END $$; \
+         SELECT agent_policy.allow_function('@agent@', 'shop.begun()', trusted => true)",
+    );
+    let mut agent = own.agent();
+    agent.query("SELECT 1");
+    own.cluster.faults().begin(Fault::SyncWaits);
+    agent.send("SELECT shop.begun(), count(*) FROM shop.orders");
+    // It runs while its record is on its way to the disk …
+    until("the statement runs", || {
+        own.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711")
+            == "1"
+    });
+    until("the statement has run", || {
+        own.value(&format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {} AND wait_event IS NULL AND state = 'active'", agent.pid)) == "1"
+    });
+    // … and no row leaves before it is there.
+    agent.set_patience(Duration::from_millis(500));
+    assert_eq!(agent.collect().err().code, "SILENT");
+    agent.set_patience(Duration::from_secs(30));
+    own.cluster.faults().end(Fault::SyncWaits);
+    let answer = agent.collect().ok();
+    assert_eq!(answer.text(0, 1), "3000");
+}
+
+/// Nothing of a statement leaves, be it rows or what is wrong with it, and all goes on by itself.
+fn refused_while(own: &Bench, fault: Fault) {
+    let mut agent = own.agent();
+    agent.query("SELECT 1");
+    own.cluster.faults().begin(fault);
+    for sql in [
+        "SELECT id FROM shop.orders",
+        "COPY shop.orders TO STDOUT",
+        "SELECT 1 / (id - 1) FROM shop.orders",
+        "SELECT token FROM vault.secrets",
+        "SELECT no_such_column FROM shop.orders",
+        "SELEKT",
+        "SHOW work_mem",
+        "BEGIN; SELECT id FROM shop.orders",
+        "ROLLBACK",
+    ] {
+        let answer = agent.simple(sql);
+        assert!(!answer.closed, "{sql}");
+        assert!(answer.rows.is_empty() && answer.copied.is_empty(), "{sql}");
+        if sql == "ROLLBACK" {
+            // A transaction can always be ended; nothing is told by that.
+            continue;
+        }
+        let error = answer.err();
+        assert_eq!(
+            (error.code.as_str(), error.rule().as_str()),
+            ("58030", "audit_unavailable"),
+            "{sql}: {error}"
+        );
+        assert!(!error.hint.is_empty(), "{error}");
+    }
+    // A new session fares no better, and its first text neither.
+    for sql in ["SELECT id FROM shop.orders", "SELEKT"] {
+        let answer = own.agent().simple(sql);
+        assert!(answer.rows.is_empty());
+        assert_eq!(answer.err().code, "58030", "{sql}");
+    }
+    // Nobody else notices.
+    assert_eq!(
+        own.unconfined().value("SELECT count(*) FROM shop.orders"),
+        "3000"
+    );
+    assert_eq!(
+        own.value("SELECT state FROM agent_policy.health"),
+        "agents are refused"
+    );
+    assert!(own.value("SELECT write_failures FROM agent_policy.health") != "0");
+    until("a warning in the log", || {
+        own.cluster.log().contains("WARNING:  database")
+    });
+    own.cluster.faults().end(fault);
+    assert_eq!(
+        agent
+            .query("SELECT count(*) AS good_again FROM shop.orders")
+            .one(),
+        "3000"
+    );
+    assert_eq!(
+        own.agent()
+            .query("SELECT count(*) AS good_again FROM shop.orders")
+            .one(),
+        "3000"
+    );
+    assert_eq!(own.audit("statement LIKE '%good_again%'").len(), 2);
+    until("all is well", || {
+        own.value("SELECT state FROM agent_policy.health") == "ok"
+    });
+    until("the log says so", || {
+        own.cluster.log().contains("the audit works again")
+    });
+}
+
+fn no_sync_no_row_and_no_error(b: &Bench) {
+    let own = faulty(b);
+    own.allow();
+    refused_while(&own, Fault::SyncFails);
+}
+
+fn no_write_no_row_and_no_error(b: &Bench) {
+    let own = faulty(b);
+    own.allow();
+    refused_while(&own, Fault::WriteFails);
+}
+
+fn a_full_disk(b: &Bench) {
+    let own = faulty(b);
+    own.allow();
+    let mut agent = own.agent();
+    agent.query("SELECT 1");
+    own.cluster.faults().begin(Fault::DiskFull);
+    // What was reserved for the session's records serves until it is used up; then agents wait for
+    // room. The table takes no rows either, so nothing is given back.
+    let (mut served, mut refused) = (0, 0);
+    for i in 0..2000 {
+        let answer = agent.simple(&format!("SELECT id AS served_{i} FROM shop.orders LIMIT 1"));
+        match answer.errors.first() {
+            None => {
+                assert_eq!(refused, 0, "refused, and then served with no room");
+                served += 1;
+            }
+            Some(error) => {
+                assert_eq!(error.code, "58030", "{error}");
+                assert!(answer.rows.is_empty());
+                refused += 1;
+                if refused > 5 {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(refused > 5, "served {served}");
+    own.cluster.faults().end(Fault::DiskFull);
+    until("there is room again", || agent_serves(&own));
+    assert_eq!(
+        own.audit("statement LIKE '%served#_%' ESCAPE '#' AND outcome <> 'error'")
+            .len(),
+        served
+    );
+    assert_eq!(
+        own.value("SELECT count(*) - count(DISTINCT event_id) FROM agent_policy.audit_log"),
+        "0"
+    );
+}
+
+fn agent_serves(b: &Bench) -> bool {
+    b.agent().simple("SELECT 1").errors.is_empty()
+}
+
+fn a_disk_that_hangs_costs_no_more_than_the_limit(b: &Bench) {
+    let own = faulty(b);
+    own.allow();
+    own.setup("SELECT agent_policy.set_limits('@agent@', statement_timeout => '500 ms')");
+    let mut agent = own.agent();
+    agent.query("SELECT 1");
+    own.cluster.faults().begin(Fault::SyncWaits);
+    agent.set_patience(Duration::from_secs(20));
+    for sql in [
+        "SELECT id FROM shop.orders",
+        "SELECT token FROM vault.secrets",
+        "SELECT 2",
+    ] {
+        let answer = agent.simple(sql);
+        assert!(answer.rows.is_empty() && !answer.closed, "{sql}");
+        let error = answer.err();
+        assert!(
+            matches!(error.code.as_str(), "58030" | "57014"),
+            "{sql}: {error}"
+        );
+    }
+    own.cluster.faults().end(Fault::SyncWaits);
+    agent.set_patience(Duration::from_secs(60));
+    until("it serves again", || agent_serves(&own));
+    let mut good = false;
+    for _ in 0..100 {
+        good = agent.simple("SELECT 3").errors.is_empty();
+        if good {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(good, "the session goes on");
+}
