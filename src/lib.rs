@@ -93,7 +93,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/parts/52_audit_evidence.sql",
     name = "audit_evidence",
-    requires = ["audit_evidence"]
+    requires = ["audit_export"]
 );
 extension_sql_file!(
     "../sql/parts/60_agent.sql",

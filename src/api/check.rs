@@ -58,7 +58,10 @@ pub fn require_protected(role: pg_sys::Oid, function: &str) {
     if !identity::is_protected(role) {
         pg::report::error(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            &format!("{function}: role {} is not protected", pg::users::name(role)),
+            &format!(
+                "{function}: role {} is not protected",
+                pg::users::name(role)
+            ),
             "",
             "Call agent_policy.protect_role first; protected roles are listed in agent_policy.protected_roles.",
         );

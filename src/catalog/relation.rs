@@ -27,7 +27,10 @@ pub enum Mask {
     /// An expression of the DBA's over the row.
     Expression(Rc<str>),
     /// What a label carries; the SQL depends on the column's type.
-    OfLabel { mask: Rc<str>, options: Rc<str> },
+    OfLabel {
+        mask: Rc<str>,
+        options: Rc<str>,
+    },
     /// Nobody has classified the column: a neutral value of its type.
     Unclassified,
 }
@@ -146,7 +149,9 @@ impl Policy {
             });
             for (column, expression) in listing.masks {
                 if let Some(attno) = names::attribute(relid, column) {
-                    relation.masks.insert(attno, Mask::Sql((*expression).into()));
+                    relation
+                        .masks
+                        .insert(attno, Mask::Sql((*expression).into()));
                 }
             }
             return relation;
@@ -353,7 +358,11 @@ impl Policy {
             let rows = self.masks.get(&relid).into_iter().flatten();
             rows.filter(|row| row.column == column)
         };
-        let of_label = || self.label_masks.iter().filter(|row| Some(&*row.label) == label);
+        let of_label = || {
+            self.label_masks
+                .iter()
+                .filter(|row| Some(&*row.label) == label)
+        };
         rows()
             .find(|row| row.role == Some(role))
             .or_else(|| rows().find(|row| row.role.is_none()))

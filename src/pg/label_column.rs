@@ -41,10 +41,7 @@ pub fn check(relid: Oid, attno: i16, label: Option<&CStr>) {
     }
     let label = label.map(|label| text::from_server(label.to_bytes()));
     if let Some(label) = &label {
-        if label.trim().is_empty()
-            || label.len() > LONGEST
-            || label.chars().any(char::is_control)
-        {
+        if label.trim().is_empty() || label.len() > LONGEST || label.chars().any(char::is_control) {
             report::error(
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
                 &format!("\"{label}\" is not a label of a column"),

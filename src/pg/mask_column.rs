@@ -74,7 +74,13 @@ sql_function! {
 }
 
 /// Raises what a refusal says.
-pub fn raise(Refusal { kind, message, hint }: Refusal) -> ! {
+pub fn raise(
+    Refusal {
+        kind,
+        message,
+        hint,
+    }: Refusal,
+) -> ! {
     let code = match kind {
         RefusalKind::Option => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
         RefusalKind::Type => PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
@@ -199,8 +205,7 @@ unsafe fn compile(
         let mut element = None;
         if of_elements != pg_sys::InvalidOid && kind(base) == Kind::Array {
             numeric_base = pg_sys::getBaseTypeAndTypmod(of_elements, &raw mut typmod);
-            constrained |=
-                numeric_base != of_elements && pg_sys::DomainHasConstraints(of_elements);
+            constrained |= numeric_base != of_elements && pg_sys::DomainHasConstraints(of_elements);
             element = Some(kind(numeric_base));
         }
         mask::compile(

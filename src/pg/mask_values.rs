@@ -33,7 +33,8 @@ unsafe fn each(fcinfo: pg_sys::FunctionCallInfo, array: *const pg_sys::ArrayType
         if !is_mask {
             return std::ptr::null_mut();
         }
-        let kept = pg_sys::MemoryContextAllocZero((*flinfo).fn_mcxt, size_of::<Each>()).cast::<Each>();
+        let kept =
+            pg_sys::MemoryContextAllocZero((*flinfo).fn_mcxt, size_of::<Each>()).cast::<Each>();
         (*kept).element = (*array).elemtype;
         pg_sys::get_typlenbyvalalign(
             (*array).elemtype,
@@ -104,9 +105,12 @@ sql_function! {
     }
 }
 
+/// Rules and the text that they were read from.
+type Read = (Vec<u8>, Rc<[Rule]>);
+
 thread_local! {
-    /// The rules of the last documents, by their text.
-    static RULES: RefCell<Vec<(Vec<u8>, Rc<[Rule]>)>> = const { RefCell::new(Vec::new()) };
+    /// Those of the last documents.
+    static RULES: RefCell<Vec<Read>> = const { RefCell::new(Vec::new()) };
 }
 
 fn rules_of(paths: &[u8]) -> Option<Rc<[Rule]>> {
@@ -189,4 +193,3 @@ sql_function! {
         if below.value() != 0 { least } else { Datum::from(product) }
     }
 }
-

@@ -12,9 +12,7 @@ use serde_json::{Value, json};
 fn line(set: &str, text: &str, label: Option<(Category, usize, usize)>) -> Value {
     // In characters, as others count.
     let place = |bytes: usize| text.get(..bytes).map_or(0, |head| head.chars().count());
-    let piece = |category: Category, start: usize, end: usize| {
-        json!({"category": category.word(), "start": place(start), "end": place(end)})
-    };
+    let piece = |category: Category, start: usize, end: usize| json!({"category": category.word(), "start": place(start), "end": place(end)});
     let found: Vec<Value> = find(text.as_bytes())
         .iter()
         .map(|f| piece(f.category, f.start, f.end))

@@ -15,9 +15,6 @@ pub const CASES: &[Case] = cases![
     labels_are_for_admins,
     labels_of_parents_and_children,
     labels_survive_a_dump,
-    unclassified_columns_are_hidden,
-    unclassified_by_role,
-    masks_of_two_roles_in_a_family,
     expressions_use_other_columns,
 ];
 
@@ -59,7 +56,8 @@ fn json_by_path(b: &Bench) {
         b.allows(sql);
     }
     assert_eq!(
-        b.allows("SELECT bool_and(doc::text::jsonb = doc) FROM shop.docs").one(),
+        b.allows("SELECT bool_and(doc::text::jsonb = doc) FROM shop.docs")
+            .one(),
         "t"
     );
     assert!(
@@ -86,7 +84,11 @@ fn json_refused(b: &Bench) {
         ("d", r#"{"paths": {"a": "redact"}}"#, "22023"),
         ("d", r#"{"paths": {"$.a ? (@ > 1)": "redact"}}"#, "22023"),
         ("d", r#"{"paths": {"$.a": "bucket"}}"#, "22023"),
-        ("d", r#"{"paths": {"$.a": {"mask": "hash", "x": 1}}}"#, "22023"),
+        (
+            "d",
+            r#"{"paths": {"$.a": {"mask": "hash", "x": 1}}}"#,
+            "22023",
+        ),
         ("d", r#"{"path": {"$.a": "redact"}}"#, "22023"),
     ] {
         let error = b.setup_error(&format!(
@@ -185,7 +187,11 @@ fn arrays_by_element(b: &Bench) {
     assert!(rows[0][12].starts_with('{') && !rows[0][12].contains("aaaaaaaa"));
     assert_eq!((rows[1][0].as_str(), rows[1][5].as_str()), ("{}", "∅"));
     // Elements as they are: by subscript, unnested, in predicates.
-    assert!(b.allows("SELECT id FROM shop.lists WHERE 'a@okapi.test' = ANY (mails)").rows.is_empty());
+    assert!(
+        b.allows("SELECT id FROM shop.lists WHERE 'a@okapi.test' = ANY (mails)")
+            .rows
+            .is_empty()
+    );
     b.masks("SELECT unnest(mails), mails[1][1] FROM shop.lists WHERE id = 1");
     for (column, mask) in [("mails", "bucket"), ("n", "hash"), ("days", "email")] {
         let error = b.setup_error(&format!(
@@ -222,7 +228,9 @@ fn domains(b: &Bench) {
             "SELECT agent_policy.mask_column('shop.domains', '{column}', '{mask}', '{options}')"
         ));
     }
-    let row = b.masks("SELECT a, b, c, d, e, f, g FROM shop.domains").texts();
+    let row = b
+        .masks("SELECT a, b, c, d, e, f, g FROM shop.domains")
+        .texts();
     assert_eq!(
         row[0],
         [
@@ -253,7 +261,8 @@ fn domains(b: &Bench) {
     }
 }
 
-const LABEL_EMAIL: &str = "SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.email IS 'email'";
+const LABEL_EMAIL: &str =
+    "SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.email IS 'email'";
 
 fn labels_carry_masks(b: &Bench) {
     b.allow();
@@ -276,7 +285,10 @@ fn labels_carry_masks(b: &Bench) {
         b.masks(sql);
     }
     let row = "SELECT email, ssn, region FROM shop.customers WHERE id = 1";
-    assert_eq!(b.allows(row).texts()[0], ["c***@example.com", "***", "south"]);
+    assert_eq!(
+        b.allows(row).texts()[0],
+        ["c***@example.com", "***", "south"]
+    );
     // A role's own mask beats the general one, a column's own that of its label.
     b.setup("SELECT agent_policy.unmask_label('national id', '@agent@'); SELECT agent_policy.mask_column('shop.customers', 'email', 'none')");
     assert_eq!(
@@ -286,7 +298,8 @@ fn labels_carry_masks(b: &Bench) {
     b.setup("SELECT agent_policy.mask_label('national id', 'none', role => '@agent@')");
     assert_eq!(b.allows(row).texts()[0][1], "811-22-0001");
     assert_eq!(
-        b.setup("SELECT label, mask, role FROM agent_policy.mask_labels ORDER BY label, mask").texts(),
+        b.setup("SELECT label, mask, role FROM agent_policy.mask_labels ORDER BY label, mask")
+            .texts(),
         [
             ["email", "email", "∅"],
             ["national id", "none", &b.agent],
@@ -311,8 +324,14 @@ fn labels_follow_at_once(b: &Bench) {
     agent.query("PREPARE whole AS SELECT email FROM shop.customers WHERE id = 1");
     agent.query("PREPARE child AS SELECT email FROM shop.vips");
     for _ in 0..6 {
-        assert!(agent.query("EXECUTE whole").shows("okapi.test"), "control run");
-        assert!(agent.query("EXECUTE child").shows("okapi.test"), "control run");
+        assert!(
+            agent.query("EXECUTE whole").shows("okapi.test"),
+            "control run"
+        );
+        assert!(
+            agent.query("EXECUTE child").shows("okapi.test"),
+            "control run"
+        );
     }
     b.setup(LABEL_EMAIL);
     assert_eq!(leak(&agent.query("EXECUTE child").bytes), None);
@@ -334,26 +353,52 @@ fn labels_must_fit(b: &Bench) {
     b.allow();
     b.setup("SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.born IS 'birthday'");
     assert_eq!(
-        b.setup_error("SELECT agent_policy.mask_label('birthday', 'email')").code,
+        b.setup_error("SELECT agent_policy.mask_label('birthday', 'email')")
+            .code,
         "42804"
     );
     b.setup("SELECT agent_policy.mask_label('birthday', 'truncate')");
     assert_eq!(
-        b.allows("SELECT born FROM shop.customers WHERE id = 1").one(),
+        b.allows("SELECT born FROM shop.customers WHERE id = 1")
+            .one(),
         "1931-01-01"
     );
     for (sql, code) in [
-        ("SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.name IS 'birthday'", "42804"),
-        ("SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.name IS ''", "22023"),
-        ("SECURITY LABEL FOR agent_policy ON COLUMN shop.customer_list.name IS 'x'", "42809"),
-        ("SECURITY LABEL FOR agent_policy ON COLUMN pg_class.relname IS 'x'", "42809"),
-        ("SECURITY LABEL FOR agent_policy ON TABLE shop.customers IS 'x'", "0A000"),
+        (
+            "SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.name IS 'birthday'",
+            "42804",
+        ),
+        (
+            "SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.name IS ''",
+            "22023",
+        ),
+        (
+            "SECURITY LABEL FOR agent_policy ON COLUMN shop.customer_list.name IS 'x'",
+            "42809",
+        ),
+        (
+            "SECURITY LABEL FOR agent_policy ON COLUMN pg_class.relname IS 'x'",
+            "42809",
+        ),
+        (
+            "SECURITY LABEL FOR agent_policy ON TABLE shop.customers IS 'x'",
+            "0A000",
+        ),
         ("SELECT agent_policy.mask_label('x', 'nothing')", "22023"),
-        ("SELECT agent_policy.mask_label('x', 'expression', '{\"sql\": \"1\"}')", "22023"),
-        ("SELECT agent_policy.mask_label('x', 'bucket', '{\"size\": 0}')", "22023"),
+        (
+            "SELECT agent_policy.mask_label('x', 'expression', '{\"sql\": \"1\"}')",
+            "22023",
+        ),
+        (
+            "SELECT agent_policy.mask_label('x', 'bucket', '{\"size\": 0}')",
+            "22023",
+        ),
         ("SELECT agent_policy.mask_label('', 'redact')", "22023"),
         ("SELECT agent_policy.mask_label(NULL, 'redact')", "22004"),
-        ("SELECT agent_policy.mask_label('x', 'redact', role => '@plain@')", "22023"),
+        (
+            "SELECT agent_policy.mask_label('x', 'redact', role => '@plain@')",
+            "22023",
+        ),
     ] {
         let error = b.setup_error(sql);
         assert_eq!(error.code, code, "{sql}: {error}");
@@ -371,7 +416,9 @@ fn labels_are_for_admins(b: &Bench) {
         "42501",
         "",
     );
-    b.setup("ALTER TABLE shop.customers OWNER TO @plain@; GRANT SELECT ON shop.customers TO @agent@");
+    b.setup(
+        "ALTER TABLE shop.customers OWNER TO @plain@; GRANT SELECT ON shop.customers TO @agent@",
+    );
     let error = b
         .unconfined()
         .error("SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.email IS NULL");
@@ -379,9 +426,11 @@ fn labels_are_for_admins(b: &Bench) {
     b.setup("GRANT agent_policy_admin TO @plain@");
     b.unconfined()
         .query("SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.email IS 'email'");
-    b.unconfined().query("SELECT agent_policy.mask_label('email', 'email')");
+    b.unconfined()
+        .query("SELECT agent_policy.mask_label('email', 'email')");
     assert_eq!(
-        b.allows("SELECT email FROM shop.customers WHERE id = 1").one(),
+        b.allows("SELECT email FROM shop.customers WHERE id = 1")
+            .one(),
         "c***@example.com"
     );
 }
@@ -428,112 +477,6 @@ fn labels_survive_a_dump(b: &Bench) {
     b.masks("SELECT email FROM shop.customers");
 }
 
-fn unclassified_columns_are_hidden(b: &Bench) {
-    b.setup("CREATE TABLE shop.later (id int, mail text DEFAULT 'x@okapi.test'); INSERT INTO shop.later VALUES (1); GRANT SELECT ON shop.later TO @agent@, @plain@");
-    b.allow();
-    b.setup(
-        "SELECT agent_policy.unclassified_columns('@agent@', 'mask');
-         SELECT agent_policy.mask_column('shop.customers', 'id', 'none');
-         SELECT agent_policy.mask_column('shop.customers', 'email', 'email');
-         SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.region IS 'public'",
-    );
-    for sql in [
-        "SELECT * FROM shop.customers",
-        "SELECT * FROM shop.customer_list",
-        "SELECT c FROM shop.customers c",
-        "SELECT * FROM shop.vips",
-        "SELECT * FROM shop.events_2024",
-        "SELECT * FROM shop.later",
-        "COPY shop.events_2025 TO STDOUT",
-    ] {
-        b.masks(sql);
-    }
-    assert_eq!(
-        b.allows("SELECT id, name, email, ssn, born, salary, region, profile FROM shop.customers WHERE id = 1")
-            .texts()[0],
-        ["1", "***", "c***@example.com", "***", "1970-01-01", "0.00", "south", "{}"]
-    );
-    // What a child has beyond its parent was classified by nobody.
-    assert_eq!(b.allows("SELECT id, level FROM shop.vips").texts()[0], ["9001", "0"]);
-    // A new column is hidden, a type without a neutral value is NULL.
-    b.setup(
-        "CREATE DOMAIN shop.sure AS text CHECK (value LIKE 'QUAGGA%'); CREATE TYPE shop.state AS ENUM ('QUAGGA', 'b');
-         ALTER TABLE shop.later ADD COLUMN secret text DEFAULT 'QUAGGA', ADD COLUMN sure shop.sure DEFAULT 'QUAGGA', ADD COLUMN state shop.state DEFAULT 'QUAGGA', ADD COLUMN pair shop.customers",
-    );
-    assert_eq!(
-        b.masks("SELECT * FROM shop.later").texts()[0],
-        ["0", "***", "***", "∅", "∅", "∅"]
-    );
-    // The catalogs are no tables of the user's.
-    assert_eq!(
-        b.allows("SELECT relname FROM pg_class WHERE relname = 'later'").one(),
-        "later"
-    );
-    b.allows("SELECT column_name FROM information_schema.columns WHERE table_name = 'later'");
-    assert_eq!(
-        b.value("SELECT unclassified_columns FROM agent_policy.protected_roles"),
-        "mask"
-    );
-    b.setup("SELECT agent_policy.unclassified_columns('@agent@', 'show')");
-    assert_eq!(b.allows("SELECT mail FROM shop.later").one(), "x@okapi.test");
-    for (sql, code) in [
-        ("SELECT agent_policy.unclassified_columns('@agent@', 'hide')", "22023"),
-        ("SELECT agent_policy.unclassified_columns('@agent@', NULL)", "22004"),
-        ("SELECT agent_policy.unclassified_columns('@plain@', 'mask')", "22023"),
-    ] {
-        assert_eq!(b.setup_error(sql).code, code, "{sql}");
-    }
-}
-
-fn second_agent(b: &Bench) {
-    b.setup(
-        "CREATE ROLE @agent@_b LOGIN; GRANT USAGE ON SCHEMA shop TO @agent@_b; GRANT SELECT ON ALL TABLES IN SCHEMA shop TO @agent@_b;
-         SELECT agent_policy.protect_role('@agent@_b'); SELECT agent_policy.allow_schema('@agent@_b', 'shop')",
-    );
-}
-
-fn as_second(b: &Bench, sql: &str) -> cluster_tests::Answer {
-    b.cluster
-        .connect(
-            &format!("{}_b", b.agent),
-            &b.db,
-            &[("options", "-c agent_policy.user_email=b@example.com")],
-        )
-        .expect("connects")
-        .query(sql)
-}
-
-fn unclassified_by_role(b: &Bench) {
-    b.allow();
-    second_agent(b);
-    b.setup(
-        "SELECT agent_policy.unclassified_columns('@agent@', 'mask');
-         SELECT agent_policy.mask_column('shop.customers', 'email', 'none', role => '@agent@_b');
-         SELECT agent_policy.mask_column('shop.customers', 'id', 'none')",
-    );
-    let sql = "SELECT id, email, name FROM shop.customers WHERE id = 1";
-    assert_eq!(as_second(b, sql).texts()[0], ["1", "c1@okapi.test", "Customer 1"]);
-    // Another role's word on a column is none for this one.
-    assert_eq!(b.allows(sql).texts()[0], ["1", "***", "***"]);
-    // A session of both: what one hides is hidden.
-    b.setup("GRANT @agent@ TO @agent@_b");
-    assert_eq!(as_second(b, sql).texts()[0], ["1", "***", "***"]);
-}
-
-/// One role's exemption on a child must not lift another role's mask on the parent.
-fn masks_of_two_roles_in_a_family(b: &Bench) {
-    b.allow();
-    second_agent(b);
-    b.setup(
-        "SELECT agent_policy.mask_column('shop.customers', 'email', 'redact', role => '@agent@');
-         SELECT agent_policy.mask_column('shop.vips', 'email', 'none', role => '@agent@_b')",
-    );
-    assert_eq!(as_second(b, "SELECT email FROM shop.vips").one(), "vip@okapi.test");
-    b.masks("SELECT email FROM shop.vips");
-    b.setup("GRANT @agent@ TO @agent@_b");
-    assert_eq!(as_second(b, "SELECT email FROM shop.vips").one(), "***");
-}
-
 fn expressions_use_other_columns(b: &Bench) {
     b.mask();
     b.setup(
@@ -542,13 +485,20 @@ fn expressions_use_other_columns(b: &Bench) {
     );
     // They see raw values of the other columns, masked ones too.
     assert_eq!(
-        b.allows("SELECT name, salary, email FROM ONLY shop.customers WHERE id IN (1, 4) ORDER BY id").texts(),
+        b.allows(
+            "SELECT name, salary, email FROM ONLY shop.customers WHERE id IN (1, 4) ORDER BY id"
+        )
+        .texts(),
         [
             ["SOUTH1", "13.01", "c***@example.com"],
             ["Customer 4", "13.04", "c***@example.com"]
         ]
     );
     // Also where the statement does not name them.
-    assert_eq!(b.allows("SELECT name FROM ONLY shop.customers WHERE name = 'SOUTH1'").one(), "SOUTH1");
+    assert_eq!(
+        b.allows("SELECT name FROM ONLY shop.customers WHERE name = 'SOUTH1'")
+            .one(),
+        "SOUTH1"
+    );
     b.masks("SELECT c, c.name, c.salary, c.email FROM shop.customers c WHERE id = 1");
 }

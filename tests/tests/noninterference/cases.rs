@@ -295,6 +295,19 @@ impl Gen<'_> {
 
     fn catalog(&mut self, random: &mut Random) -> Vec<Step> {
         let model = self.model;
+        if random.percent(6) {
+            let relation = random.pick(&model.statistics);
+            let (name, (column, _)) = (&relation.name, random.pick(&relation.columns));
+            return vec![simple(match random.below(3) {
+                0 => format!("SELECT x::text FROM {name} x ORDER BY 1"),
+                1 => {
+                    format!("SELECT count(*), min({column}::text), max({column}::text) FROM {name}")
+                }
+                _ => format!(
+                    "SELECT tablename, {column} FROM {name} x WHERE {column}::text ~ '[5-9]' ORDER BY x::text"
+                ),
+            })];
+        }
         let relation = random.pick(&model.catalogs);
         let name = &relation.name;
         let (column, ty) = random.pick(&relation.columns).clone();
