@@ -36,510 +36,6 @@ $$;
 /* <begin connected objects> */
 -- src/lib.rs
 -- requires:
---   audit_evidence
-
--- Tamper evidence of the audit log, and the privacy of those whom it names. What is hashed and signed
--- is described in docs/audit.md.
-
--- Headers of the chain's blocks. They stay when the days of their rows are dropped.
-CREATE TABLE audit_block (
-    number     bigint PRIMARY KEY,
-    -- 0: rows of audit_log, 1: who read it, 2: a day was dropped, 3: a person was erased
-    kind       smallint NOT NULL,
-    first_seq  bigint NOT NULL,
-    last_seq   bigint NOT NULL,
-    day        date NOT NULL,
-    -- start of the oldest and the newest row
-    oldest     timestamptz NOT NULL,
-    newest     timestamptz NOT NULL,
-    sealed_at  timestamptz NOT NULL,
-    root       bytea NOT NULL,
-    note       text,
-    hash       bytea NOT NULL,
-    key_id     bytea NOT NULL,
-    signature  bytea NOT NULL
-);
-CREATE INDEX ON audit_block (day);
-COMMENT ON TABLE audit_block IS
-    'headers of the blocks that the rows of audit_log are chained in, each with the hash over the one before and a signature';
-
--- Public keys that blocks were signed with: for exports. What is trusted is in the key file.
-CREATE TABLE audit_key (
-    key_id     bytea PRIMARY KEY,
-    public_key bytea NOT NULL,
-    first_used timestamptz NOT NULL DEFAULT pg_catalog.now()
-);
-COMMENT ON TABLE audit_key IS 'public keys that blocks of the audit log were signed with';
-
-CREATE VIEW audit_checkpoints AS
-SELECT b.number AS block,
-       b.sealed_at,
-       b.last_seq,
-       b.hash,
-       b.key_id,
-       k.public_key,
-       b.signature,
-       pg_catalog.concat_ws(':', 'agent_policy-head', 1,
-           pg_catalog.replace(s.chain::text, '-', ''), b.number, b.last_seq,
-           (EXTRACT(epoch FROM b.sealed_at) * 1000000)::bigint,
-           pg_catalog.encode(b.hash, 'hex'), pg_catalog.encode(b.key_id, 'hex'),
-           pg_catalog.encode(b.signature, 'hex')) AS head
-FROM audit_block b
-CROSS JOIN audit_state s
-LEFT JOIN audit_key k USING (key_id);
-COMMENT ON VIEW audit_checkpoints IS
-    'signed head of each block: keep the newest one elsewhere, and give it to audit_verify()';
-
-SELECT pg_catalog.pg_extension_config_dump('audit_block', '');
-SELECT pg_catalog.pg_extension_config_dump('audit_key', '');
-
-CREATE FUNCTION audit_note(kind integer, day integer, note text) RETURNS bigint
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'audit_note_wrapper';
-COMMENT ON FUNCTION audit_note(integer, integer, text) IS
-    'appends a block that has a note instead of rows; its number (internal)';
-
-CREATE FUNCTION audit_verify_log(
-    since timestamptz, until timestamptz, heads text[],
-    OUT intact boolean, OUT first_bad_seq bigint, OUT checked bigint, OUT head text
-) RETURNS SETOF record
-LANGUAGE c VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'audit_verify_log_wrapper';
-
-CREATE FUNCTION audit_verify(
-    since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity', heads text[] DEFAULT '{}',
-    OUT intact boolean, OUT first_bad_seq bigint, OUT checked bigint, OUT head text
-) RETURNS record
-LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT * FROM agent_policy.audit_verify_log(since, until, heads) $$;
-COMMENT ON FUNCTION audit_verify(timestamptz, timestamptz, text[]) IS
-    'whether the rows of audit_log that started on the days (UTC) from since to until are those that were written, in a chain that is signed and ends in the newest block; heads: kept elsewhere, see audit_checkpoints. A WARNING names what is wrong. Default: everything';
-
--- Who read the log. The notes of blocks of kind 1 are lists of such records.
-CREATE VIEW audit_access AS
-SELECT b.number AS block,
-       pg_catalog.to_timestamp((r ->> 'read_at')::float8 / 1000000) AS read_at,
-       r ->> 'role_name' AS role_name,
-       r ->> 'session_user_name' AS session_user_name,
-       r ->> 'application_name' AS application_name,
-       (r ->> 'client_addr')::inet AS client_addr,
-       (r ->> 'backend_pid')::integer AS backend_pid,
-       r ->> 'session_id' AS session_id,
-       ARRAY(SELECT pg_catalog.jsonb_array_elements_text(r -> 'relations')) AS relations,
-       r ->> 'statement' AS statement
-FROM audit_block b
-CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(b.note::jsonb) r
-WHERE b.kind = 1 AND b.note IS NOT NULL;
-COMMENT ON VIEW audit_access IS
-    'who read or changed audit_log, one row a statement of a session that is not confined; kept as long as audit_log, and chained like it';
-
--- --- export ---------------------------------------------------------------------------------------
-
-CREATE FUNCTION audit_commitment(
-    kind integer, user_email text, client_addr text, role_name text, session_user_name text,
-    application_name text, statement text, statement_sha256 bytea, object text, agent text,
-    conversation text, trace_id text, salt bytea
-) RETURNS bytea
-LANGUAGE c IMMUTABLE PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'audit_commitment';
-COMMENT ON FUNCTION audit_commitment(integer, text, text, text, text, text, text, bytea, text, text, text, text, bytea) IS
-    'what stands in a row''s hash for its personal fields: 1, who; 2, text (internal)';
-
--- What stands for the fields of a row that are not handed out.
-CREATE FUNCTION audit_closed(l audit_log, kind integer) RETURNS bytea
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT CASE length(s.seal)
-        WHEN 16 THEN agent_policy.audit_commitment(kind, l.user_email, l.client_addr::text, l.role_name,
-            l.session_user_name, l.application_name, l.statement, l.statement_sha256, l.object, l.agent,
-            l.conversation, l.trace_id, s.seal)
-        ELSE substr(s.seal, 1, 32)
-    END
-    FROM (SELECT CASE kind WHEN 1 THEN l.who_seal ELSE l.text_seal END) AS s (seal)
-$$;
-
-CREATE FUNCTION audit_export(
-    since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity', personal boolean DEFAULT true
-) RETURNS SETOF text
-LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET "TimeZone" = 'UTC'
-SET bytea_output = 'hex'
-SET extra_float_digits = 1
-AS $$
-DECLARE
-    first_day date := since::date;
-    last_day  date := until::date;
-    low       timestamptz := CASE WHEN isfinite(since) THEN first_day::timestamptz ELSE since END;
-    high      timestamptz := CASE WHEN isfinite(until) THEN (last_day + 1)::timestamptz ELSE until END;
-    from_block bigint;
-    last      bigint;
-BEGIN
-    RETURN QUERY SELECT json_build_object('type', 'log', 'version', 1, 'chain', s.chain,
-            'first_day', first_day, 'last_day', last_day)::text
-        FROM agent_policy.audit_state s;
-    RETURN QUERY SELECT row_to_json(k)::text
-        FROM (SELECT 'key' AS type, key_id, public_key FROM agent_policy.audit_key ORDER BY first_used) k;
-    SELECT CASE WHEN isfinite(since) THEN min(number) FILTER (WHERE day BETWEEN first_day AND last_day) ELSE 1 END,
-           max(last_seq)
-    INTO from_block, last FROM agent_policy.audit_block;
-    RETURN QUERY SELECT row_to_json(b)::text
-        FROM (SELECT 'block' AS type, * FROM agent_policy.audit_block WHERE number >= from_block ORDER BY number) b;
-    RETURN QUERY SELECT row_to_json(r)::text
-        FROM (SELECT 'row' AS type, seq, event_id,
-                     CASE WHEN personal THEN user_email END AS user_email,
-                     assurance,
-                     CASE WHEN personal OR role_name NOT LIKE '%@%' THEN role_name ELSE 'erased' END AS role_name,
-                     CASE WHEN personal OR session_user_name NOT LIKE '%@%' THEN session_user_name
-                          ELSE 'erased' END AS session_user_name,
-                     database_name,
-                     CASE WHEN personal THEN application_name ELSE '' END AS application_name,
-                     CASE WHEN personal THEN client_addr END AS client_addr,
-                     backend_pid, session_id, transaction_id, started_at, duration_ms, nesting_level,
-                     command_tag, query_id,
-                     CASE WHEN personal THEN statement END AS statement,
-                     CASE WHEN personal THEN statement_sha256 ELSE '' END AS statement_sha256,
-                     relations, masked_columns, functions, rows_returned, rows_processed, bytes_returned,
-                     truncated, verdict, rule,
-                     CASE WHEN personal THEN object END AS object,
-                     outcome, sqlstate,
-                     CASE WHEN personal THEN agent END AS agent,
-                     CASE WHEN personal THEN conversation END AS conversation,
-                     CASE WHEN personal THEN trace_id END AS trace_id,
-                     policy_version, backend_seq, mark,
-                     CASE WHEN personal OR length(who_seal) <> 16 THEN who_seal
-                          ELSE agent_policy.audit_closed(l, 1) END AS who_seal,
-                     CASE WHEN personal OR length(text_seal) <> 16 THEN text_seal
-                          ELSE agent_policy.audit_closed(l, 2) END AS text_seal
-              FROM agent_policy.audit_log l
-              WHERE started_at >= low AND started_at < high AND seq <= last
-              ORDER BY seq) r;
-END
-$$;
-COMMENT ON FUNCTION audit_export(timestamptz, timestamptz, boolean) IS
-    'the log of the days (UTC) from since to until as JSON Lines that agent-policy-audit-verify checks without a server; personal => false: without the fields that name or quote a person. Default: everything';
-
--- --- gaps -----------------------------------------------------------------------------------------
-
-CREATE FUNCTION audit_gaps(
-    since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity',
-    OUT session_id text, OUT first_missing bigint, OUT last_missing bigint, OUT seen_at timestamptz
-) RETURNS SETOF record
-LANGUAGE sql STABLE STRICT SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT session_id, before + 1, backend_seq - 1, started_at
-    FROM (SELECT session_id, backend_seq, started_at,
-                 lag(backend_seq, 1, CASE WHEN since = '-infinity' THEN 0 ELSE backend_seq - 1 END)
-                     OVER (PARTITION BY session_id ORDER BY backend_seq) AS before
-          FROM agent_policy.audit_log
-          WHERE started_at BETWEEN since AND until) s
-    WHERE backend_seq > before + 1
-    ORDER BY started_at
-$$;
-COMMENT ON FUNCTION audit_gaps(timestamptz, timestamptz) IS
-    'records that a session numbered and that are not in audit_log: statements still running, records in the spool, and what was lost on the way';
-
--- --- erasure --------------------------------------------------------------------------------------
-
--- Which groups of a row's fields name a person: 1, who; 2, text; 3, both. In the rows of others it is
--- the text alone: nobody hides behind the name of somebody else.
-CREATE FUNCTION audit_names(l audit_log, email text) RETURNS integer
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT CASE
-        WHEN email IN (lower(l.user_email), lower(l.role_name), lower(l.session_user_name))
-            THEN CASE length(l.who_seal) WHEN 16 THEN 1 ELSE 0 END
-                 + CASE length(l.text_seal) WHEN 16 THEN 2 ELSE 0 END
-        WHEN length(l.text_seal) = 16
-             AND strpos(lower(concat_ws(' ', l.application_name, l.statement, l.object, l.agent,
-                                        l.conversation, l.trace_id)), email) > 0
-            THEN 2
-        ELSE 0
-    END
-$$;
-
-CREATE FUNCTION audit_next_block() RETURNS bigint
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'audit_next_block_wrapper';
-COMMENT ON FUNCTION audit_next_block() IS
-    'the number of the block that audit_note appends next; nobody else appends until the transaction ends (internal)';
-
-CREATE FUNCTION erase_user(email text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET "TimeZone" = 'UTC'
-AS $$
-DECLARE
-    person  text := lower(email);
-    block   bigint;
-    days    jsonb;
-    reads   jsonb;
-    n       bigint;
-    touched text;
-BEGIN
-    IF person !~ '\S' THEN
-        RAISE EXCEPTION 'the email must not be empty' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION 'erase_user does not see the newest records in a % transaction',
-                upper(current_setting('transaction_isolation'))
-            USING ERRCODE = 'active_sql_transaction', HINT = 'Call it under READ COMMITTED.';
-    END IF;
-    -- Whatever is on its way has to be in the table.
-    PERFORM agent_policy.audit_flush('1 min');
-    block := agent_policy.audit_next_block();
-
-    WITH erased AS (
-        UPDATE agent_policy.audit_log l
-        SET user_email = CASE WHEN g & 1 = 0 THEN l.user_email END,
-            client_addr = CASE WHEN g & 1 = 0 THEN l.client_addr END,
-            role_name = CASE WHEN g & 1 = 0 OR strpos(l.role_name, '@') = 0 THEN l.role_name ELSE 'erased' END,
-            session_user_name = CASE WHEN g & 1 = 0 OR strpos(l.session_user_name, '@') = 0
-                                THEN l.session_user_name ELSE 'erased' END,
-            who_seal = CASE WHEN g & 1 = 0 THEN l.who_seal
-                       ELSE agent_policy.audit_closed(l, 1) || int8send(block) END,
-            application_name = CASE WHEN g & 2 = 0 THEN l.application_name ELSE '' END,
-            statement = CASE WHEN g & 2 = 0 THEN l.statement END,
-            statement_sha256 = CASE WHEN g & 2 = 0 THEN l.statement_sha256 ELSE '' END,
-            object = CASE WHEN g & 2 = 0 THEN l.object END,
-            agent = CASE WHEN g & 2 = 0 THEN l.agent END,
-            conversation = CASE WHEN g & 2 = 0 THEN l.conversation END,
-            trace_id = CASE WHEN g & 2 = 0 THEN l.trace_id END,
-            text_seal = CASE WHEN g & 2 = 0 THEN l.text_seal
-                        ELSE agent_policy.audit_closed(l, 2) || int8send(block) END
-        FROM (SELECT f.tableoid AS part, f.ctid AS place, agent_policy.audit_names(f, person) AS g
-              FROM agent_policy.audit_log f) AS found
-        WHERE l.tableoid = found.part AND l.ctid = found.place AND g > 0
-        RETURNING l.seq, l.started_at::date AS day, g, l.tableoid::regclass::text AS part
-    ), by_day AS (
-        SELECT day, count(*) AS n, max(part) AS part,
-               sha256(string_agg(int8send(seq) || set_byte('\x00', 0, g), '' ORDER BY seq)) AS digest
-        FROM erased GROUP BY day
-    )
-    SELECT jsonb_object_agg(day - date '1970-01-01', n || ' ' || encode(digest, 'hex')), sum(n),
-           string_agg(DISTINCT part, ', ')
-    INTO days, n, touched FROM by_day;
-
-    SELECT jsonb_agg(number ORDER BY number) INTO reads
-    FROM agent_policy.audit_block WHERE kind = 1 AND strpos(lower(note), person) > 0;
-    UPDATE agent_policy.audit_block SET note = NULL
-    WHERE kind = 1 AND strpos(lower(note), person) > 0;
-
-    n := coalesce(n, 0);
-    IF n > 0 OR reads IS NOT NULL THEN
-        IF block <> agent_policy.audit_note(3, current_date - date '1970-01-01', jsonb_build_object(
-                'by', session_user, 'days', coalesce(days, '{}'), 'reads', coalesce(reads, '[]'))::text) THEN
-            RAISE EXCEPTION 'another block came between';
-        END IF;
-        -- Statistics quote the most common values.
-        IF touched IS NOT NULL THEN
-            EXECUTE 'ANALYZE ' || touched;
-        END IF;
-        IF EXISTS (SELECT FROM pg_statistic WHERE starelid = 'agent_policy.audit_log'::regclass) THEN
-            ANALYZE agent_policy.audit_log;
-        END IF;
-    END IF;
-    INSERT INTO agent_policy.policy_history (changed_by, function, arguments)
-    VALUES (session_user, 'erase_user', jsonb_build_object('rows', n));
-
-    IF EXISTS (SELECT FROM agent_policy.audit_log l WHERE strpos(lower(l::text), person) > 0) THEN
-        RAISE WARNING 'names of relations, functions or databases in agent_policy.audit_log still contain the address';
-    END IF;
-    IF EXISTS (SELECT FROM agent_policy.audit_progress
-               WHERE position(convert_to(email, 'UTF8') IN pending) > 0) THEN
-        RAISE WARNING 'statements of this person are still running'
-            USING HINT = 'They will be in the log when they have ended. Call erase_user again then.';
-    END IF;
-    RETURN n;
-END
-$$;
-COMMENT ON FUNCTION erase_user(text) IS
-    'erases a person from audit_log: what names or quotes the address (in any case) is overwritten and its salt destroyed, so that the chain still verifies and nobody can try values; the number of rows. Backups, WAL and, until VACUUM, dead rows keep what they have';
-
-REVOKE ALL ON audit_block, audit_key, audit_checkpoints, audit_access FROM PUBLIC;
-REVOKE ALL ON FUNCTION audit_note(integer, integer, text), audit_next_block(),
-    audit_verify_log(timestamptz, timestamptz, text[]), audit_verify(timestamptz, timestamptz, text[]),
-    audit_commitment(integer, text, text, text, text, text, text, bytea, text, text, text, text, bytea),
-    audit_closed(audit_log, integer), audit_names(audit_log, text),
-    audit_export(timestamptz, timestamptz, boolean), audit_gaps(timestamptz, timestamptz),
-    erase_user(text) FROM PUBLIC;
-GRANT SELECT ON audit_block, audit_key, audit_checkpoints, audit_access TO agent_policy_admin;
-GRANT EXECUTE ON FUNCTION audit_verify(timestamptz, timestamptz, text[]),
-    audit_export(timestamptz, timestamptz, boolean), audit_gaps(timestamptz, timestamptz), erase_user(text)
-    TO agent_policy_admin;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
---   audit_evidence
-
--- What the rewriting of a confined statement puts in place of built-in functions, and what the
--- built-in filters of catalogs ask. Not for callers: a statement that names them is denied.
-
-CREATE FUNCTION set_config(name text, value text, is_local boolean) RETURNS text
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'agent_set_config';
-COMMENT ON FUNCTION set_config(text, text, boolean) IS
-'Stands in for pg_catalog.set_config in the statements of a confined session: the setting is judged when it runs.';
-
-CREATE FUNCTION column_readable(relation oid, attribute smallint) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'column_readable_wrapper';
-COMMENT ON FUNCTION column_readable(oid, smallint) IS
-'Whether the session may see the raw values of a column: its relation is allowed and has no row filter, the column is neither denied nor masked.';
-
-CREATE FUNCTION readable_sequence(sequence regclass) RETURNS regclass
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'readable_sequence_wrapper';
-COMMENT ON FUNCTION readable_sequence(regclass) IS
-'The sequence, if the session may see where it stands, else NULL: its column is readable, or it is allowed by its own name.';
-
-CREATE FUNCTION bounded_repeat(value text, number integer) RETURNS text
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_repeat';
-COMMENT ON FUNCTION bounded_repeat(text, integer) IS
-'Stands in for pg_catalog.repeat in the statements of a confined session: results above 1 MB or max_bytes are refused.';
-
-CREATE FUNCTION bounded_lpad(value text, length integer, fill text) RETURNS text
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_lpad';
-COMMENT ON FUNCTION bounded_lpad(text, integer, text) IS
-'Stands in for pg_catalog.lpad in the statements of a confined session: results above 1 MB or max_bytes are refused.';
-
-CREATE FUNCTION bounded_rpad(value text, length integer, fill text) RETURNS text
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_rpad';
-COMMENT ON FUNCTION bounded_rpad(text, integer, text) IS
-'Stands in for pg_catalog.rpad in the statements of a confined session: results above 1 MB or max_bytes are refused.';
-
-CREATE FUNCTION bounded_array_fill(value anyelement, dimensions integer[]) RETURNS anyarray
-    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_array_fill';
-COMMENT ON FUNCTION bounded_array_fill(anyelement, integer[]) IS
-'Stands in for pg_catalog.array_fill in the statements of a confined session: results above 1 MB or max_bytes are refused.';
-
-CREATE FUNCTION bounded_array_fill(value anyelement, dimensions integer[], lower_bounds integer[]) RETURNS anyarray
-    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_array_fill_from';
-COMMENT ON FUNCTION bounded_array_fill(anyelement, integer[], integer[]) IS
-'Stands in for pg_catalog.array_fill in the statements of a confined session: results above 1 MB or max_bytes are refused.';
-
-CREATE FUNCTION bounded_format(format text, VARIADIC arguments "any") RETURNS text
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_format';
-COMMENT ON FUNCTION bounded_format(text, VARIADIC "any") IS
-'Stands in for pg_catalog.format in the statements of a confined session: results above 1 MB or max_bytes are refused.';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
---   agent
-
--- What the catalogs show a confined session. The filters of system catalogs and the arguments of
--- built-in functions ask these; a statement that names them is denied. All of them answer for the
--- session at hand, from its policy in memory; a session that no policy confines is shown everything.
--- The conditions of filters have a cost that keeps the planner from asking them in inner loops.
-
-CREATE FUNCTION listed(class oid, object oid) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'listed_wrapper';
-COMMENT ON FUNCTION listed(oid, oid) IS
-'Whether the session is shown an object: class is the OID of the system catalog that it is in.';
-
-CREATE FUNCTION listed(class oid, object oid, part integer) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'part_listed_wrapper';
-COMMENT ON FUNCTION listed(oid, oid, integer) IS
-'The same for a part of an object, as pg_depend and pg_description number them: of a relation, a column.';
-
-CREATE FUNCTION column_listed(relation oid, attribute smallint) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'column_listed_wrapper';
-COMMENT ON FUNCTION column_listed(oid, smallint) IS
-'Whether the session is shown a column: its relation is, and the column is not denied.';
-
-CREATE FUNCTION counts_shown(relation oid) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'counts_shown_wrapper';
-COMMENT ON FUNCTION counts_shown(oid) IS
-'Whether sizes and counters of a relation tell nothing about rows that the session is not shown.';
-
-CREATE FUNCTION bound_shown(relation oid) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'bound_shown_wrapper';
-COMMENT ON FUNCTION bound_shown(oid) IS
-'Whether the session is shown the bounds of a partition, which are values of the key.';
-
-CREATE FUNCTION partition_key_shown(relation oid) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'partition_key_shown_wrapper';
-COMMENT ON FUNCTION partition_key_shown(oid) IS
-'Whether the session is shown by which columns a table is partitioned.';
-
-CREATE FUNCTION view_shown(relation oid) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'view_shown_wrapper';
-COMMENT ON FUNCTION view_shown(oid) IS
-'Whether the session is shown the definition of a view: it may use the view and all that it names.';
-
-CREATE FUNCTION labels_listed(type oid) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'labels_listed_wrapper';
-COMMENT ON FUNCTION labels_listed(oid) IS
-'Whether the session is shown the labels of an enum type.';
-
-CREATE FUNCTION default_listed(relation oid, attribute smallint, expression pg_node_tree) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'agent_default_listed';
-COMMENT ON FUNCTION default_listed(oid, smallint, pg_node_tree) IS
-'Whether the session is shown the default of a column, or what it is generated from.';
-
-CREATE FUNCTION expression_shown(expression pg_node_tree, relation oid) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_expression_shown';
-COMMENT ON FUNCTION expression_shown(pg_node_tree, oid) IS
-'Whether all that a stored expression names is shown to the session, and none of it masked; relation 0: over none.';
-
-CREATE FUNCTION shown_expression(expression pg_node_tree, relation oid) RETURNS pg_node_tree
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_shown_expression';
-COMMENT ON FUNCTION shown_expression(pg_node_tree, oid) IS
-'The expression, or NULL where expression_shown is false.';
-
-CREATE FUNCTION shown(object oid, what integer) RETURNS oid
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'shown_wrapper';
-COMMENT ON FUNCTION shown(oid, integer) IS
-'The OID, or 0 if the session is not shown the object. what: the OID of its system catalog, or a negative number for what else is asked of it.';
-
-CREATE FUNCTION shown_acl(acl aclitem[]) RETURNS aclitem[]
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_shown_acl';
-COMMENT ON FUNCTION shown_acl(aclitem[]) IS
-'The privileges without those of roles that the session is not shown.';
-
-CREATE FUNCTION setting_shown(name text) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'setting_shown_wrapper';
-COMMENT ON FUNCTION setting_shown(text) IS
-'Whether pg_settings shows the session a setting.';
-
-CREATE FUNCTION checked_name(name text, kind integer) RETURNS text
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'checked_name_wrapper';
-COMMENT ON FUNCTION checked_name(text, integer) IS
-'The name of an object, unchanged. Raises 42501 if the session is not shown the object, whether it exists or not.';
-
-CREATE FUNCTION checked_role(name name, kind integer) RETURNS name
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_checked_role';
-COMMENT ON FUNCTION checked_role(name, integer) IS
-'The same for a name of type name.';
-
-CREATE FUNCTION name_or_null(name text, kind integer) RETURNS text
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'name_or_null_wrapper';
-COMMENT ON FUNCTION name_or_null(text, integer) IS
-'The name of an object, or NULL if the session is not shown it.';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
---   catalogs
-
-CREATE FUNCTION "check"(role regrole, statement text, user_email text DEFAULT NULL)
-    RETURNS TABLE (verdict text, rule text, object text, message text, hint text,
-                   masked_columns text[], row_filters text[], plan_cost float8, plan_rows float8)
-    LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
-    AS 'MODULE_PATHNAME', 'check_wrapper';
-COMMENT ON FUNCTION "check"(regrole, text, text) IS
-'What would happen to a statement of a protected role, without running it. One row a finding: verdict (allowed, denied, would_deny), rule, object, message, hint; for an allowed statement the masked columns it reads, the row filters that apply, and the planner''s cost and rows. user_email: the forwarded user; NULL leaves the identity out of it. A text that PostgreSQL itself refuses gives rule statement_invalid. Errors: 22023 when the role is not protected. Example: SELECT * FROM agent_policy.check(''agent'', ''SELECT * FROM sales.customers'')';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs
--- requires:
 --   role
 
 -- The policy as stored. Every row is written by the functions of this schema; the
@@ -2428,6 +1924,510 @@ COMMENT ON VIEW audit_ocsf IS
 
 REVOKE ALL ON audit_ocsf FROM PUBLIC;
 GRANT SELECT ON audit_ocsf TO agent_policy_admin;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   audit_export
+
+-- Tamper evidence of the audit log, and the privacy of those whom it names. What is hashed and signed
+-- is described in docs/audit.md.
+
+-- Headers of the chain's blocks. They stay when the days of their rows are dropped.
+CREATE TABLE audit_block (
+    number     bigint PRIMARY KEY,
+    -- 0: rows of audit_log, 1: who read it, 2: a day was dropped, 3: a person was erased
+    kind       smallint NOT NULL,
+    first_seq  bigint NOT NULL,
+    last_seq   bigint NOT NULL,
+    day        date NOT NULL,
+    -- start of the oldest and the newest row
+    oldest     timestamptz NOT NULL,
+    newest     timestamptz NOT NULL,
+    sealed_at  timestamptz NOT NULL,
+    root       bytea NOT NULL,
+    note       text,
+    hash       bytea NOT NULL,
+    key_id     bytea NOT NULL,
+    signature  bytea NOT NULL
+);
+CREATE INDEX ON audit_block (day);
+COMMENT ON TABLE audit_block IS
+    'headers of the blocks that the rows of audit_log are chained in, each with the hash over the one before and a signature';
+
+-- Public keys that blocks were signed with: for exports. What is trusted is in the key file.
+CREATE TABLE audit_key (
+    key_id     bytea PRIMARY KEY,
+    public_key bytea NOT NULL,
+    first_used timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE audit_key IS 'public keys that blocks of the audit log were signed with';
+
+CREATE VIEW audit_checkpoints AS
+SELECT b.number AS block,
+       b.sealed_at,
+       b.last_seq,
+       b.hash,
+       b.key_id,
+       k.public_key,
+       b.signature,
+       pg_catalog.concat_ws(':', 'agent_policy-head', 1,
+           pg_catalog.replace(s.chain::text, '-', ''), b.number, b.last_seq,
+           (EXTRACT(epoch FROM b.sealed_at) * 1000000)::bigint,
+           pg_catalog.encode(b.hash, 'hex'), pg_catalog.encode(b.key_id, 'hex'),
+           pg_catalog.encode(b.signature, 'hex')) AS head
+FROM audit_block b
+CROSS JOIN audit_state s
+LEFT JOIN audit_key k USING (key_id);
+COMMENT ON VIEW audit_checkpoints IS
+    'signed head of each block: keep the newest one elsewhere, and give it to audit_verify()';
+
+SELECT pg_catalog.pg_extension_config_dump('audit_block', '');
+SELECT pg_catalog.pg_extension_config_dump('audit_key', '');
+
+CREATE FUNCTION audit_note(kind integer, day integer, note text) RETURNS bigint
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'audit_note_wrapper';
+COMMENT ON FUNCTION audit_note(integer, integer, text) IS
+    'appends a block that has a note instead of rows; its number (internal)';
+
+CREATE FUNCTION audit_verify_log(
+    since timestamptz, until timestamptz, heads text[],
+    OUT intact boolean, OUT first_bad_seq bigint, OUT checked bigint, OUT head text
+) RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'audit_verify_log_wrapper';
+
+CREATE FUNCTION audit_verify(
+    since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity', heads text[] DEFAULT '{}',
+    OUT intact boolean, OUT first_bad_seq bigint, OUT checked bigint, OUT head text
+) RETURNS record
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT * FROM agent_policy.audit_verify_log(since, until, heads) $$;
+COMMENT ON FUNCTION audit_verify(timestamptz, timestamptz, text[]) IS
+    'whether the rows of audit_log that started on the days (UTC) from since to until are those that were written, in a chain that is signed and ends in the newest block; heads: kept elsewhere, see audit_checkpoints. A WARNING names what is wrong. Default: everything';
+
+-- Who read the log. The notes of blocks of kind 1 are lists of such records.
+CREATE VIEW audit_access AS
+SELECT b.number AS block,
+       pg_catalog.to_timestamp((r ->> 'read_at')::float8 / 1000000) AS read_at,
+       r ->> 'role_name' AS role_name,
+       r ->> 'session_user_name' AS session_user_name,
+       r ->> 'application_name' AS application_name,
+       (r ->> 'client_addr')::inet AS client_addr,
+       (r ->> 'backend_pid')::integer AS backend_pid,
+       r ->> 'session_id' AS session_id,
+       ARRAY(SELECT pg_catalog.jsonb_array_elements_text(r -> 'relations')) AS relations,
+       r ->> 'statement' AS statement
+FROM audit_block b
+CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(b.note::jsonb) r
+WHERE b.kind = 1 AND b.note IS NOT NULL;
+COMMENT ON VIEW audit_access IS
+    'who read or changed audit_log, one row a statement of a session that is not confined; kept as long as audit_log, and chained like it';
+
+-- --- export ---------------------------------------------------------------------------------------
+
+CREATE FUNCTION audit_commitment(
+    kind integer, user_email text, client_addr text, role_name text, session_user_name text,
+    application_name text, statement text, statement_sha256 bytea, object text, agent text,
+    conversation text, trace_id text, salt bytea
+) RETURNS bytea
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'audit_commitment';
+COMMENT ON FUNCTION audit_commitment(integer, text, text, text, text, text, text, bytea, text, text, text, text, bytea) IS
+    'what stands in a row''s hash for its personal fields: 1, who; 2, text (internal)';
+
+-- What stands for the fields of a row that are not handed out.
+CREATE FUNCTION audit_closed(l audit_log, kind integer) RETURNS bytea
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE length(s.seal)
+        WHEN 16 THEN agent_policy.audit_commitment(kind, l.user_email, l.client_addr::text, l.role_name,
+            l.session_user_name, l.application_name, l.statement, l.statement_sha256, l.object, l.agent,
+            l.conversation, l.trace_id, s.seal)
+        ELSE substr(s.seal, 1, 32)
+    END
+    FROM (SELECT CASE kind WHEN 1 THEN l.who_seal ELSE l.text_seal END) AS s (seal)
+$$;
+
+CREATE FUNCTION audit_export(
+    since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity', personal boolean DEFAULT true
+) RETURNS SETOF text
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET "TimeZone" = 'UTC'
+SET bytea_output = 'hex'
+SET extra_float_digits = 1
+AS $$
+DECLARE
+    first_day date := since::date;
+    last_day  date := until::date;
+    low       timestamptz := CASE WHEN isfinite(since) THEN first_day::timestamptz ELSE since END;
+    high      timestamptz := CASE WHEN isfinite(until) THEN (last_day + 1)::timestamptz ELSE until END;
+    from_block bigint;
+    last      bigint;
+BEGIN
+    RETURN QUERY SELECT json_build_object('type', 'log', 'version', 1, 'chain', s.chain,
+            'first_day', first_day, 'last_day', last_day)::text
+        FROM agent_policy.audit_state s;
+    RETURN QUERY SELECT row_to_json(k)::text
+        FROM (SELECT 'key' AS type, key_id, public_key FROM agent_policy.audit_key ORDER BY first_used) k;
+    SELECT CASE WHEN isfinite(since) THEN min(number) FILTER (WHERE day BETWEEN first_day AND last_day) ELSE 1 END,
+           max(last_seq)
+    INTO from_block, last FROM agent_policy.audit_block;
+    RETURN QUERY SELECT row_to_json(b)::text
+        FROM (SELECT 'block' AS type, * FROM agent_policy.audit_block WHERE number >= from_block ORDER BY number) b;
+    RETURN QUERY SELECT row_to_json(r)::text
+        FROM (SELECT 'row' AS type, seq, event_id,
+                     CASE WHEN personal THEN user_email END AS user_email,
+                     assurance,
+                     CASE WHEN personal OR role_name NOT LIKE '%@%' THEN role_name ELSE 'erased' END AS role_name,
+                     CASE WHEN personal OR session_user_name NOT LIKE '%@%' THEN session_user_name
+                          ELSE 'erased' END AS session_user_name,
+                     database_name,
+                     CASE WHEN personal THEN application_name ELSE '' END AS application_name,
+                     CASE WHEN personal THEN client_addr END AS client_addr,
+                     backend_pid, session_id, transaction_id, started_at, duration_ms, nesting_level,
+                     command_tag, query_id,
+                     CASE WHEN personal THEN statement END AS statement,
+                     CASE WHEN personal THEN statement_sha256 ELSE '' END AS statement_sha256,
+                     relations, masked_columns, functions, rows_returned, rows_processed, bytes_returned,
+                     truncated, verdict, rule,
+                     CASE WHEN personal THEN object END AS object,
+                     outcome, sqlstate,
+                     CASE WHEN personal THEN agent END AS agent,
+                     CASE WHEN personal THEN conversation END AS conversation,
+                     CASE WHEN personal THEN trace_id END AS trace_id,
+                     policy_version, backend_seq, mark,
+                     CASE WHEN personal OR length(who_seal) <> 16 THEN who_seal
+                          ELSE agent_policy.audit_closed(l, 1) END AS who_seal,
+                     CASE WHEN personal OR length(text_seal) <> 16 THEN text_seal
+                          ELSE agent_policy.audit_closed(l, 2) END AS text_seal
+              FROM agent_policy.audit_log l
+              WHERE started_at >= low AND started_at < high AND seq <= last
+              ORDER BY seq) r;
+END
+$$;
+COMMENT ON FUNCTION audit_export(timestamptz, timestamptz, boolean) IS
+    'the log of the days (UTC) from since to until as JSON Lines that agent-policy-audit-verify checks without a server; personal => false: without the fields that name or quote a person. Default: everything';
+
+-- --- gaps -----------------------------------------------------------------------------------------
+
+CREATE FUNCTION audit_gaps(
+    since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity',
+    OUT session_id text, OUT first_missing bigint, OUT last_missing bigint, OUT seen_at timestamptz
+) RETURNS SETOF record
+LANGUAGE sql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT session_id, before + 1, backend_seq - 1, started_at
+    FROM (SELECT session_id, backend_seq, started_at,
+                 lag(backend_seq, 1, CASE WHEN since = '-infinity' THEN 0 ELSE backend_seq - 1 END)
+                     OVER (PARTITION BY session_id ORDER BY backend_seq) AS before
+          FROM agent_policy.audit_log
+          WHERE started_at BETWEEN since AND until) s
+    WHERE backend_seq > before + 1
+    ORDER BY started_at
+$$;
+COMMENT ON FUNCTION audit_gaps(timestamptz, timestamptz) IS
+    'records that a session numbered and that are not in audit_log: statements still running, records in the spool, and what was lost on the way';
+
+-- --- erasure --------------------------------------------------------------------------------------
+
+-- Which groups of a row's fields name a person: 1, who; 2, text; 3, both. In the rows of others it is
+-- the text alone: nobody hides behind the name of somebody else.
+CREATE FUNCTION audit_names(l audit_log, email text) RETURNS integer
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE
+        WHEN email IN (lower(l.user_email), lower(l.role_name), lower(l.session_user_name))
+            THEN CASE length(l.who_seal) WHEN 16 THEN 1 ELSE 0 END
+                 + CASE length(l.text_seal) WHEN 16 THEN 2 ELSE 0 END
+        WHEN length(l.text_seal) = 16
+             AND strpos(lower(concat_ws(' ', l.application_name, l.statement, l.object, l.agent,
+                                        l.conversation, l.trace_id)), email) > 0
+            THEN 2
+        ELSE 0
+    END
+$$;
+
+CREATE FUNCTION audit_next_block() RETURNS bigint
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'audit_next_block_wrapper';
+COMMENT ON FUNCTION audit_next_block() IS
+    'the number of the block that audit_note appends next; nobody else appends until the transaction ends (internal)';
+
+CREATE FUNCTION erase_user(email text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET "TimeZone" = 'UTC'
+AS $$
+DECLARE
+    person  text := lower(email);
+    block   bigint;
+    days    jsonb;
+    reads   jsonb;
+    total   bigint;
+    touched text;
+BEGIN
+    IF person !~ '\S' THEN
+        RAISE EXCEPTION 'the email must not be empty' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'erase_user does not see the newest records in a % transaction',
+                upper(current_setting('transaction_isolation'))
+            USING ERRCODE = 'active_sql_transaction', HINT = 'Call it under READ COMMITTED.';
+    END IF;
+    -- Whatever is on its way has to be in the table.
+    PERFORM agent_policy.audit_flush('1 min');
+    block := agent_policy.audit_next_block();
+
+    WITH erased AS (
+        UPDATE agent_policy.audit_log l
+        SET user_email = CASE WHEN g & 1 = 0 THEN l.user_email END,
+            client_addr = CASE WHEN g & 1 = 0 THEN l.client_addr END,
+            role_name = CASE WHEN g & 1 = 0 OR strpos(l.role_name, '@') = 0 THEN l.role_name ELSE 'erased' END,
+            session_user_name = CASE WHEN g & 1 = 0 OR strpos(l.session_user_name, '@') = 0
+                                THEN l.session_user_name ELSE 'erased' END,
+            who_seal = CASE WHEN g & 1 = 0 THEN l.who_seal
+                       ELSE agent_policy.audit_closed(l, 1) || int8send(block) END,
+            application_name = CASE WHEN g & 2 = 0 THEN l.application_name ELSE '' END,
+            statement = CASE WHEN g & 2 = 0 THEN l.statement END,
+            statement_sha256 = CASE WHEN g & 2 = 0 THEN l.statement_sha256 ELSE '' END,
+            object = CASE WHEN g & 2 = 0 THEN l.object END,
+            agent = CASE WHEN g & 2 = 0 THEN l.agent END,
+            conversation = CASE WHEN g & 2 = 0 THEN l.conversation END,
+            trace_id = CASE WHEN g & 2 = 0 THEN l.trace_id END,
+            text_seal = CASE WHEN g & 2 = 0 THEN l.text_seal
+                        ELSE agent_policy.audit_closed(l, 2) || int8send(block) END
+        FROM (SELECT f.tableoid AS part, f.ctid AS place, agent_policy.audit_names(f, person) AS g
+              FROM agent_policy.audit_log f) AS found
+        WHERE l.tableoid = found.part AND l.ctid = found.place AND g > 0
+        RETURNING l.seq, l.started_at::date AS day, g, l.tableoid::regclass::text AS part
+    ), by_day AS (
+        SELECT day, count(*) AS n, max(part) AS part,
+               sha256(string_agg(int8send(seq) || set_byte('\x00', 0, g), '' ORDER BY seq)) AS digest
+        FROM erased GROUP BY day
+    )
+    SELECT jsonb_object_agg(day - date '1970-01-01', n || ' ' || encode(digest, 'hex')), sum(n),
+           string_agg(DISTINCT part, ', ')
+    INTO days, total, touched FROM by_day;
+
+    SELECT jsonb_agg(number ORDER BY number) INTO reads
+    FROM agent_policy.audit_block WHERE kind = 1 AND strpos(lower(note), person) > 0;
+    UPDATE agent_policy.audit_block SET note = NULL
+    WHERE kind = 1 AND strpos(lower(note), person) > 0;
+
+    total := coalesce(total, 0);
+    IF total > 0 OR reads IS NOT NULL THEN
+        IF block <> agent_policy.audit_note(3, current_date - date '1970-01-01', jsonb_build_object(
+                'by', session_user, 'days', coalesce(days, '{}'), 'reads', coalesce(reads, '[]'))::text) THEN
+            RAISE EXCEPTION 'another block came between';
+        END IF;
+        -- Statistics quote the most common values.
+        IF touched IS NOT NULL THEN
+            EXECUTE 'ANALYZE ' || touched;
+        END IF;
+        IF EXISTS (SELECT FROM pg_statistic WHERE starelid = 'agent_policy.audit_log'::regclass) THEN
+            ANALYZE agent_policy.audit_log;
+        END IF;
+    END IF;
+    INSERT INTO agent_policy.policy_history (changed_by, function, arguments)
+    VALUES (session_user, 'erase_user', jsonb_build_object('rows', total));
+
+    IF EXISTS (SELECT FROM agent_policy.audit_log l WHERE strpos(lower(l::text), person) > 0) THEN
+        RAISE WARNING 'names of relations, functions or databases in agent_policy.audit_log still contain the address';
+    END IF;
+    IF EXISTS (SELECT FROM agent_policy.audit_progress
+               WHERE position(convert_to(email, 'UTF8') IN pending) > 0) THEN
+        RAISE WARNING 'statements of this person are still running'
+            USING HINT = 'They will be in the log when they have ended. Call erase_user again then.';
+    END IF;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION erase_user(text) IS
+    'erases a person from audit_log: what names or quotes the address (in any case) is overwritten and its salt destroyed, so that the chain still verifies and nobody can try values; the number of rows. Backups, WAL and, until VACUUM, dead rows keep what they have';
+
+REVOKE ALL ON audit_block, audit_key, audit_checkpoints, audit_access FROM PUBLIC;
+REVOKE ALL ON FUNCTION audit_note(integer, integer, text), audit_next_block(),
+    audit_verify_log(timestamptz, timestamptz, text[]), audit_verify(timestamptz, timestamptz, text[]),
+    audit_commitment(integer, text, text, text, text, text, text, bytea, text, text, text, text, bytea),
+    audit_closed(audit_log, integer), audit_names(audit_log, text),
+    audit_export(timestamptz, timestamptz, boolean), audit_gaps(timestamptz, timestamptz),
+    erase_user(text) FROM PUBLIC;
+GRANT SELECT ON audit_block, audit_key, audit_checkpoints, audit_access TO agent_policy_admin;
+GRANT EXECUTE ON FUNCTION audit_verify(timestamptz, timestamptz, text[]),
+    audit_export(timestamptz, timestamptz, boolean), audit_gaps(timestamptz, timestamptz), erase_user(text)
+    TO agent_policy_admin;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   audit_evidence
+
+-- What the rewriting of a confined statement puts in place of built-in functions, and what the
+-- built-in filters of catalogs ask. Not for callers: a statement that names them is denied.
+
+CREATE FUNCTION set_config(name text, value text, is_local boolean) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'agent_set_config';
+COMMENT ON FUNCTION set_config(text, text, boolean) IS
+'Stands in for pg_catalog.set_config in the statements of a confined session: the setting is judged when it runs.';
+
+CREATE FUNCTION column_readable(relation oid, attribute smallint) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'column_readable_wrapper';
+COMMENT ON FUNCTION column_readable(oid, smallint) IS
+'Whether the session may see the raw values of a column: its relation is allowed and has no row filter, the column is neither denied nor masked.';
+
+CREATE FUNCTION readable_sequence(sequence regclass) RETURNS regclass
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'readable_sequence_wrapper';
+COMMENT ON FUNCTION readable_sequence(regclass) IS
+'The sequence, if the session may see where it stands, else NULL: its column is readable, or it is allowed by its own name.';
+
+CREATE FUNCTION bounded_repeat(value text, number integer) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_repeat';
+COMMENT ON FUNCTION bounded_repeat(text, integer) IS
+'Stands in for pg_catalog.repeat in the statements of a confined session: results above 1 MB or max_bytes are refused.';
+
+CREATE FUNCTION bounded_lpad(value text, length integer, fill text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_lpad';
+COMMENT ON FUNCTION bounded_lpad(text, integer, text) IS
+'Stands in for pg_catalog.lpad in the statements of a confined session: results above 1 MB or max_bytes are refused.';
+
+CREATE FUNCTION bounded_rpad(value text, length integer, fill text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_rpad';
+COMMENT ON FUNCTION bounded_rpad(text, integer, text) IS
+'Stands in for pg_catalog.rpad in the statements of a confined session: results above 1 MB or max_bytes are refused.';
+
+CREATE FUNCTION bounded_array_fill(value anyelement, dimensions integer[]) RETURNS anyarray
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_array_fill';
+COMMENT ON FUNCTION bounded_array_fill(anyelement, integer[]) IS
+'Stands in for pg_catalog.array_fill in the statements of a confined session: results above 1 MB or max_bytes are refused.';
+
+CREATE FUNCTION bounded_array_fill(value anyelement, dimensions integer[], lower_bounds integer[]) RETURNS anyarray
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_array_fill_from';
+COMMENT ON FUNCTION bounded_array_fill(anyelement, integer[], integer[]) IS
+'Stands in for pg_catalog.array_fill in the statements of a confined session: results above 1 MB or max_bytes are refused.';
+
+CREATE FUNCTION bounded_format(format text, VARIADIC arguments "any") RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_format';
+COMMENT ON FUNCTION bounded_format(text, VARIADIC "any") IS
+'Stands in for pg_catalog.format in the statements of a confined session: results above 1 MB or max_bytes are refused.';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   agent
+
+-- What the catalogs show a confined session. The filters of system catalogs and the arguments of
+-- built-in functions ask these; a statement that names them is denied. All of them answer for the
+-- session at hand, from its policy in memory; a session that no policy confines is shown everything.
+-- The conditions of filters have a cost that keeps the planner from asking them in inner loops.
+
+CREATE FUNCTION listed(class oid, object oid) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'listed_wrapper';
+COMMENT ON FUNCTION listed(oid, oid) IS
+'Whether the session is shown an object: class is the OID of the system catalog that it is in.';
+
+CREATE FUNCTION listed(class oid, object oid, part integer) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'part_listed_wrapper';
+COMMENT ON FUNCTION listed(oid, oid, integer) IS
+'The same for a part of an object, as pg_depend and pg_description number them: of a relation, a column.';
+
+CREATE FUNCTION column_listed(relation oid, attribute smallint) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'column_listed_wrapper';
+COMMENT ON FUNCTION column_listed(oid, smallint) IS
+'Whether the session is shown a column: its relation is, and the column is not denied.';
+
+CREATE FUNCTION counts_shown(relation oid) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'counts_shown_wrapper';
+COMMENT ON FUNCTION counts_shown(oid) IS
+'Whether sizes and counters of a relation tell nothing about rows that the session is not shown.';
+
+CREATE FUNCTION bound_shown(relation oid) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'bound_shown_wrapper';
+COMMENT ON FUNCTION bound_shown(oid) IS
+'Whether the session is shown the bounds of a partition, which are values of the key.';
+
+CREATE FUNCTION partition_key_shown(relation oid) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'partition_key_shown_wrapper';
+COMMENT ON FUNCTION partition_key_shown(oid) IS
+'Whether the session is shown by which columns a table is partitioned.';
+
+CREATE FUNCTION view_shown(relation oid) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'view_shown_wrapper';
+COMMENT ON FUNCTION view_shown(oid) IS
+'Whether the session is shown the definition of a view: it may use the view and all that it names.';
+
+CREATE FUNCTION labels_listed(type oid) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'labels_listed_wrapper';
+COMMENT ON FUNCTION labels_listed(oid) IS
+'Whether the session is shown the labels of an enum type.';
+
+CREATE FUNCTION default_listed(relation oid, attribute smallint, expression pg_node_tree) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'agent_default_listed';
+COMMENT ON FUNCTION default_listed(oid, smallint, pg_node_tree) IS
+'Whether the session is shown the default of a column, or what it is generated from.';
+
+CREATE FUNCTION expression_shown(expression pg_node_tree, relation oid) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_expression_shown';
+COMMENT ON FUNCTION expression_shown(pg_node_tree, oid) IS
+'Whether all that a stored expression names is shown to the session, and none of it masked; relation 0: over none.';
+
+CREATE FUNCTION shown_expression(expression pg_node_tree, relation oid) RETURNS pg_node_tree
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_shown_expression';
+COMMENT ON FUNCTION shown_expression(pg_node_tree, oid) IS
+'The expression, or NULL where expression_shown is false.';
+
+CREATE FUNCTION shown(object oid, what integer) RETURNS oid
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'shown_wrapper';
+COMMENT ON FUNCTION shown(oid, integer) IS
+'The OID, or 0 if the session is not shown the object. what: the OID of its system catalog, or a negative number for what else is asked of it.';
+
+CREATE FUNCTION shown_acl(acl aclitem[]) RETURNS aclitem[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_shown_acl';
+COMMENT ON FUNCTION shown_acl(aclitem[]) IS
+'The privileges without those of roles that the session is not shown.';
+
+CREATE FUNCTION setting_shown(name text) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'setting_shown_wrapper';
+COMMENT ON FUNCTION setting_shown(text) IS
+'Whether pg_settings shows the session a setting.';
+
+CREATE FUNCTION checked_name(name text, kind integer) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'checked_name_wrapper';
+COMMENT ON FUNCTION checked_name(text, integer) IS
+'The name of an object, unchanged. Raises 42501 if the session is not shown the object, whether it exists or not.';
+
+CREATE FUNCTION checked_role(name name, kind integer) RETURNS name
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_checked_role';
+COMMENT ON FUNCTION checked_role(name, integer) IS
+'The same for a name of type name.';
+
+CREATE FUNCTION name_or_null(name text, kind integer) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'name_or_null_wrapper';
+COMMENT ON FUNCTION name_or_null(text, integer) IS
+'The name of an object, or NULL if the session is not shown it.';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   catalogs
+
+CREATE FUNCTION "check"(role regrole, statement text, user_email text DEFAULT NULL)
+    RETURNS TABLE (verdict text, rule text, object text, message text, hint text,
+                   masked_columns text[], row_filters text[], plan_cost float8, plan_rows float8)
+    LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'check_wrapper';
+COMMENT ON FUNCTION "check"(regrole, text, text) IS
+'What would happen to a statement of a protected role, without running it. One row a finding: verdict (allowed, denied, would_deny), rule, object, message, hint; for an allowed statement the masked columns it reads, the row filters that apply, and the planner''s cost and rows. user_email: the forwarded user; NULL leaves the identity out of it. A text that PostgreSQL itself refuses gives rule statement_invalid. Errors: 22023 when the role is not protected. Example: SELECT * FROM agent_policy.check(''agent'', ''SELECT * FROM sales.customers'')';
 /* </end connected objects> */
 
 /* <begin connected objects> */

@@ -20,7 +20,7 @@ mod relation;
 
 use access::Known;
 pub use access::readable_by_builtins;
-pub use relation::Relation;
+pub use relation::{Mask, Relation, SYSTEM};
 
 /// One row of `policy_role`.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct RoleRow {
     mode: Mode,
     identity: Assurance,
     strict_views: bool,
+    /// Columns that nobody has classified are masked.
+    masks_unclassified: bool,
     limits: Limits,
 }
 
@@ -84,6 +86,7 @@ pub fn read_roles() -> Option<Vec<RoleRow>> {
                 mode: word("mode").parse().unwrap_or(Mode::Enforce),
                 identity: word("identity").parse().unwrap_or(Assurance::Signed),
                 strict_views: row.bool("strict_views").unwrap_or(true),
+                masks_unclassified: word("unclassified") != "show",
                 limits: Limits {
                     max_rows: count("max_rows"),
                     max_bytes: count("max_bytes"),
@@ -117,8 +120,14 @@ struct FunctionRule {
 struct MaskRow {
     role: Option<Oid>,
     column: String,
-    none: bool,
-    expression: Option<String>,
+    mask: Mask,
+}
+
+/// One row of `policy_label`: what columns with a label show.
+struct LabelRow {
+    role: Option<Oid>,
+    label: String,
+    mask: Mask,
 }
 
 struct FilterRow {
@@ -181,6 +190,11 @@ pub struct Policy {
     allowed: Vec<Allowed>,
     denied_columns: HashMap<Oid, Vec<String>>,
     masks: HashMap<Oid, Vec<MaskRow>>,
+    /// Labels of columns, where some policy asks for them, and the masks that they carry.
+    labels: HashMap<Oid, Vec<(i16, Rc<str>)>>,
+    label_masks: Vec<LabelRow>,
+    /// The roles for which a column that nobody has classified is masked.
+    masks_unclassified: Vec<Oid>,
     filters: HashMap<Oid, Vec<FilterRow>>,
     functions: RefCell<OidMap<(Oid, bool), bool>>,
     /// Functions that masks and filters call: the server may run them, the agent may not name them.
@@ -225,6 +239,9 @@ fn try_read_policy(roles: &[RoleRow], active: &[Oid]) -> Option<Policy> {
         policy.mode = policy.mode.max(row.mode);
         policy.identity = policy.identity.max(row.identity);
         policy.strict_views |= row.strict_views;
+        if row.masks_unclassified {
+            policy.masks_unclassified.push(row.role);
+        }
         policy.limits = policy.limits.strictest(row.limits);
         index.insert(row.role, policy.allowed.len());
         policy.allowed.push(Allowed::default());
@@ -289,8 +306,30 @@ fn try_read_policy(roles: &[RoleRow], active: &[Oid]) -> Option<Policy> {
             policy.masks.entry(relid).or_default().push(MaskRow {
                 role: role_of(row),
                 column: column.to_owned(),
-                none: row.text("mask") == Some("none"),
-                expression: row.text("expression").map(str::to_owned),
+                mask: match row.text("expression") {
+                    _ if row.text("mask") == Some("none") => Mask::None,
+                    Some(sql) if row.text("mask") == Some("expression") => {
+                        Mask::Expression(sql.into())
+                    }
+                    Some(sql) => Mask::Sql(sql.into()),
+                    None => Mask::Null,
+                },
+            });
+        }
+    }
+    for row in table("policy_label")?.rows().filter(for_me) {
+        if let (Some(label), Some(mask)) = (row.text("label"), row.text("mask")) {
+            policy.label_masks.push(LabelRow {
+                role: role_of(row),
+                label: label.to_owned(),
+                mask: if mask == "none" {
+                    Mask::None
+                } else {
+                    Mask::OfLabel {
+                        mask: mask.into(),
+                        options: row.text("options").unwrap_or("{}").into(),
+                    }
+                },
             });
         }
     }
@@ -307,6 +346,16 @@ fn try_read_policy(roles: &[RoleRow], active: &[Oid]) -> Option<Policy> {
         }
     }
     table("policy_role")?;
+    if !policy.label_masks.is_empty() || !policy.masks_unclassified.is_empty() {
+        for (relid, attno, label) in pg::label::of_columns() {
+            (relid.to_u32(), attno, &label).hash(&mut hasher);
+            policy
+                .labels
+                .entry(relid)
+                .or_default()
+                .push((attno, label.into()));
+        }
+    }
     for role in active {
         role.to_u32().hash(&mut hasher);
     }
@@ -315,6 +364,8 @@ fn try_read_policy(roles: &[RoleRow], active: &[Oid]) -> Option<Policy> {
     if policy.mode == Mode::Monitor {
         // Nothing is masked, filtered or cut; what would have been refused is noted.
         policy.masks.clear();
+        policy.label_masks.clear();
+        policy.masks_unclassified.clear();
         policy.filters.clear();
     }
     policy.shown_schemas = policy.find_shown_schemas();
@@ -340,6 +391,9 @@ impl Policy {
             allowed: Vec::new(),
             denied_columns: HashMap::new(),
             masks: HashMap::new(),
+            labels: HashMap::new(),
+            label_masks: Vec::new(),
+            masks_unclassified: Vec::new(),
             filters: HashMap::new(),
             functions: RefCell::default(),
             policy_functions: RefCell::default(),
@@ -363,6 +417,13 @@ impl Policy {
             closed: Some(why),
             ..Self::empty(&[])
         }
+    }
+
+    /// Does it mask anything?
+    pub fn has_masks(&self) -> bool {
+        !(self.masks.is_empty()
+            && self.label_masks.is_empty()
+            && self.masks_unclassified.is_empty())
     }
 
     pub fn monitors(&self) -> bool {

@@ -85,7 +85,7 @@ impl Denial {
     pub fn raise(self) -> ! {
         if trial::running() {
             trial::note(self.clone());
-        } else {
+        } else if !trial::previewing() {
             statement::denied(&self);
         }
         pg::report::error(self.code(), &self.message, &self.detail(), &self.hint)

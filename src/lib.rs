@@ -61,9 +61,14 @@ extension_sql_file!(
     requires = ["masks"]
 );
 extension_sql_file!(
+    "../sql/parts/24_labels.sql",
+    name = "labels",
+    requires = ["harden"]
+);
+extension_sql_file!(
     "../sql/parts/30_mask_functions.sql",
     name = "mask_functions",
-    requires = ["harden"]
+    requires = ["labels"]
 );
 extension_sql_file!(
     "../sql/parts/31_identity.sql",
@@ -88,7 +93,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/parts/52_audit_evidence.sql",
     name = "audit_evidence",
-    requires = ["audit_evidence"]
+    requires = ["audit_export"]
 );
 extension_sql_file!(
     "../sql/parts/60_agent.sql",
@@ -128,7 +133,9 @@ fn enforce<T>(policy: &Policy, judged: Result<T, Denial>) -> Option<T> {
             None
         }
         Err(denial) if policy.monitors() => {
-            statement::would_deny(&denial);
+            if !trial::previewing() {
+                statement::would_deny(&denial);
+            }
             None
         }
         Err(denial) => denial.raise(),

@@ -142,9 +142,42 @@ fn judge_columns(policy: &Policy, used: &Use) -> Result<(), Denial> {
             return Err(column_denied(used.relid, attno, &relation.denied));
         }
     }
+    if used.writes() {
+        judge_references(policy, used)?;
+    }
     if used.writes() || used.target {
         for columns in [&used.selected, &used.inserted, &used.updated] {
             judge_target(&relation, columns)?;
+        }
+    }
+    Ok(())
+}
+
+/// A foreign key to a masked column would tell whether a value is there.
+fn judge_references(policy: &Policy, used: &Use) -> Result<(), Denial> {
+    if !policy.has_masks() || !policy.kind(used.relid).holds_rows() {
+        return Ok(());
+    }
+    for key in names::references(used.relid) {
+        let written = key
+            .columns
+            .iter()
+            .find(|c| used.inserted.contains(c) || used.updated.contains(c));
+        let to = policy.relation(key.to);
+        let Some(attno) = written else { continue };
+        if key.to_columns.iter().any(|c| to.masks.contains_key(c)) {
+            let table = names::relation(used.relid);
+            let column = names::attribute_name(used.relid, *attno).unwrap_or_default();
+            let column = format!("{table}.{}", names::quote(&column));
+            return Err(Denial::new(
+                Rule::MaskedColumnWrite,
+                column.as_str(),
+                format!(
+                    "{column} refers to a masked column of {}: a statement that writes it would tell which values are there",
+                    names::relation(key.to)
+                ),
+            )
+            .hint("Leave that column out of the statement."));
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
-//! Trying a policy on, for `agent_policy.check`: what would be refused is collected.
+//! Trying a policy on: for `agent_policy.check` what would be refused is collected, for
+//! `agent_policy.preview` a statement runs as if an agent had sent it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::denial::Denial;
 
@@ -41,4 +42,27 @@ pub fn collect<T>(work: impl FnOnce() -> T) -> (T, Vec<Denial>) {
     let found = FOUND.take().unwrap_or_default();
     drop(done);
     (result, found)
+}
+
+thread_local! {
+    static PREVIEW: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Is a statement run for `agent_policy.preview`? It is enforced like any other of that role's, but
+/// nobody's: nothing is written down, no clock runs, nothing leaves on the wire.
+pub fn previewing() -> bool {
+    PREVIEW.get()
+}
+
+/// Runs `work` as a preview; afterwards, ERROR or not, it is none any more.
+pub fn preview<T>(work: impl FnOnce() -> T) -> T {
+    struct Done;
+    impl Drop for Done {
+        fn drop(&mut self) {
+            PREVIEW.set(false);
+        }
+    }
+    PREVIEW.set(true);
+    let _done = Done;
+    work()
 }

@@ -10,6 +10,8 @@ CREATE TABLE policy_role (
     identity        text NOT NULL DEFAULT 'connection'
                     CHECK (identity IN ('none', 'asserted', 'connection', 'signed')),
     strict_views    boolean NOT NULL DEFAULT false,
+    -- what becomes of a column that has neither mask nor label
+    unclassified    text NOT NULL DEFAULT 'show' CHECK (unclassified IN ('show', 'mask')),
     max_rows        bigint DEFAULT 10000 CHECK (max_rows >= 0),
     max_bytes       bigint DEFAULT 67108864 CHECK (max_bytes >= 0),
     on_excess       text NOT NULL DEFAULT 'truncate' CHECK (on_excess IN ('truncate', 'error')),
@@ -67,6 +69,16 @@ CREATE TABLE policy_mask (
     PRIMARY KEY (role, relation, column_name)
 );
 
+-- What columns with a security label show. The labels themselves are in pg_seclabel.
+CREATE TABLE policy_label (
+    role            regrole NOT NULL,
+    label           text NOT NULL,
+    mask            text NOT NULL,
+    -- the text of a jsonb object
+    options         text NOT NULL DEFAULT '{}',
+    PRIMARY KEY (role, label)
+);
+
 CREATE TABLE policy_filter (
     role            regrole NOT NULL,
     relation        regclass NOT NULL,
@@ -88,9 +100,9 @@ CREATE TABLE policy_history (
     arguments       jsonb NOT NULL
 );
 
--- The key of the mask "hash". It is dumped with the policy, so that hashes stay what they are
--- after a restore; CREATE EXTENSION makes a new one before the dumped one comes in, hence the
--- oldest row counts. Readable by superusers only, and by the library.
+-- The key of the mask "hash". It is in no dump: a restored database has a key, and hashes, of its
+-- own, unless the superuser carries the row over; the oldest row counts. Readable by superusers
+-- only, and by the library.
 CREATE TABLE policy_secret (
     created_at      timestamptz PRIMARY KEY DEFAULT pg_catalog.clock_timestamp(),
     mask_key        bytea NOT NULL CHECK (pg_catalog.length(mask_key) = 32)
@@ -102,14 +114,14 @@ SELECT pg_catalog.sha256(pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
                          || pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
                          || pg_catalog.uuid_send(pg_catalog.gen_random_uuid()));
 
--- pg_dump carries the policy, its history and the key.
+-- pg_dump carries the policy and its history.
 DO $$
 DECLARE
     t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
-                             'policy_function', 'policy_extension', 'policy_mask', 'policy_filter',
-                             'policy_history', 'policy_history_id_seq', 'policy_secret'] LOOP
+                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter',
+                             'policy_history', 'policy_history_id_seq'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass, '');
     END LOOP;
 END

@@ -10,7 +10,7 @@ DECLARE
     t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
-                             'policy_function', 'policy_extension', 'policy_mask', 'policy_filter',
+                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter',
                              'policy_secret'] LOOP
         EXECUTE pg_catalog.format(
             'CREATE TRIGGER policy_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON agent_policy.%I
@@ -45,6 +45,10 @@ CREATE FUNCTION _filter_expression(relation oid, predicate text) RETURNS text
 -- constant: the option "value" of the mask "constant". All others must not be NULL.
 CREATE FUNCTION _mask_expression(relation oid, column_name text, mask text, options text, constant text) RETURNS text
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'mask_expression';
+
+-- Raises unless a label can carry the mask, and it fits every column that has the label.
+CREATE FUNCTION _check_label(label text, mask text, options text) RETURNS void
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'check_label';
 
 -- The canonical text of an expression made by _mask_expression; checks it on the way.
 CREATE FUNCTION _checked_expression(relation oid, column_name text, expression text) RETURNS text

@@ -80,6 +80,7 @@ BEGIN
         RETURN;
     END IF;
     DELETE FROM agent_policy.policy_mask m WHERE m.role = release_role.role;
+    DELETE FROM agent_policy.policy_label l WHERE l.role = release_role.role;
     DELETE FROM agent_policy.policy_filter f WHERE f.role = release_role.role;
     PERFORM agent_policy._record('release_role', jsonb_build_object('role', release_role.role::text));
 END
@@ -105,6 +106,23 @@ COMMENT ON FUNCTION set_strict_views(regrole, boolean) IS
 'Whether the relations below an allowed view must be allowed too.
 role: a protected role. strict: false (how a new role begins) lets a view publish what its owner may read; true demands an allowance for each base relation.
 Example: SELECT agent_policy.set_strict_views(''sales_agent'', true);';
+
+CREATE FUNCTION unclassified_columns(role regrole, action text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_protected(unclassified_columns.role, 'unclassified_columns');
+    PERFORM agent_policy._require_one_of(unclassified_columns.action, '{show,mask}', 'action', 'unclassified_columns');
+    UPDATE agent_policy.policy_role p SET unclassified = unclassified_columns.action WHERE p.role = unclassified_columns.role;
+    PERFORM agent_policy._record('unclassified_columns', jsonb_build_object(
+        'role', unclassified_columns.role::text, 'action', unclassified_columns.action));
+END
+$$;
+COMMENT ON FUNCTION unclassified_columns(regrole, text) IS
+'What a protected role sees of columns that nobody has classified: those without a mask for it (none counts as one) and without a security label of agent_policy. Columns added later are among them.
+role: a protected role. action: show (how a new role begins); mask hides each of them as the mask redact does, or as NULL where a type has no neutral value.
+Example: SELECT agent_policy.unclassified_columns(''sales_agent'', ''mask'');';
 
 CREATE FUNCTION require_identity(role regrole, assurance text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

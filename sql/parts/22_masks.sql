@@ -24,7 +24,7 @@ BEGIN
     PERFORM agent_policy._require_relation(_store_mask.relation, 'rpfm', 'mask_column');
     PERFORM agent_policy._require_column(_store_mask.relation, _store_mask.column_name, 'mask_column');
     PERFORM agent_policy._require_one_of(_store_mask.mask,
-        '{redact,null,constant,partial,email,hash,truncate,bucket,network,scrub,expression,none}', 'mask', 'mask_column');
+        '{redact,null,constant,partial,email,hash,truncate,bucket,network,scrub,json,expression,none}', 'mask', 'mask_column');
     PERFORM agent_policy._require(_store_mask.options, 'options', 'mask_column');
     IF _store_mask.mask <> 'none' THEN
         PERFORM agent_policy._require(_store_mask.expression, 'expression', 'mask_column');
@@ -83,8 +83,10 @@ mask, and its options with their defaults:
   bucket {"size": 10}: the multiple of size at or below the value; numeric types
   network {"ipv4": 24, "ipv6": 48}: the network of that many bits; inet, cidr
   scrub: each piece of personal data and each secret inside is replaced by its category, as [EMAIL]; text, json, jsonb
+  json {"paths": {"$.ssn": "redact", "$.cards[*].number": {"mask": "partial", "keep_last": 4}}}: what stands at these paths; each takes redact, null, constant, partial, email, hash or scrub. A path is $ and then .name, ."any name", .*, [3], [*], .** (any depth); a key of an array means that key of each element; jsonb
   expression {"sql": "left(name, 1)"}: any expression over the row, without subqueries; names are looked up in the caller''s search_path
   none: the value itself
+An array is masked element by element where the mask fits its elements (redact, null and constant replace it whole); a domain as the type below it, unless it has constraints.
 Errors: 22023 unknown mask or option, or a value out of range; 42804 the mask does not fit the column''s type; 42809 for views; 42703 no such column.
 Example: SELECT agent_policy.mask_column(''sales.customers'', ''ssn'', ''partial'', ''{"keep_last": 4}'');';
 
@@ -97,13 +99,8 @@ BEGIN
     PERFORM agent_policy._require_relation(_check_mask_target.relation, 'rpfm', 'mask_column');
     PERFORM agent_policy._require_column(_check_mask_target.relation, _check_mask_target.column_name, 'mask_column');
     PERFORM agent_policy._require(_check_mask_target.options, 'options', 'mask_column');
-    IF _check_mask_target.mask = 'json' THEN
-        RAISE EXCEPTION 'mask "%" is not available in this release', _check_mask_target.mask
-            USING ERRCODE = 'feature_not_supported',
-                  HINT = 'Use redact, null or expression.';
-    END IF;
     PERFORM agent_policy._require_one_of(_check_mask_target.mask,
-        '{redact,null,constant,partial,email,hash,truncate,bucket,network,scrub,expression,none}', 'mask', 'mask_column');
+        '{redact,null,constant,partial,email,hash,truncate,bucket,network,scrub,json,expression,none}', 'mask', 'mask_column');
     PERFORM agent_policy._require_mask_role(_check_mask_target.role, 'mask_column');
     IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                WHERE c.oid = _check_mask_target.relation AND n.nspname IN ('pg_catalog', 'information_schema')) THEN

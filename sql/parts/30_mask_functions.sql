@@ -61,6 +61,11 @@ COMMENT ON FUNCTION mask_bucket(real, float8) IS
 COMMENT ON FUNCTION mask_bucket(float8, float8) IS
 'The mask "bucket": floor(value / size) * size; NaN and infinities stay. NULL unless size is above 0.';
 
+CREATE FUNCTION mask_bucket(value numeric, size numeric, lowest numeric) RETURNS numeric
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_bucket_numeric';
+COMMENT ON FUNCTION mask_bucket(numeric, numeric, numeric) IS
+'The mask "bucket": floor(value / size) * size, or lowest where that is below it; NULL where it is out of range.';
+
 CREATE FUNCTION mask_network(value inet, ipv4 int, ipv6 int) RETURNS inet
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_network';
 CREATE FUNCTION mask_network(value cidr, ipv4 int, ipv6 int) RETURNS cidr
@@ -79,3 +84,17 @@ CREATE FUNCTION mask_scrub_json(value text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_scrub_json';
 COMMENT ON FUNCTION mask_scrub_json(text) IS
 'The mask "scrub" for the text of a json or jsonb value: strings, keys and numbers in it are scrubbed, the structure stays. A number becomes a string where it is replaced. NULL for a document that is not UTF-8.';
+
+CREATE FUNCTION mask_json(value jsonb, paths text) RETURNS jsonb
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_json';
+COMMENT ON FUNCTION mask_json(jsonb, text) IS
+'The mask "json": values at the given paths are masked, the rest of the document stays. NULL for paths that are none.';
+
+CREATE FUNCTION mask_each(value anyarray, mask regprocedure) RETURNS anyarray
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_each';
+CREATE FUNCTION mask_each(value anyarray, mask regprocedure, VARIADIC options "any") RETURNS anyarray
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_each';
+COMMENT ON FUNCTION mask_each(anyarray, regprocedure) IS
+'A mask of arrays: one of the functions agent_policy.mask_... applied to each element; NULL for any other function.';
+COMMENT ON FUNCTION mask_each(anyarray, regprocedure, VARIADIC "any") IS
+'The same for a mask with options.';

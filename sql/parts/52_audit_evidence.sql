@@ -238,7 +238,7 @@ DECLARE
     block   bigint;
     days    jsonb;
     reads   jsonb;
-    n       bigint;
+    total   bigint;
     touched text;
 BEGIN
     IF person !~ '\S' THEN
@@ -282,15 +282,15 @@ BEGIN
     )
     SELECT jsonb_object_agg(day - date '1970-01-01', n || ' ' || encode(digest, 'hex')), sum(n),
            string_agg(DISTINCT part, ', ')
-    INTO days, n, touched FROM by_day;
+    INTO days, total, touched FROM by_day;
 
     SELECT jsonb_agg(number ORDER BY number) INTO reads
     FROM agent_policy.audit_block WHERE kind = 1 AND strpos(lower(note), person) > 0;
     UPDATE agent_policy.audit_block SET note = NULL
     WHERE kind = 1 AND strpos(lower(note), person) > 0;
 
-    n := coalesce(n, 0);
-    IF n > 0 OR reads IS NOT NULL THEN
+    total := coalesce(total, 0);
+    IF total > 0 OR reads IS NOT NULL THEN
         IF block <> agent_policy.audit_note(3, current_date - date '1970-01-01', jsonb_build_object(
                 'by', session_user, 'days', coalesce(days, '{}'), 'reads', coalesce(reads, '[]'))::text) THEN
             RAISE EXCEPTION 'another block came between';
@@ -304,7 +304,7 @@ BEGIN
         END IF;
     END IF;
     INSERT INTO agent_policy.policy_history (changed_by, function, arguments)
-    VALUES (session_user, 'erase_user', jsonb_build_object('rows', n));
+    VALUES (session_user, 'erase_user', jsonb_build_object('rows', total));
 
     IF EXISTS (SELECT FROM agent_policy.audit_log l WHERE strpos(lower(l::text), person) > 0) THEN
         RAISE WARNING 'names of relations, functions or databases in agent_policy.audit_log still contain the address';
@@ -314,7 +314,7 @@ BEGIN
         RAISE WARNING 'statements of this person are still running'
             USING HINT = 'They will be in the log when they have ended. Call erase_user again then.';
     END IF;
-    RETURN n;
+    RETURN total;
 END
 $$;
 COMMENT ON FUNCTION erase_user(text) IS

@@ -15,7 +15,7 @@ BEGIN
               WHERE p.pronamespace = 'agent_policy'::regnamespace LOOP
         -- The body of the script has its own schema in search_path: regprocedure may print
         -- unqualified names, and they resolve to these functions again.
-        IF f::text ~ '^(agent_policy\.)?(mask_(partial|email|hash|truncate|bucket|network|scrub|scrub_json)|bounded_[a-z_]+)\(' THEN
+        IF f::text ~ '^(agent_policy\.)?(mask_(partial|email|hash|truncate|bucket|network|scrub|scrub_json|json|each)|bounded_[a-z_]+)\(' THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f);
         END IF;
     END LOOP;
@@ -33,6 +33,7 @@ GRANT EXECUTE ON FUNCTION
     allow_function(regrole, regprocedure, boolean), deny_function(regrole, regprocedure), reset_function(regrole, regprocedure),
     allow_extension(regrole, text), disallow_extension(regrole, text),
     mask_column(regclass, text, text, jsonb, regrole), unmask_column(regclass, text, regrole),
+    mask_label(text, text, jsonb, regrole), unmask_label(text, regrole), unclassified_columns(regrole, text),
     filter_rows(regclass, text, regrole, text), remove_row_filter(regclass, regrole, text)
     TO agent_policy_admin;
 -- Called by mask_column and filter_rows as their caller.
@@ -43,7 +44,7 @@ GRANT EXECUTE ON FUNCTION
     _check_filter_target(regclass, text, regrole, text), _filter_expression(oid, text),
     _store_filter(regclass, text, regrole, text, text)
     TO agent_policy_admin;
-GRANT SELECT ON protected_roles, allowed_objects, masks, row_filters, limits, policy_history TO agent_policy_admin;
+GRANT SELECT ON protected_roles, allowed_objects, masks, mask_labels, labelled_columns, row_filters, limits, policy_history TO agent_policy_admin;
 
 -- Called by rewritten statements, with the agent's privileges.
 GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint),
@@ -55,4 +56,5 @@ GRANT EXECUTE ON FUNCTION
     shown_acl(aclitem[]), setting_shown(text), checked_name(text, integer),
     checked_role(name, integer), name_or_null(text, integer)
     TO PUBLIC;
-GRANT EXECUTE ON FUNCTION "check"(regrole, text, text) TO agent_policy_admin;
+GRANT EXECUTE ON FUNCTION "check"(regrole, text, text), preview(regrole, text, text, int), _preview(regrole, text, text, int)
+    TO agent_policy_admin;

@@ -47,17 +47,25 @@ fn check(
             "Give a protected role and the text of a statement.",
         );
     };
+    require_protected(role, "check");
+    let _who = super::identity::pretend(user_email);
+    let rows = identity::assume(role, || findings(role, statement));
+    TableIterator::new(rows)
+}
+
+/// Raises 22023 unless the role is protected.
+pub fn require_protected(role: pg_sys::Oid, function: &str) {
     if !identity::is_protected(role) {
         pg::report::error(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            &format!("check: role {} is not protected", pg::users::name(role)),
+            &format!(
+                "{function}: role {} is not protected",
+                pg::users::name(role)
+            ),
             "",
             "Call agent_policy.protect_role first; protected roles are listed in agent_policy.protected_roles.",
         );
     }
-    let _who = super::identity::pretend(user_email);
-    let rows = identity::assume(role, || findings(role, statement));
-    TableIterator::new(rows)
 }
 
 fn findings(role: pg_sys::Oid, statement: &str) -> Vec<Finding> {

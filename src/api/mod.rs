@@ -2,6 +2,7 @@
 
 mod check;
 pub mod identity;
+mod preview;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
 

@@ -303,7 +303,7 @@ mod tests {
             ("22023", "name", ", role => 'pg_monitor'"),
             ("22004", "name", ", NULL"),
             ("22004", "name", ", 'redact', NULL"),
-            ("0A000", "name", ", 'json'"),
+            ("22023", "name", ", 'json'"),
             (
                 "0A000",
                 "name",

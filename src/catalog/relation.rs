@@ -2,7 +2,7 @@
 //! inheritance, generated columns and materialized views.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use pgrx::pg_sys::Oid;
@@ -13,12 +13,62 @@ use super::{Filter, Policy};
 use crate::denial::Denial;
 use crate::pg::{self, names, template::Template};
 
+/// The name of the filters that system catalogs have.
+pub const SYSTEM: &str = "system";
+
+/// What stands in for a column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mask {
+    /// The column itself.
+    None,
+    Null,
+    /// SQL of ours over the row, which never raises.
+    Sql(Rc<str>),
+    /// An expression of the DBA's over the row.
+    Expression(Rc<str>),
+    /// What a label carries; the SQL depends on the column's type.
+    OfLabel {
+        mask: Rc<str>,
+        options: Rc<str>,
+    },
+    /// Nobody has classified the column: a neutral value of its type.
+    Unclassified,
+}
+
+impl Mask {
+    /// The SQL for a column. Raises when a label's mask does not fit it.
+    pub fn sql(&self, relid: Oid, column: &str) -> Rc<str> {
+        match self {
+            Self::None => names::quote(column).into(),
+            Self::Null => "NULL".into(),
+            Self::Sql(sql) | Self::Expression(sql) => Rc::clone(sql),
+            Self::OfLabel { mask, options } => {
+                match pg::mask_column::labelled(relid, column, mask, options) {
+                    Some(sql) => sql.into(),
+                    None => names::quote(column).into(),
+                }
+            }
+            Self::Unclassified => pg::mask_column::unclassified(relid, column).into(),
+        }
+    }
+
+    /// Several policies on one session: what one of them hides is hidden, and of two masks that
+    /// differ neither may show what the other hides.
+    fn strictest(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::None, mask) | (mask, Self::None) => mask,
+            (a, b) if a == b => a,
+            _ => Self::Null,
+        }
+    }
+}
+
 /// What the policy says of one relation, inheritance in both directions included.
 #[derive(Debug, Default)]
 pub struct Relation {
     pub relid: Oid,
-    /// Attribute number and the SQL expression that stands in for the column.
-    pub masks: BTreeMap<i16, String>,
+    /// Attribute number and what stands in for the column.
+    pub masks: BTreeMap<i16, Mask>,
     pub filters: Vec<Filter>,
     pub denied: Vec<i16>,
     /// Why no statement may touch it, if the policy cannot be applied to it.
@@ -93,18 +143,25 @@ impl Policy {
         };
         if let Some(listing) = self.system_listing(relid) {
             relation.filters.push(Filter {
-                name: "system".into(),
+                name: SYSTEM.into(),
                 expression: listing.filter.into(),
                 definer: names::own_schema_owner(),
             });
             for (column, expression) in listing.masks {
                 if let Some(attno) = names::attribute(relid, column) {
-                    relation.masks.insert(attno, (*expression).to_owned());
+                    relation
+                        .masks
+                        .insert(attno, Mask::Sql((*expression).into()));
                 }
             }
             return relation;
         }
-        if self.masks.is_empty() && self.filters.is_empty() && self.denied_columns.is_empty() {
+        if self.masks.is_empty()
+            && self.filters.is_empty()
+            && self.denied_columns.is_empty()
+            && self.label_masks.is_empty()
+            && self.masks_unclassified.is_empty()
+        {
             return relation;
         }
         let ancestors = names::ancestors(relid);
@@ -127,14 +184,11 @@ impl Policy {
                 .chain(others.iter().copied())
         };
 
-        let mut masked: BTreeMap<String, Option<String>> = BTreeMap::new();
-        for member in wider() {
-            for (column, mask) in self.effective_masks(member) {
-                masked.entry(column).or_insert(mask);
+        let members: Vec<Oid> = wider().collect();
+        for (column, mask) in self.effective_masks(relid, &members) {
+            if mask == Mask::None {
+                continue;
             }
-        }
-        for (column, mask) in masked {
-            let Some(mask) = mask else { continue };
             match names::attribute(relid, &column) {
                 Some(attno) => {
                     relation.masks.insert(attno, mask);
@@ -178,7 +232,7 @@ impl Policy {
                 }
             }
         }
-        self.add_lineage(&mut relation);
+        self.add_lineage(&mut relation, &descendants);
         relation
     }
 
@@ -196,15 +250,32 @@ impl Policy {
     }
 
     /// Columns that PostgreSQL computes from masked ones, and materialized views over them.
-    fn add_lineage(&self, relation: &mut Relation) {
-        for (attno, _) in names::generated_from(relation.relid, &relation.denied) {
+    fn add_lineage(&self, relation: &mut Relation, descendants: &[Oid]) {
+        for attno in names::generated_from(relation.relid, &relation.denied) {
             if !relation.denied.contains(&attno) {
                 relation.denied.push(attno);
             }
         }
         let masked: Vec<i16> = relation.masks.keys().copied().collect();
-        for (attno, mask) in names::generated_from(relation.relid, &masked) {
-            relation.masks.entry(attno).or_insert(mask);
+        let mut computed = names::generated_from(relation.relid, &masked);
+        // A child may compute a column from something else than its parent does.
+        let hidden: Vec<String> = masked
+            .iter()
+            .filter_map(|attno| names::attribute_name(relation.relid, *attno))
+            .collect();
+        for child in descendants.iter().filter(|_| !hidden.is_empty()) {
+            let masked: Vec<i16> = hidden
+                .iter()
+                .filter_map(|column| names::attribute(*child, column))
+                .collect();
+            let of_child = names::generated_from(*child, &masked);
+            computed.extend(of_child.into_iter().filter_map(|attno| {
+                let column = names::attribute_name(*child, attno)?;
+                names::attribute(relation.relid, &column)
+            }));
+        }
+        for attno in computed {
+            relation.masks.entry(attno).or_insert(Mask::Null);
         }
         if names::relation_kind(relation.relid).is_materialized_view()
             && !self.allowed_by_name(relation.relid)
@@ -222,34 +293,87 @@ impl Policy {
         }
     }
 
-    /// The mask of each column of exactly this relation; `None` for `none`.
-    fn effective_masks(&self, relid: Oid) -> BTreeMap<String, Option<String>> {
-        let mut columns: BTreeMap<String, Option<String>> = BTreeMap::new();
-        let Some(rows) = self.masks.get(&relid) else {
-            return columns;
-        };
-        let names: HashSet<&str> = rows.iter().map(|row| row.column.as_str()).collect();
-        for column in names {
-            // Each role's own entry beats the one for every role; then the strictest of all.
-            let mut chosen: Option<Option<String>> = None;
-            for role in &self.role_oids {
-                let own = rows
-                    .iter()
-                    .find(|r| r.column == column && r.role == Some(*role));
-                let all = rows.iter().find(|r| r.column == column && r.role.is_none());
-                let mask = own.or(all).and_then(|row| {
-                    (!row.none).then(|| row.expression.clone().unwrap_or_else(|| "NULL".into()))
-                });
-                chosen = Some(match (chosen, mask) {
-                    (None, mask) => mask,
-                    (Some(None), mask) | (Some(mask), None) => mask,
-                    (Some(Some(a)), Some(b)) if a == b => Some(a),
-                    // Two masks that differ: neither may show what the other hides.
-                    (Some(Some(_)), Some(_)) => Some("NULL".into()),
-                });
-            }
-            columns.insert(column.to_owned(), chosen.flatten());
+    /// The mask of each column that somebody has classified, or that nobody has where that hides it.
+    /// `members`: the relation itself, its parents, its children, in the order in which they count.
+    fn effective_masks(&self, relid: Oid, members: &[Oid]) -> BTreeMap<String, Mask> {
+        let labels: HashMap<(Oid, String), &str> = members
+            .iter()
+            .flat_map(|member| {
+                let labels = self.labels.get(member).into_iter().flatten();
+                labels.filter_map(|(attno, label)| {
+                    let column = names::attribute_name(*member, *attno)?;
+                    Some(((*member, column), &**label))
+                })
+            })
+            .collect();
+        let mut columns: BTreeSet<String> = labels.keys().map(|(_, name)| name.clone()).collect();
+        for member in members {
+            let rows = self.masks.get(member).into_iter().flatten();
+            columns.extend(rows.map(|row| row.column.clone()));
         }
+        let system = relid.to_u32() < pg::FIRST_NORMAL_OID;
+        let hides_unclassified = !self.masks_unclassified.is_empty()
+            && !system
+            && names::relation_kind(relid).holds_rows();
+        if hides_unclassified {
+            columns.extend(names::columns(relid).into_iter().map(|(_, name)| name));
+        }
+        let mask_for = |column: &str, role: Oid| {
+            let classified = members.iter().find_map(|member| {
+                let label = labels.get(&(*member, column.to_owned())).copied();
+                self.classified(*member, column, label, role)
+            });
+            match classified {
+                Some(mask) => mask.clone(),
+                None if hides_unclassified && self.masks_unclassified.contains(&role) => {
+                    Mask::Unclassified
+                }
+                None => Mask::None,
+            }
+        };
         columns
+            .into_iter()
+            .map(|column| {
+                let mask = self
+                    .role_oids
+                    .iter()
+                    .map(|role| mask_for(&column, *role))
+                    .reduce(Mask::strictest)
+                    .unwrap_or(Mask::None);
+                (column, mask)
+            })
+            .collect()
+    }
+
+    /// What is said to one role of a column of exactly this relation: by name before by label, and
+    /// to the role itself before to every role.
+    fn classified(
+        &self,
+        relid: Oid,
+        column: &str,
+        label: Option<&str>,
+        role: Oid,
+    ) -> Option<&Mask> {
+        let rows = || {
+            let rows = self.masks.get(&relid).into_iter().flatten();
+            rows.filter(|row| row.column == column)
+        };
+        let of_label = || {
+            self.label_masks
+                .iter()
+                .filter(|row| Some(&*row.label) == label)
+        };
+        rows()
+            .find(|row| row.role == Some(role))
+            .or_else(|| rows().find(|row| row.role.is_none()))
+            .map(|row| &row.mask)
+            .or_else(|| {
+                of_label()
+                    .find(|row| row.role == Some(role))
+                    .or_else(|| of_label().find(|row| row.role.is_none()))
+                    .map(|row| &row.mask)
+            })
+            // A label without a mask is a word on the column, too.
+            .or(label.map(|_| &Mask::None))
     }
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::catalog::Policy;
 use crate::denial::Denial;
 use crate::statement::{self, Named, Particulars};
-use crate::{enforce, identity, limits, plan};
+use crate::{enforce, identity, limits, plan, trial};
 
 /// # Safety
 /// Called by the server as the hook that it is.
@@ -71,6 +71,9 @@ unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown
         );
         receiver::forget(query);
         let stamp = check_stamp(&policy, planned, eflags);
+        if stamp.flags & stamp::MAY_RAISE != 0 {
+            failing_row::note_computed();
+        }
         if layers::on(Layer::Start)
             && super::explain::explaining()
             && depth::nesting() == 0
@@ -97,6 +100,9 @@ unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown
                 &policy,
                 limits::judge_cost(&policy.limits, (*(*planned).planTree).total_cost),
             );
+        }
+        if trial::previewing() {
+            return timed(next);
         }
         let shown = stamp.flags & stamp::EXPLAIN_ONLY != 0;
         open_statement(&policy, query, stamp);
@@ -299,6 +305,10 @@ pub unsafe fn confined_run(query: *mut QueryDesc, next: impl FnOnce()) -> Result
             (*planned).stmt_len,
         );
         refuse_into(&policy, query);
+        if trial::previewing() {
+            let _level = depth::enter(&depth::RUN);
+            return timed(next);
+        }
         let outermost = depth::RUN.load(Relaxed) == 0;
         if outermost && let Err(denial) = still_valid(&policy, query) {
             denial.raise();
@@ -413,7 +423,7 @@ unsafe extern "C-unwind" fn confined_end(query: *mut QueryDesc) -> bool {
     // SAFETY: a query that has run.
     unsafe {
         let _level = depth::enter(&depth::START);
-        if !is_worker() && !(*query).estate.is_null() {
+        if !is_worker() && !trial::previewing() && !(*query).estate.is_null() {
             statement::query_ended(query as usize, compat::rows_processed((*query).estate));
         }
         receiver::forget(query);

@@ -11,10 +11,14 @@ use crate::pg::planted::{self, Leak};
 use crate::pg::touched::Use;
 
 static CHANGES_HIDDEN: AtomicBool = AtomicBool::new(false);
+/// A mask or row filter of the DBA's own runs: what it raises may quote a value.
+static COMPUTES_HIDDEN: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C-unwind" {
     fn geterrcode() -> core::ffi::c_int;
     fn errdetail_internal(format: *const core::ffi::c_char, ...) -> core::ffi::c_int;
+    fn errmsg_internal(format: *const core::ffi::c_char, ...) -> core::ffi::c_int;
+    fn errhint(format: *const core::ffi::c_char, ...) -> core::ffi::c_int;
 }
 
 /// The relation is about to be opened for this.
@@ -24,9 +28,23 @@ pub fn note(policy: &Policy, used: &Use) {
     }
 }
 
+/// The transaction plans or runs an expression over hidden values that may raise.
+pub fn note_computed() {
+    COMPUTES_HIDDEN.store(true, Relaxed);
+}
+
 /// The transaction is over.
 pub fn forget() {
     CHANGES_HIDDEN.store(false, Relaxed);
+    COMPUTES_HIDDEN.store(false, Relaxed);
+}
+
+/// Class 22 is data exceptions; P0 is what functions raise, 38, 39 and XX what others do.
+fn quotes_value(state: [u8; 5]) -> bool {
+    COMPUTES_HIDDEN.load(Relaxed)
+        && [b"22", b"P0", b"38", b"39", b"XX"]
+            .iter()
+            .any(|class| state.starts_with(*class))
 }
 
 /// Class 23 is integrity constraints, 44000 the check option of a view.
@@ -47,6 +65,15 @@ pub unsafe fn conceal() {
         let state: [u8; 5] = std::array::from_fn(|i| (packed >> (6 * i) & 0x3f) as u8 + b'0');
         if quotes_row(state) {
             errdetail_internal(c"The row is not shown: the relation has hidden values.".as_ptr());
+        }
+        if quotes_value(state) {
+            errmsg_internal(c"a value could not be computed".as_ptr());
+            errdetail_internal(
+                c"The value is not shown: a mask or row filter computes with hidden ones.".as_ptr(),
+            );
+            errhint(
+                c"If the statement itself converts or computes nothing that could fail, tell the database administrator.".as_ptr(),
+            );
         }
     }
 }

@@ -106,7 +106,7 @@ pub fn begin() -> Option<std::rc::Rc<Policy>> {
         why.denial().raise()
     }
     policy.prepare_hints();
-    if trial::running() {
+    if trial::running() || trial::previewing() {
         return Some(policy);
     }
     if is_worker() || policy.monitors() {

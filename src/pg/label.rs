@@ -21,6 +21,8 @@ const PG_AUTHID: Oid = Oid::from_u32(1260);
 const PG_DATABASE: Oid = Oid::from_u32(1262);
 const PG_EXTENSION: Oid = Oid::from_u32(3079);
 const PG_SHSECLABEL: Oid = Oid::from_u32(3592);
+const PG_SECLABEL: Oid = Oid::from_u32(3596);
+const PG_CLASS: Oid = Oid::from_u32(1259);
 
 /// A role with a label of ours; `None` where the label cannot be read.
 pub struct Labelled {
@@ -64,6 +66,28 @@ pub fn read() -> Vec<Labelled> {
                     .then(|| String::from_utf8_lossy(call::bytes(label)).into_owned())
                     .and_then(|label| Databases::parse(&label)),
             })
+        }
+    })
+}
+
+/// Labels of columns in this database: relation, attribute number, label.
+pub fn of_columns() -> Vec<(Oid, i16, String)> {
+    scan::rows(PG_SECLABEL, |values, _| {
+        let [object, class, part, provider, label] = *values else {
+            return None;
+        };
+        // SAFETY: the columns are oid, oid, int4, text and text, none of them NULL.
+        unsafe {
+            if Oid::from(class.value() as u32) != PG_CLASS
+                || call::bytes(provider) != PROVIDER.to_bytes()
+            {
+                return None;
+            }
+            Some((
+                Oid::from(object.value() as u32),
+                i16::try_from(part.value() as i32).ok().filter(|n| *n > 0)?,
+                super::text::from_server(call::bytes(label)),
+            ))
         }
     })
 }
@@ -284,35 +308,45 @@ pub unsafe fn offer(node: *const pg_sys::Node) {
     }
 }
 
-/// Judges a label that somebody sets by hand: a superuser may, since a dump is replayed that way.
+/// Judges a label that somebody sets by hand.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn check(object: *const pg_sys::ObjectAddress, label: *const c_char) {
     // SAFETY: the server's own arguments; a null label removes one.
     unsafe {
-        if (*object).classId != PG_AUTHID {
-            report::error(
+        let label = (!label.is_null()).then(|| CStr::from_ptr(label));
+        match ((*object).classId, (*object).objectSubId) {
+            (PG_AUTHID, _) => check_role((*object).objectId, label),
+            (PG_CLASS, column) if column > 0 => {
+                super::label_column::check((*object).objectId, column as i16, label);
+            }
+            _ => report::error(
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                "agent_policy has security labels of roles only",
+                "agent_policy has security labels of columns and roles only",
                 "",
-                "Masks are set with agent_policy.mask_column().",
-            );
+                "SECURITY LABEL FOR agent_policy ON COLUMN t.c IS 'email', and agent_policy.mask_label('email', 'email').",
+            ),
         }
-        if !pg_sys::superuser() {
-            report::error(
-                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                "only superusers may set security labels of agent_policy",
-                "",
-                "agent_policy.protect_role() and agent_policy.release_role() keep them.",
-            );
-        }
-        if !label.is_null() && Databases::parse(&plain(CStr::from_ptr(label))).is_none() {
-            report::error(
-                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-                "not a security label of agent_policy",
-                "",
-                "agent_policy.protect_role() writes them; pg_dumpall carries them along.",
-            );
-        }
-        invalidate((*object).objectId);
     }
+}
+
+/// A superuser may, since a dump is replayed that way.
+fn check_role(role: Oid, label: Option<&CStr>) {
+    // SAFETY: a catalog look-up inside a transaction.
+    if !unsafe { pg_sys::superuser() } {
+        report::error(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "only superusers may set security labels of agent_policy",
+            "",
+            "agent_policy.protect_role() and agent_policy.release_role() keep them.",
+        );
+    }
+    if label.is_some_and(|label| Databases::parse(&plain(label)).is_none()) {
+        report::error(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            "not a security label of agent_policy",
+            "",
+            "agent_policy.protect_role() writes them; pg_dumpall carries them along.",
+        );
+    }
+    invalidate(role);
 }

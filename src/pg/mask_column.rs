@@ -60,33 +60,124 @@ sql_function! {
         let column = attribute(rel, name);
         let mask = to_rust(c_string(arg(fcinfo, 2)));
         let options = to_rust(c_string(arg(fcinfo, 3)));
-        let source = match compile(&column, name, &mask, &options) {
-            Ok(Compiled::Raw) => null_mut(),
-            Ok(Compiled::Sql(sql)) => to_server(&sql),
-            Ok(Compiled::Null) => literal(&column, null_mut()),
-            Ok(Compiled::Constant) if arg_is_null(fcinfo, 4) => literal(&column, null_mut()),
-            Ok(Compiled::Constant) => literal(&column, c_string(arg(fcinfo, 4))),
-            Ok(Compiled::Redacted(value)) => {
-                let value = literal(&column, to_server(cut_literal(value, &column)));
-                // With the column itself as its NULL, all branches are of exactly its type, and no
-                // domain is asked whether it takes NULL.
-                let (quoted, value) = (to_rust(pg_sys::quote_identifier(name)), to_rust(value));
-                to_server(&format!("CASE WHEN {quoted} IS NULL THEN {quoted} ELSE {value} END"))
-            }
-            Err(Refusal { kind, message, hint }) => {
-                let code = match kind {
-                    RefusalKind::Option => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-                    RefusalKind::Type => PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
-                };
-                refuse(code, message, hint)
-            }
+        let constant = if arg_is_null(fcinfo, 4) { null_mut() } else { c_string(arg(fcinfo, 4)) };
+        let text = match expression(rel, &column, name, &mask, &options, constant) {
+            Ok(text) => text,
+            Err(why) => raise(why),
         };
-        let text = if source.is_null() { source } else { analyse(rel, source, Some(&column)) };
         pg_sys::table_close(rel, pg_sys::NoLock as i32);
         if text.is_null() {
             return return_null(fcinfo);
         }
         Datum::from(pg_sys::cstring_to_text(text))
+    }
+}
+
+/// Raises what a refusal says.
+pub fn raise(
+    Refusal {
+        kind,
+        message,
+        hint,
+    }: Refusal,
+) -> ! {
+    let code = match kind {
+        RefusalKind::Option => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        RefusalKind::Type => PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+    };
+    refuse(code, message, hint)
+}
+
+/// The canonical SQL of a mask over a column; null for the mask `none`.
+///
+/// # Safety
+/// `rel` is open, `name` is the column's, `constant` is null or a C string.
+unsafe fn expression(
+    rel: pg_sys::Relation,
+    column: &Attribute,
+    name: *const c_char,
+    mask: &str,
+    options: &str,
+    constant: *mut c_char,
+) -> Result<*mut c_char, Refusal> {
+    // SAFETY: the caller's.
+    unsafe {
+        let source = match compile(column, name, mask, options)? {
+            Compiled::Raw => null_mut(),
+            Compiled::Sql(sql) => to_server(&sql),
+            Compiled::Null => literal(column, null_mut()),
+            Compiled::Constant => literal(column, constant),
+            Compiled::Redacted(value) => {
+                let value = literal(column, to_server(cut_literal(value, column)));
+                // With the column itself as its NULL, all branches are of exactly its type, and no
+                // domain is asked whether it takes NULL.
+                let (quoted, value) = (to_rust(pg_sys::quote_identifier(name)), to_rust(value));
+                to_server(&format!(
+                    "CASE WHEN {quoted} IS NULL THEN {quoted} ELSE {value} END"
+                ))
+            }
+        };
+        Ok(if source.is_null() {
+            source
+        } else {
+            analyse(rel, source, Some(column))
+        })
+    }
+}
+
+/// The SQL of a mask that a label carries, for one column; `None` for the mask `none`. Raises when
+/// the mask does not fit the column.
+pub fn labelled(relid: Oid, column: &str, mask: &str, options: &str) -> Option<String> {
+    // SAFETY: the relation is locked until the transaction ends; the names are C strings.
+    unsafe {
+        let rel = open(Datum::from(relid));
+        let name = to_server(column);
+        let attribute = attribute(rel, name);
+        let value = serde_json::from_str::<serde_json::Value>(options)
+            .unwrap_or_default()
+            .get("value")
+            .map_or(null_mut(), |value| match value {
+                serde_json::Value::Null => null_mut(),
+                serde_json::Value::String(text) => to_server(text),
+                other => to_server(&other.to_string()),
+            });
+        let text = match expression(rel, &attribute, name, mask, options, value) {
+            Ok(text) => text,
+            Err(why) => raise(why),
+        };
+        pg_sys::table_close(rel, pg_sys::NoLock as i32);
+        (!text.is_null()).then(|| to_rust(text))
+    }
+}
+
+/// What hides a column that nobody has classified: a neutral value of its type, or NULL.
+pub fn unclassified(relid: Oid, column: &str) -> String {
+    // SAFETY: as in `labelled`.
+    unsafe {
+        let rel = open(Datum::from(relid));
+        let name = to_server(column);
+        let attribute = attribute(rel, name);
+        let neutral = compile(&attribute, name, "redact", "{}").is_ok()
+            && pg_sys::get_typtype(attribute.type_id) as u8 != pg_sys::TYPTYPE_DOMAIN;
+        let mask = if neutral { "redact" } else { "null" };
+        // NULL without a cast: a domain is not asked whether it takes it.
+        let sql = match neutral {
+            true => expression(rel, &attribute, name, mask, "{}", null_mut())
+                .map(|text| to_rust(text))
+                .unwrap_or_else(|_| "NULL".to_owned()),
+            false => "NULL".to_owned(),
+        };
+        pg_sys::table_close(rel, pg_sys::NoLock as i32);
+        sql
+    }
+}
+
+/// Options that are none.
+pub fn no_object() -> Refusal {
+    Refusal {
+        kind: RefusalKind::Option,
+        message: "options must be a JSON object".into(),
+        hint: "Write {\"name\": value}; {} for none.".into(),
     }
 }
 
@@ -104,23 +195,31 @@ unsafe fn compile(
         let base = pg_sys::getBaseTypeAndTypmod(column.type_id, &raw mut typmod);
         let options: serde_json::Value = serde_json::from_str(options).unwrap_or_default();
         let Some(options) = options.as_object() else {
-            return Err(Refusal {
-                kind: RefusalKind::Option,
-                message: "options must be a JSON object".into(),
-                hint: "Write {\"name\": value}; {} for none.".into(),
-            });
+            return Err(no_object());
         };
+        let mut constrained =
+            base != column.type_id && pg_sys::DomainHasConstraints(column.type_id);
+        // The mask of an array is that of its elements, which have the array's typmod.
+        let of_elements = pg_sys::get_element_type(base);
+        let mut numeric_base = base;
+        let mut element = None;
+        if of_elements != pg_sys::InvalidOid && kind(base) == Kind::Array {
+            numeric_base = pg_sys::getBaseTypeAndTypmod(of_elements, &raw mut typmod);
+            constrained |= numeric_base != of_elements && pg_sys::DomainHasConstraints(of_elements);
+            element = Some(kind(numeric_base));
+        }
         mask::compile(
             &mask::Column {
                 quoted: &to_rust(pg_sys::quote_identifier(name)),
                 kind: kind(base),
+                element,
                 sql_type: &to_rust(sql_type(column)),
-                numeric: (base == pg_sys::NUMERICOID && typmod >= 4).then(|| {
+                numeric: (numeric_base == pg_sys::NUMERICOID && typmod >= 4).then(|| {
                     // As numeric_typmod_precision and numeric_typmod_scale: 11 bits of scale, signed.
                     let packed = typmod - 4;
                     (packed >> 16 & 0xFFFF, ((packed & 0x7FF) ^ 1024) - 1024)
                 }),
-                constrained: base != column.type_id && pg_sys::DomainHasConstraints(column.type_id),
+                constrained,
             },
             mask,
             options,
@@ -215,7 +314,8 @@ unsafe fn kind(base: Oid) -> Kind {
         pg_sys::CIDROID => Kind::Cidr,
         pg_sys::MACADDROID => Kind::MacAddr,
         pg_sys::MACADDR8OID => Kind::MacAddr8,
-        pg_sys::JSONOID | pg_sys::JSONBOID => Kind::Json,
+        pg_sys::JSONOID => Kind::Json,
+        pg_sys::JSONBOID => Kind::Jsonb,
         pg_sys::XMLOID => Kind::Xml,
         pg_sys::BYTEAOID => Kind::Bytea,
         pg_sys::BITOID => Kind::Bit,

@@ -58,6 +58,7 @@ unsafe extern "C-unwind" fn explicit(schema: Oid) {
     if exempt()
         || is_worker()
         || trial::running()
+        || trial::previewing()
         || within.iter().any(|counter| counter.load(Relaxed) > 0)
     {
         return;

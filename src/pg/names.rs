@@ -268,7 +268,7 @@ pub fn descendants(relid: Oid) -> Vec<Oid> {
 }
 
 /// Generated columns whose expression reads one of `masked`, with what stands in for them.
-pub fn generated_from(relid: Oid, masked: &[i16]) -> Vec<(i16, String)> {
+pub fn generated_from(relid: Oid, masked: &[i16]) -> Vec<i16> {
     let mut found = Vec::new();
     if masked.is_empty() || !relation_kind(relid).holds_rows() {
         return found;
@@ -293,9 +293,37 @@ pub fn generated_from(relid: Oid, masked: &[i16]) -> Vec<(i16, String)> {
                     .iter()
                     .any(|a| *a == 0 || masked.contains(a))
                 {
-                    found.push((attno, "NULL".to_owned()));
+                    found.push(attno);
                 }
             }
+        }
+        pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
+    }
+    found
+}
+
+/// A foreign key of a relation.
+pub struct Reference {
+    pub columns: Vec<i16>,
+    pub to: Oid,
+    pub to_columns: Vec<i16>,
+}
+
+/// The foreign keys of a relation.
+pub fn references(relid: Oid) -> Vec<Reference> {
+    let mut found = Vec::new();
+    // SAFETY: the list belongs to the relation's cache entry, which stays while it is open.
+    unsafe {
+        let relation = pg_sys::relation_open(relid, pg_sys::AccessShareLock as i32);
+        let list = pg_sys::RelationGetFKeyList(relation);
+        for key in nodes::pointers::<pg_sys::ForeignKeyCacheInfo>(list) {
+            let n = usize::try_from((*key).nkeys).unwrap_or(0);
+            let columns = |all: &[i16]| all.iter().take(n).copied().collect();
+            found.push(Reference {
+                columns: columns(&(*key).conkey),
+                to: (*key).confrelid,
+                to_columns: columns(&(*key).confkey),
+            });
         }
         pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
     }

@@ -10,7 +10,9 @@ use pgrx::pg_sys::{self, CmdType, Query};
 use super::boundary::{self, Thrown};
 use super::hooks::{PREV_ANALYZE, PREV_PLANNER, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
-use super::{access, depth, guard, raw, rewrite, session, skew, source, stamp, touched, utility};
+use super::{
+    access, depth, failing_row, guard, raw, rewrite, session, skew, source, stamp, touched, utility,
+};
 use crate::catalog::Policy;
 use crate::{enforce, identity, limits, plan, trial};
 
@@ -152,7 +154,12 @@ unsafe fn plan_query(
         let mut facts = rewrite::Facts::default();
         if !explaining && layers::on(Layer::Rewrite) {
             match rewrite::apply(&policy, parse) {
-                Ok(done) => facts = done,
+                Ok(done) => {
+                    facts = done;
+                    if facts.may_raise {
+                        failing_row::note_computed();
+                    }
+                }
                 Err(denial) => denial.raise(),
             }
         }
@@ -202,7 +209,8 @@ unsafe fn plan_query(
                         stamp::IDENTITY_ONLY
                     } else {
                         0
-                    },
+                    }
+                    | if facts.may_raise { stamp::MAY_RAISE } else { 0 },
                 masked_columns: facts.masked_columns,
                 functions: calls
                     .functions

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 use pgrx::pg_sys::{self, Oid};
 use pgrx::prelude::*;
 
-use super::{bgworker, names, raw, text};
+use super::{bgworker, names, text};
 use crate::statement;
 
 /// Relations that are no part of the log, each in the place that its number ends in.
@@ -53,11 +53,11 @@ unsafe extern "C-unwind" fn look_closer(relation: Oid) {
     };
     // SAFETY: a read of a backend variable.
     let parallel = unsafe { pg_sys::ParallelWorkerNumber >= 0 };
-    if parallel || bgworker::is_ours() || RECORDED.swap(began, Relaxed) == began {
-        return;
-    }
-    // SAFETY: reads of the transaction state.
-    if !unsafe { raw::IsTransactionState() } {
+    if parallel
+        || bgworker::is_ours()
+        || super::internal::active()
+        || RECORDED.swap(began, Relaxed) == began
+    {
         return;
     }
     if let Err(e) = statement::reads_audit(vec![format!("agent_policy.{name}")]) {

@@ -68,6 +68,8 @@ pub struct Facts {
     pub masked_columns: Vec<(Oid, i16)>,
     /// Some relation of the query is masked or filtered.
     pub protected: bool,
+    /// A mask or filter of the DBA's may raise an error that quotes a value.
+    pub may_raise: bool,
 }
 
 struct Found {
@@ -184,6 +186,7 @@ unsafe fn apply_one(
         .hint("Ask the database administrator to repair the policy of this relation."));
     }
     let template = policy.template(relation)?;
+    facts.may_raise |= template.may_raise;
     // SAFETY: see `apply`.
     unsafe {
         let is_target = (*owner).resultRelation == rti || compat::merge_target(owner) == rti;

@@ -34,6 +34,22 @@ pub unsafe fn digest(fcinfo: pg_sys::FunctionCallInfo, value: &[u8]) -> Option<[
     digest
 }
 
+/// Runs `work` with the key; None if there is no key.
+///
+/// # Safety
+/// As [`digest`]; `work` calls nothing of the server.
+pub unsafe fn with_key<T>(
+    fcinfo: pg_sys::FunctionCallInfo,
+    work: impl FnOnce(Option<&KeyedHash>) -> T,
+) -> T {
+    if CACHED.with_borrow(Option::is_none) {
+        // SAFETY: flinfo of a call is valid.
+        let loaded = unsafe { load((*(*fcinfo).flinfo).fn_oid) };
+        CACHED.set(Some(loaded));
+    }
+    CACHED.with_borrow(|c| work(c.as_ref().and_then(|c| c.key.as_ref())))
+}
+
 /// # Safety
 /// In a transaction.
 unsafe fn load(function: pg_sys::Oid) -> Cached {

@@ -17,6 +17,8 @@ const FUNCTION: i32 = -7104;
 pub const IDENTITY_ONLY: u32 = 1;
 /// Planned for EXPLAIN, without masks: must never run.
 pub const EXPLAIN_ONLY: u32 = 2;
+/// What a mask or filter of the DBA's raises may quote a value.
+pub const MAY_RAISE: u32 = 4;
 
 /// What a stamp carries.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use pgrx::pg_sys::{self, List, NodeTag, Oid, Query};
 
 use super::{compat, internal, names, nodes, raw, text, users};
-use crate::catalog::Filter;
+use crate::catalog::{Filter, Mask, SYSTEM};
 
 /// What stands in for a relation.
 pub struct Template {
@@ -19,6 +19,8 @@ pub struct Template {
     filters: *mut List,
     /// Functions that the expressions call.
     pub functions: Vec<Oid>,
+    /// An expression of the DBA's may raise an error that quotes a value.
+    pub may_raise: bool,
 }
 
 impl Drop for Template {
@@ -94,7 +96,7 @@ fn analyze(sql: &str) -> *mut Query {
     }
 }
 
-fn build(relid: Oid, masks: &BTreeMap<i16, String>, filters: &[Filter]) -> Template {
+fn build(relid: Oid, masks: &BTreeMap<i16, Mask>, filters: &[Filter]) -> Template {
     // SAFETY: a fresh context is made current while the trees are copied into it. Should an ERROR
     // come in between, it hangs below CacheMemoryContext, small and unreferenced.
     unsafe {
@@ -106,15 +108,18 @@ fn build(relid: Oid, masks: &BTreeMap<i16, String>, filters: &[Filter]) -> Templ
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
         );
         let _owner = users::become_owner();
+        let mut may_raise = false;
         let (masked, quals) = under_own_settings(|| {
             let masked = if masks.is_empty() {
                 std::ptr::null_mut()
             } else {
-                masked_query(relid, masks)
+                masked_query(relid, masks, &mut may_raise)
             };
             let mut quals = std::ptr::null_mut();
             for filter in filters {
-                quals = pg_sys::lappend(quals, filter_expression(relid, filter).cast());
+                let qual = filter_expression(relid, filter);
+                may_raise |= filter.name != SYSTEM && pg_sys::contain_leaked_vars(qual);
+                quals = pg_sys::lappend(quals, qual.cast());
             }
             (masked, quals)
         });
@@ -132,6 +137,7 @@ fn build(relid: Oid, masks: &BTreeMap<i16, String>, filters: &[Filter]) -> Templ
             masked,
             filters,
             functions,
+            may_raise,
         }
     }
 }
@@ -155,7 +161,11 @@ unsafe fn collect_functions(node: *mut pg_sys::Node, into: &mut Vec<Oid>) {
     }
 }
 
-unsafe fn masked_query(relid: Oid, masks: &BTreeMap<i16, String>) -> *mut Query {
+unsafe fn masked_query(
+    relid: Oid,
+    masks: &BTreeMap<i16, Mask>,
+    may_raise: &mut bool,
+) -> *mut Query {
     // SAFETY: the relation is locked by the statement that touches it; its descriptor is read
     // while it is open.
     unsafe {
@@ -171,7 +181,7 @@ unsafe fn masked_query(relid: Oid, masks: &BTreeMap<i16, String>) -> *mut Query 
             let name = text::from_ptr((*att).attname.data.as_ptr()).unwrap_or_default();
             let column = names::quote(&name);
             list.push(match masks.get(&(*att).attnum) {
-                Some(mask) => format!("({mask}) AS {column}"),
+                Some(mask) => format!("({}) AS {column}", mask.sql(relid, &name)),
                 None => column,
             });
         }
@@ -184,6 +194,8 @@ unsafe fn masked_query(relid: Oid, masks: &BTreeMap<i16, String>) -> *mut Query 
             let att = compat::attribute(desc, i);
             if !(*att).attisdropped && masks.contains_key(&(*att).attnum) {
                 (*entry).expr = fitted((*entry).expr, att);
+                *may_raise |= matches!(masks.get(&(*att).attnum), Some(Mask::Expression(_)))
+                    && pg_sys::contain_leaked_vars((*entry).expr.cast());
             }
         }
         pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
@@ -283,7 +295,7 @@ unsafe fn mark_scans(node: *mut pg_sys::Node) {
 
 impl Template {
     /// Builds what stands in for `relid`. Raises when a stored text does not parse any more.
-    pub fn build(relid: Oid, masks: &BTreeMap<i16, String>, filters: &[Filter]) -> Self {
+    pub fn build(relid: Oid, masks: &BTreeMap<i16, Mask>, filters: &[Filter]) -> Self {
         build(relid, masks, filters)
     }
 

@@ -1,5 +1,8 @@
 //! Takes a statement through parser, rewriter and planner without running it.
 
+use std::panic::AssertUnwindSafe;
+
+use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, CmdType, NodeTag, Oid, Query};
 
 use super::{catching, compat, names, nodes, rewrite, stamp, text, utility};
@@ -14,6 +17,8 @@ pub struct Planned {
     pub row_filters: Vec<String>,
     pub cost: Option<f64>,
     pub rows: Option<f64>,
+    /// It is a SELECT that changes and locks nothing.
+    pub only_reads: bool,
 }
 
 /// The statements of a text, or why it does not parse.
@@ -26,6 +31,18 @@ pub fn parse(statement: &str) -> Result<Vec<*mut pg_sys::RawStmt>, String> {
         // SAFETY: the text outlives the call; the trees are palloc'd in the caller's context.
         unsafe { nodes::pointers(pg_sys::pg_parse_query(sql.as_ptr())).collect() }
     })
+}
+
+/// Is the statement a SELECT by its form?
+pub fn is_select(raw: *const pg_sys::RawStmt) -> bool {
+    // SAFETY: a raw statement of `parse`.
+    unsafe {
+        let statement = (*raw).stmt;
+        nodes::is_a(statement, NodeTag::T_SelectStmt)
+            && (*statement.cast::<pg_sys::SelectStmt>())
+                .intoClause
+                .is_null()
+    }
 }
 
 /// Takes one statement as far as it goes without running.
@@ -77,7 +94,12 @@ unsafe fn take_through(
             std::ptr::null_mut(),
         );
         check_privileges(query, role);
-        let mut planned = Planned::default();
+        let mut planned = Planned {
+            only_reads: (*query).commandType == CmdType::CMD_SELECT
+                && !(*query).hasModifyingCTE
+                && (*query).rowMarks.is_null(),
+            ..Planned::default()
+        };
         // Planning runs what can be folded: nothing of a statement that was refused, and nothing
         // with the rights of whoever asks.
         if crate::trial::refused() {
@@ -178,5 +200,80 @@ fn in_subtransaction<T>(work: impl FnOnce() -> T) -> Result<T, String> {
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
         result
+    }
+}
+
+/// Runs one SELECT as `role` in a subtransaction that writes nothing and is rolled back; its first
+/// rows as the text of JSON objects. An ERROR goes on as it is.
+pub fn run(role: Oid, statement: &str, rows: i64) -> Vec<String> {
+    // SAFETY: as in `in_subtransaction`; SPI is left before the subtransaction ends, or with it.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::XactReadOnly = true;
+        let work = AssertUnwindSafe(|| {
+            let _role = super::users::act_as(role);
+            Ok(select(statement, rows))
+        });
+        let found = pgrx::PgTryBuilder::new(work)
+            .catch_others(|error| Err(Box::new(error)))
+            .execute();
+        pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        found.unwrap_or_else(|error: Box<CaughtError>| error.rethrow())
+    }
+}
+
+unsafe fn select(statement: &str, rows: i64) -> Vec<String> {
+    let sql = text::to_c(statement);
+    // SAFETY: SPI is connected and left; its rows are read in between.
+    unsafe {
+        if pg_sys::SPI_connect() != pg_sys::SPI_OK_CONNECT as i32 {
+            pgrx::error!("SPI cannot be connected to");
+        }
+        let done = pg_sys::SPI_execute(sql.as_ptr(), true, rows);
+        let mut found = Vec::new();
+        if done == pg_sys::SPI_OK_SELECT as i32 && !pg_sys::SPI_tuptable.is_null() {
+            let table = pg_sys::SPI_tuptable;
+            let mut function = to_jsonb();
+            for i in 0..pg_sys::SPI_processed as usize {
+                let row = pg_sys::SPI_returntuple(*(*table).vals.add(i), (*table).tupdesc);
+                let json = pg_sys::FunctionCall1Coll(
+                    &raw mut function,
+                    Oid::INVALID,
+                    pg_sys::Datum::from(row),
+                );
+                let json = pg_sys::OidOutputFunctionCall(JSONB_OUT, json);
+                found.push(text::from_ptr(json).unwrap_or_default());
+            }
+        }
+        pg_sys::SPI_finish();
+        found
+    }
+}
+
+const TO_JSONB: Oid = Oid::from_u32(3787);
+const JSONB_OUT: Oid = Oid::from_u32(3804);
+
+/// `pg_catalog.to_jsonb`, told that it gets a record.
+unsafe fn to_jsonb() -> pg_sys::FmgrInfo {
+    // SAFETY: a built-in function; the call's expression is what it asks for its argument's type.
+    unsafe {
+        let mut function = pg_sys::FmgrInfo::default();
+        pg_sys::fmgr_info(TO_JSONB, &raw mut function);
+        let record = pg_sys::makeNullConst(pg_sys::RECORDOID, -1, Oid::INVALID);
+        let call = pg_sys::makeFuncExpr(
+            TO_JSONB,
+            pg_sys::JSONBOID,
+            pg_sys::lappend(std::ptr::null_mut(), record.cast()),
+            Oid::INVALID,
+            Oid::INVALID,
+            pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
+        );
+        function.fn_expr = call.cast();
+        function
     }
 }

@@ -15,6 +15,12 @@ pub fn authenticated_superuser() -> bool {
     unsafe { pg_sys::superuser_arg(pg_sys::GetAuthenticatedUserId()) }
 }
 
+/// May the current user act as `role`, as SET ROLE would let it?
+pub fn may_become(role: Oid) -> bool {
+    // SAFETY: catalog look-ups inside a transaction.
+    unsafe { pg_sys::is_member_of_role(pg_sys::GetUserId(), role) }
+}
+
 pub fn is_superuser(user: Oid) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
     unsafe { pg_sys::superuser_arg(user) }

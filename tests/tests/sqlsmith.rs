@@ -58,6 +58,8 @@ fn smith(version: u32) {
     let cluster = Arc::new(Cluster::start(version, "log_line_prefix = '%e %u '"));
     let bench = Bench::new(Arc::clone(&cluster));
     bench.mask();
+    // A canary that no mask covers.
+    bench.setup("SELECT agent_policy.deny_relation('@agent@', 'shop.hidden')");
     bench.setup("SELECT agent_policy.set_limits('@agent@', statement_timeout => '1 s'), agent_policy.reset_limits('@agent@', 'max_rows')");
     // Without the policy the same statements show what must not be seen.
     let control = session(&bench, &bench.plain, Duration::from_secs(60), seed, true);

@@ -294,6 +294,8 @@ pub struct Rows {
     whole: RangeInclusive<i32>,
     open: Option<Open>,
     erasures: BTreeMap<(i64, i32), Digest>,
+    /// Days with a row that is known to be wrong: their erasures cannot come out right.
+    bad_days: BTreeSet<i32>,
     pub rows: u64,
 }
 
@@ -317,6 +319,7 @@ impl Rows {
             whole,
             open: None,
             erasures: BTreeMap::new(),
+            bad_days: BTreeSet::new(),
             rows: 0,
         }
     }
@@ -401,6 +404,9 @@ impl Rows {
         if !open.kept {
             return;
         }
+        if open.damaged || !open.marked.is_empty() || open.next <= open.block.last_seq {
+            self.bad_days.insert(open.block.day);
+        }
         let findings = &mut self.checked.findings;
         let (first, last) = (open.block.first_seq, open.block.last_seq);
         if open.next <= last {
@@ -429,7 +435,7 @@ impl Rows {
                 None => false,
                 Some(said) => !self.whole.contains(&day) || *said == digest.text(),
             };
-            if !true_to_it {
+            if !true_to_it && !self.bad_days.contains(&day) {
                 let text = format!(
                     "block {by} does not tell of exactly the rows of day {day} that name it as their erasure"
                 );

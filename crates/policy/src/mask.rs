@@ -2,7 +2,8 @@
 #![deny(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod hash;
+pub mod json;
 mod spec;
 pub mod value;
 
-pub use spec::{Column, Compiled, Kind, Refusal, RefusalKind, compile};
+pub use spec::{Column, Compiled, Kind, Refusal, RefusalKind, compile, validate};

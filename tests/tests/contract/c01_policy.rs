@@ -456,7 +456,6 @@ fn what_is_not_enforced_is_refused(b: &Bench) {
         "set_limits('@agent@', rows_per_hour => 1)",
         "set_limits('@agent@', denials_per_hour => 1)",
         "require_identity('@agent@', 'signed')",
-        "mask_column('shop.customers', 'note', 'json')",
     ] {
         let error = b.setup_error(&format!("SELECT agent_policy.{call}"));
         assert_eq!(error.code, "0A000", "{call}: {error}");

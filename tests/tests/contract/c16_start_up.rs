@@ -219,8 +219,7 @@ fn labels_are_not_for_agents(b: &Bench) {
         .error(&b.fill("SECURITY LABEL FOR agent_policy ON ROLE @agent@ IS NULL"));
     assert_eq!(error.code, "42501", "{error}");
     assert!(error.message.contains("superuser"), "{error}");
-    let error =
-        b.setup_error("SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.email IS 'email'");
+    let error = b.setup_error("SECURITY LABEL FOR agent_policy ON TABLE shop.customers IS 'email'");
     assert_eq!(error.code, "0A000", "{error}");
     let error = b.setup_error("SECURITY LABEL FOR agent_policy ON ROLE @agent@ IS 'secret'");
     assert_eq!(error.code, "22023", "{error}");

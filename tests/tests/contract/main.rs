@@ -31,6 +31,11 @@ mod c19_layers;
 mod c20_time;
 mod c21_robust;
 mod c22_evidence;
+mod c22_privacy;
+mod c23_everywhere;
+mod c23_more_masks;
+mod c23_preview;
+mod c23_unclassified;
 mod c24_export;
 
 fn main() -> std::process::ExitCode {
@@ -64,6 +69,11 @@ fn main() -> std::process::ExitCode {
         c20_time::CASES,
         c21_robust::CASES,
         c22_evidence::CASES,
+        c22_privacy::CASES,
+        c23_everywhere::CASES,
+        c23_more_masks::CASES,
+        c23_preview::CASES,
+        c23_unclassified::CASES,
         c24_export::CASES,
     ]))
 }

@@ -1,7 +1,10 @@
 //! From a mask and its options to the SQL expression that stands in for a column.
 
-use super::value::Unit;
+use super::json;
 use serde_json::{Map, Value};
+
+mod each;
+use each::{bucket, hash, partial, redact, truncate};
 
 /// What a mask has to know of a column's type. Domains count as the type below them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,7 @@ pub enum Kind {
     MacAddr,
     MacAddr8,
     Json,
+    Jsonb,
     Xml,
     Bytea,
     Bit,
@@ -54,8 +58,35 @@ pub struct Column<'a> {
     pub sql_type: &'a str,
     /// precision and scale of numeric(p, s)
     pub numeric: Option<(i32, i32)>,
-    /// a domain with NOT NULL or CHECK, which a computed value might not meet
+    /// a domain with NOT NULL or CHECK, which a computed value might not meet; also of elements
     pub constrained: bool,
+    /// of an array: the kind of its elements
+    pub element: Option<Kind>,
+}
+
+impl Column<'_> {
+    /// The kind of what a mask is applied to: of an array its elements.
+    fn valued(&self) -> Kind {
+        self.element.unwrap_or(self.kind)
+    }
+
+    /// A call of a mask's function: for the value, or for each element of an array.
+    /// `signature`: its argument types after the value's; `rest`: these arguments.
+    fn call(&self, function: &str, value: &str, types: &[&str], rest: &[String]) -> String {
+        let arguments: String = rest.iter().map(|r| format!(", {r}")).collect();
+        if self.element.is_none() {
+            return format!(
+                "agent_policy.{function}({}::pg_catalog.{value}{arguments})",
+                self.quoted
+            );
+        }
+        let types: String = types.iter().map(|t| format!(",pg_catalog.{t}")).collect();
+        format!(
+            "agent_policy.mask_each({}::pg_catalog.{value}[], \
+             'agent_policy.{function}(pg_catalog.{value}{types})'::pg_catalog.regprocedure{arguments})",
+            self.quoted
+        )
+    }
 }
 
 /// What comes of a mask.
@@ -174,6 +205,37 @@ fn literal(text: &str) -> String {
     }
 }
 
+/// Is there a type of column that the mask with these options fits?
+///
+/// # Errors
+/// As [`compile`].
+pub fn validate(mask: &str, options: &Map<String, Value>) -> Result<(), Refusal> {
+    let mut refusal = None;
+    for kind in [
+        Kind::Text,
+        Kind::Int8,
+        Kind::Numeric,
+        Kind::TimestampTz,
+        Kind::Inet,
+        Kind::Jsonb,
+    ] {
+        let column = Column {
+            quoted: "value",
+            kind,
+            sql_type: "pg_catalog.text",
+            numeric: None,
+            constrained: false,
+            element: None,
+        };
+        match compile(&column, mask, options) {
+            Ok(_) => return Ok(()),
+            Err(why) if why.kind == RefusalKind::Option => refusal = Some(why),
+            Err(_) => {}
+        }
+    }
+    refusal.map_or(Ok(()), Err)
+}
+
 /// The SQL that stands in for `column` under `mask`.
 ///
 /// # Errors
@@ -215,11 +277,8 @@ pub fn compile(
         ),
         "email" => {
             Options::new(mask, options, &[])?;
-            match column.kind {
-                Kind::Text => Ok(Compiled::Sql(format!(
-                    "agent_policy.mask_email({}::pg_catalog.text)",
-                    column.quoted
-                ))),
+            match column.valued() {
+                Kind::Text => Ok(Compiled::Sql(column.call("mask_email", "text", &[], &[]))),
                 _ => Err(misfit(mask, column, "It is for text. Use redact or null.")),
             }
         }
@@ -232,23 +291,30 @@ pub fn compile(
                 o.integer("ipv4", 24, 0, 32)?,
                 o.integer("ipv6", 48, 0, 128)?,
             );
-            match column.kind {
-                Kind::Inet | Kind::Cidr => Ok(Compiled::Sql(format!(
-                    "agent_policy.mask_network({}, {v4}, {v6})",
-                    column.quoted
-                ))),
-                _ => Err(misfit(
-                    mask,
-                    column,
-                    "It is for inet and cidr. Use redact or null.",
-                )),
-            }
+            let value = match column.valued() {
+                Kind::Inet => "inet",
+                Kind::Cidr => "cidr",
+                _ => {
+                    return Err(misfit(
+                        mask,
+                        column,
+                        "It is for inet and cidr. Use redact or null.",
+                    ));
+                }
+            };
+            let bits = [v4.to_string(), v6.to_string()];
+            Ok(Compiled::Sql(column.call(
+                "mask_network",
+                value,
+                &["int4", "int4"],
+                &bits,
+            )))
         }
         "scrub" => {
             Options::new(mask, options, &[])?;
-            let (function, cast) = match column.kind {
+            let (function, cast) = match column.valued() {
                 Kind::Text => ("mask_scrub", String::new()),
-                Kind::Json => ("mask_scrub_json", format!("::{}", column.sql_type)),
+                Kind::Json | Kind::Jsonb => ("mask_scrub_json", format!("::{}", column.sql_type)),
                 _ => {
                     return Err(misfit(
                         mask,
@@ -257,10 +323,28 @@ pub fn compile(
                     ));
                 }
             };
-            Ok(Compiled::Sql(format!(
-                "agent_policy.{function}({}::pg_catalog.text){cast}",
-                column.quoted
-            )))
+            Ok(Compiled::Sql(
+                column.call(function, "text", &[], &[]) + &cast,
+            ))
+        }
+        "json" => {
+            Options::new(mask, options, &["paths"])?;
+            let paths = options.get("paths").unwrap_or(&Value::Null);
+            json::rules(paths).map_err(|(message, hint)| bad_option(message, hint))?;
+            match column.valued() {
+                Kind::Jsonb => Ok(Compiled::Sql(column.call(
+                    "mask_json",
+                    "jsonb",
+                    &["text"],
+                    &[format!("{}::pg_catalog.text", literal(&paths.to_string()))],
+                ))),
+                Kind::Json => Err(misfit(
+                    mask,
+                    column,
+                    "It is for jsonb. Change the column's type, or use scrub, redact or null.",
+                )),
+                _ => Err(misfit(mask, column, "It is for jsonb. Use redact or null.")),
+            }
         }
         "expression" => {
             let o = Options::new(mask, options, &["sql"])?;
@@ -274,213 +358,12 @@ pub fn compile(
         }
         _ => Err(bad_option(
             format!("there is no mask \"{mask}\""),
-            "Masks are: redact, null, constant, partial, email, hash, truncate, bucket, network, scrub, expression, none.",
+            "Masks are: redact, null, constant, partial, email, hash, truncate, bucket, network, scrub, json, expression, none.",
         )),
     }
 }
 
-fn redact(column: &Column<'_>) -> Result<Compiled, Refusal> {
-    let value = match column.kind {
-        Kind::Text => "***",
-        Kind::Char => "*",
-        Kind::Int2
-        | Kind::Int4
-        | Kind::Int8
-        | Kind::Numeric
-        | Kind::Float4
-        | Kind::Float8
-        | Kind::Money
-        | Kind::Oid => "0",
-        Kind::Bool => "false",
-        Kind::Date => "1970-01-01",
-        Kind::Timestamp => "1970-01-01 00:00:00",
-        Kind::TimestampTz => "1970-01-01 00:00:00+00",
-        Kind::Time => "00:00:00",
-        Kind::TimeTz => "00:00:00+00",
-        Kind::Interval => "00:00:00",
-        Kind::Uuid => "00000000-0000-0000-0000-000000000000",
-        Kind::Inet => "0.0.0.0",
-        Kind::Cidr => "0.0.0.0/32",
-        Kind::MacAddr => "00:00:00:00:00:00",
-        Kind::MacAddr8 => "00:00:00:00:00:00:00:00",
-        Kind::Json | Kind::Array | Kind::MultiRange => "{}",
-        // a document, so that it parses whatever the setting xmloption says
-        Kind::Xml => "<redacted/>",
-        Kind::Bytea => "\\x",
-        Kind::Bit => "0",
-        Kind::VarBit | Kind::TsVector => "",
-        Kind::Point => "(0,0)",
-        Kind::Range => "empty",
-        Kind::Enum => {
-            return Err(misfit(
-                "redact",
-                column,
-                "No label of an enum is neutral. Use null, or constant with one of its labels.",
-            ));
-        }
-        Kind::Composite | Kind::Other => {
-            return Err(misfit(
-                "redact",
-                column,
-                "No neutral value of this type is known. Use null or constant.",
-            ));
-        }
-    };
-    Ok(Compiled::Redacted(value))
-}
-
-fn partial(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled, Refusal> {
-    let first = o.integer("keep_first", 0, 0, 10_000)?;
-    let last = o.integer("keep_last", 4, 0, 10_000)?;
-    let pad = o.text("pad")?.unwrap_or("*");
-    if pad.chars().count() != 1 || pad.chars().any(char::is_control) {
-        return Err(bad_option(
-            format!("option \"pad\" of mask \"partial\" is not valid: \"{pad}\""),
-            "It is one character; the default is \"*\".",
-        ));
-    }
-    match column.kind {
-        Kind::Text => Ok(Compiled::Sql(format!(
-            "agent_policy.mask_partial({}::pg_catalog.text, {first}, {last}, {})",
-            column.quoted,
-            literal(pad)
-        ))),
-        _ => Err(misfit(
-            "partial",
-            column,
-            "It is for text. Use redact, or bucket for numbers and truncate for dates.",
-        )),
-    }
-}
-
-fn hash(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled, Refusal> {
-    let length = o.integer("length", 16, 1, 64)?;
-    match column.kind {
-        Kind::Text => Ok(Compiled::Sql(format!(
-            "agent_policy.mask_hash({}::pg_catalog.text, {length})",
-            column.quoted
-        ))),
-        Kind::Uuid | Kind::Int8 if o.given.is_empty() => Ok(Compiled::Sql(format!(
-            "agent_policy.mask_hash({})",
-            column.quoted
-        ))),
-        Kind::Uuid | Kind::Int8 => Err(bad_option(
-            format!(
-                "option \"length\" of mask \"hash\" does not apply to type {}",
-                column.sql_type
-            ),
-            "Leave it out: the hash has the column's type.",
-        )),
-        _ => Err(misfit(
-            "hash",
-            column,
-            "It is for text, uuid and bigint. Use redact, null or bucket.",
-        )),
-    }
-}
-
-fn truncate(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled, Refusal> {
-    let unit = o.text("unit")?.unwrap_or("year");
-    let valid = match column.kind {
-        Kind::Date => Unit::OF_DATE,
-        Kind::Timestamp | Kind::TimestampTz => Unit::OF_TIMESTAMP,
-        _ => {
-            return Err(misfit(
-                "truncate",
-                column,
-                "It is for date, timestamp and timestamptz. Use redact or null.",
-            ));
-        }
-    };
-    if !valid.contains(&unit) {
-        return Err(bad_option(
-            format!(
-                "option \"unit\" of mask \"truncate\" is not valid for type {}: \"{unit}\"",
-                column.sql_type
-            ),
-            format!("It is one of: {}; the default is year.", valid.join(", ")),
-        ));
-    }
-    Ok(Compiled::Sql(format!(
-        "agent_policy.mask_truncate({}, '{unit}'::pg_catalog.text)",
-        column.quoted
-    )))
-}
-
-fn bucket(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled, Refusal> {
-    let c = column.quoted;
-    let whole = |most: i64| o.integer("size", 10, 1, most);
-    let sql = match column.kind {
-        Kind::Int2 => format!(
-            "agent_policy.mask_bucket({c}, {})",
-            whole(i64::from(i16::MAX))?
-        ),
-        Kind::Int4 => format!(
-            "agent_policy.mask_bucket({c}, {})",
-            whole(i64::from(i32::MAX))?
-        ),
-        Kind::Int8 => format!(
-            "agent_policy.mask_bucket({c}, {}::pg_catalog.int8)",
-            whole(i64::MAX)?
-        ),
-        Kind::Float4 | Kind::Float8 => {
-            format!(
-                "agent_policy.mask_bucket({c}, '{}'::pg_catalog.float8)",
-                positive(o)?
-            )
-        }
-        Kind::Numeric => {
-            let size = positive(o)?;
-            let of = |function: &str, division: &str| {
-                format!(
-                    "pg_catalog.{function}({c} {division} '{size}'::pg_catalog.numeric) OPERATOR(pg_catalog.*) '{size}'::pg_catalog.numeric"
-                )
-            };
-            // div() cuts towards zero, and is much the faster of the two.
-            let (positive, floor) = (of("div", ","), of("floor", "OPERATOR(pg_catalog./)"));
-            let negative = match column.numeric {
-                // The multiple below the least value does not fit numeric(p, s): stay at that value.
-                Some((precision, scale)) => {
-                    format!(
-                        "GREATEST({floor}, '{}'::pg_catalog.numeric)",
-                        least_numeric(precision, scale)
-                    )
-                }
-                None => floor,
-            };
-            format!(
-                "CASE WHEN {c} OPERATOR(pg_catalog.<) 0::pg_catalog.numeric THEN {negative} ELSE {positive} END"
-            )
-        }
-        _ => {
-            return Err(misfit(
-                "bucket",
-                column,
-                "It is for numbers. Use truncate for dates, redact or null for others.",
-            ));
-        }
-    };
-    Ok(Compiled::Sql(sql))
-}
-
-/// The option `size` of a fractional type, as the text of a number.
-fn positive(o: &Options<'_>) -> Result<String, Refusal> {
-    match o.given.get("size") {
-        None => Ok("10".into()),
-        Some(Value::Number(n)) if n.as_f64().is_some_and(|f| f > 0.0 && f.is_finite()) => {
-            Ok(n.to_string())
-        }
-        Some(other) => Err(bad_option(
-            format!("option \"size\" of mask \"bucket\" is not valid: {other}"),
-            "It is a number above 0; the default is 10.",
-        )),
-    }
-}
-
-/// The least value of numeric(precision, scale): precision nines, scale of them behind the point.
-fn least_numeric(precision: i32, scale: i32) -> String {
-    format!("-{}e{}", "9".repeat(precision.max(0) as usize), -scale)
-}
-
+#[cfg(test)]
+use each::least_numeric;
 #[cfg(test)]
 mod tests;

@@ -115,16 +115,39 @@ fn topic(word: &[u8]) -> Option<Topic> {
     Some(match word {
         b"ssn" | b"ssns" | b"itin" | b"tin" | b"social" | b"taxpayer" => Topic::TaxNumber,
         b"card" | b"cards" | b"visa" | b"mastercard" | b"amex" | b"cc" | b"creditcard"
-        | b"ccnum" | b"kreditkarte" | b"carte" | b"tarjeta" => Topic::Card,
+        | b"ccnum" | b"kreditkarte" | b"carte" | b"tarjeta" | b"maestro" | b"diners" | b"jcb"
+        | b"discover" | b"unionpay" | b"debit" => Topic::Card,
         b"routing" | b"aba" | b"rtn" | b"ach" => Topic::Routing,
-        b"phone" | b"phones" | b"telephone" | b"tel" | b"mobile" | b"cell" | b"cellphone"
-        | b"fax" | b"call" | b"called" | b"callback" | b"sms" | b"whatsapp" | b"ring" | b"dial"
-        | b"reach" | b"telefon" | b"handy" | b"mobil" | b"telefono" | b"phonenumber"
-        | b"hotline" | b"text" | b"contact" => Topic::Phone,
+        b"phone"
+        | b"phones"
+        | b"telephone"
+        | b"tel"
+        | b"mobile"
+        | b"cell"
+        | b"cellphone"
+        | b"fax"
+        | b"call"
+        | b"called"
+        | b"callback"
+        | b"sms"
+        | b"whatsapp"
+        | b"ring"
+        | b"dial"
+        | b"reach"
+        | b"telefon"
+        | b"handy"
+        | b"mobil"
+        | b"telefono"
+        | b"phonenumber"
+        | b"hotline"
+        | b"text"
+        | b"contact"
+        | b"t\xc3\xa9l"
+        | b"t\xc3\xa9l\xc3\xa9phone" => Topic::Phone,
         b"nino" | b"insurance" | b"ni" => Topic::Nino,
         b"nhs" => Topic::Nhs,
         b"aadhaar" | b"aadhar" | b"uidai" => Topic::Aadhaar,
-        b"pan" => Topic::Pan,
+        b"pan" | b"permanent" => Topic::Pan,
         b"pesel" => Topic::Pesel,
         b"passport" | b"passports" | b"reisepass" | b"passeport" | b"pasaporte" => Topic::Passport,
         b"dob" | b"born" | b"birth" | b"birthday" | b"birthdate" | b"dateofbirth" | b"geboren"
@@ -136,7 +159,8 @@ fn topic(word: &[u8]) -> Option<Topic> {
         | b"epoch" | b"timestamp" | b"elapsed" | b"price" | b"total" | b"rows" => Topic::Thing,
         b"password" | b"passwords" | b"passwd" | b"pwd" | b"passphrase" | b"passcode"
         | b"secret" | b"token" | b"apikey" | b"key" | b"credential" | b"credentials"
-        | b"bearer" | b"auth" | b"passwort" | b"kennwort" => Topic::Secret,
+        | b"bearer" | b"auth" | b"authorization" | b"pgpassword" | b"sshpass" | b"passwort"
+        | b"kennwort" => Topic::Secret,
         _ => return None,
     })
 }

@@ -172,15 +172,35 @@ pub fn birth_date(text: &Text<'_>, start: usize, context: &Context) -> Option<Fi
         return None;
     }
     let end = if text.at(start).is_ascii_digit() {
-        numeric_date(text, start).or_else(|| day_month_year(text, start))
+        compact_date(text, start)
+            .or_else(|| numeric_date(text, start))
+            .or_else(|| day_month_year(text, start))
     } else {
         month_day_year(text, start)
     }?;
-    (text.ends_at(end) && context.near(Topic::Birth, text, start, end)).then_some(Finding {
-        start,
-        end,
-        category: Category::BirthDate,
-    })
+    // The date of a moment goes on with its time.
+    let moment = text.at(end) == b'T' && text.at(end + 1).is_ascii_digit();
+    ((moment || text.ends_at(end)) && context.near(Topic::Birth, text, start, end)).then_some(
+        Finding {
+            start,
+            end,
+            category: Category::BirthDate,
+        },
+    )
+}
+
+/// 19800517
+fn compact_date(text: &Text<'_>, start: usize) -> Option<usize> {
+    let end = text.run(start, 9, |b| b.is_ascii_digit());
+    let number = text
+        .slice(start, end)
+        .iter()
+        .fold(0_u32, |n, b| n * 10 + u32::from(b - b'0'));
+    (end - start == 8
+        && is_year(number / 10_000)
+        && (1..=12).contains(&(number / 100 % 100))
+        && (1..=31).contains(&(number % 100)))
+    .then_some(end)
 }
 
 fn numeric_date(text: &Text<'_>, start: usize) -> Option<usize> {
@@ -247,7 +267,11 @@ fn day(text: &Text<'_>, start: usize) -> Option<usize> {
 /// 12 March 1980
 fn day_month_year(text: &Text<'_>, start: usize) -> Option<usize> {
     let end = day(text, start)?;
-    let end = month(text, skip(text, end)).filter(|_| !is_word(text.at(end)))?;
+    let mut name = skip(text, end);
+    if text.goes_on(name, b"of ") {
+        name += 3;
+    }
+    let end = month(text, name).filter(|_| !is_word(text.at(end)))?;
     year(text, skip(text, end))
 }
 

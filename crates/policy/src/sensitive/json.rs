@@ -46,7 +46,7 @@ pub fn scrub_json(text: &str) -> Option<String> {
 }
 
 /// The value as it stands after `key: `.
-fn scrubbed(key: &str, value: &str) -> String {
+pub(crate) fn scrubbed(key: &str, value: &str) -> String {
     if key.is_empty() {
         return String::from_utf8_lossy(&scrub(value.as_bytes())).into_owned();
     }

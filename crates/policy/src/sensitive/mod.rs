@@ -21,6 +21,7 @@ use cursor::Text;
 use std::borrow::Cow;
 
 pub use json::scrub_json;
+pub(crate) use json::scrubbed as scrub_value;
 
 /// What a piece of text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -108,6 +108,9 @@ pub fn card(text: &Text<'_>, start: usize, context: &Context) -> Option<Finding>
             16..=19,
         )
         | (300_000..=305_999 | 360_000..=369_999 | 380_000..=399_999, 14) => true,
+        // Diners Club's longer ones, and Maestro.
+        (300_000..=305_999 | 360_000..=369_999 | 380_000..=399_999, 15..=19)
+        | (500_000..=509_999 | 560_000..=589_999 | 600_000..=699_999, 13..=19) => false,
         // Many a number of 13 digits begins with 4 and passes.
         (400_000..=499_999, 13) => false,
         _ => return None,
@@ -376,7 +379,11 @@ pub fn phone(text: &Text<'_>, start: usize, context: &Context) -> Option<Finding
         return None;
     }
     let glued = matches!(before, b'-' | b'.' | b'/') && is_word(text.at(start.wrapping_sub(2)));
-    if glued || !(text.at(start + 1).is_ascii_digit()) {
+    // 1-800-555-0199: the country's digit alone before the first separator.
+    let country = text.at(start) == b'1'
+        && matches!(text.at(start + 1), b'-' | b' ' | b'.')
+        && matches!(text.at(start + 2), b'2'..=b'9');
+    if glued || !(text.at(start + 1).is_ascii_digit() || country) {
         return None;
     }
     let (count, end, parted) = dialled(text, start);

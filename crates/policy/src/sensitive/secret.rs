@@ -15,6 +15,8 @@ enum Alphabet {
     Hex,
     /// A–Z and 2–7.
     Base32,
+    /// Letters, digits and `/`.
+    Path,
 }
 
 impl Alphabet {
@@ -24,6 +26,7 @@ impl Alphabet {
             Self::Url => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'),
             Self::Dotted => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'),
             Self::Hex => byte.is_ascii_hexdigit(),
+            Self::Path => byte.is_ascii_alphanumeric() || byte == b'/',
             Self::Base32 => matches!(byte, b'A'..=b'Z' | b'2'..=b'7'),
         }
     }
@@ -56,6 +59,8 @@ const KEYS: &[(&[u8], Alphabet, usize, usize)] = &[
     (b"sk_test_", Alphabet::Word, 16, 255),
     (b"rk_live_", Alphabet::Word, 16, 255),
     (b"rk_test_", Alphabet::Word, 16, 255),
+    (b"GOCSPX-", Alphabet::Url, 20, 64),
+    (b"hooks.slack.com/services/", Alphabet::Path, 30, 90),
     (b"whsec_", Alphabet::Word, 24, 255),
     (b"sk-ant-", Alphabet::Url, 24, 255),
     (b"sk-proj-", Alphabet::Url, 20, 255),
@@ -77,7 +82,7 @@ pub fn key(text: &Text<'_>, start: usize) -> Option<Finding> {
     }
     if !matches!(
         text.at(start),
-        b'A' | b'a' | b'g' | b'y' | b'x' | b's' | b'r' | b'w' | b'n' | b'h' | b'S' | b'd'
+        b'A' | b'a' | b'g' | b'y' | b'x' | b's' | b'r' | b'w' | b'n' | b'h' | b'S' | b'd' | b'G'
     ) {
         return None;
     }
@@ -184,10 +189,11 @@ pub fn value(text: &Text<'_>, word: usize) -> Option<Finding> {
     let mut at = text.run(word, 64, |b| is_word(b) || matches!(b, b'_' | b'-'));
     let bearer = text.slice(word, at).eq_ignore_ascii_case(b"bearer");
     at = text.run(at, 3, |b| matches!(b, b'"' | b'\'' | b']' | b' '));
-    let mut assigned = false;
+    let (mut assigned, mut said) = (false, false);
     if text.goes_on(at, b"is ") {
         at += 3;
         assigned = true;
+        said = true;
     } else {
         let sign = text.run(at, 3, |b| matches!(b, b':' | b'=' | b'>'));
         assigned |= sign > at;
@@ -196,7 +202,12 @@ pub fn value(text: &Text<'_>, word: usize) -> Option<Finding> {
     if !assigned && !bearer {
         return None;
     }
-    let start = text.run(at, 4, |b| matches!(b, b' ' | b'"' | b'\'' | b'`'));
+    let mut start = text.run(at, 4, |b| matches!(b, b' ' | b'"' | b'\'' | b'`'));
+    for scheme in [b"Basic ".as_slice(), b"Bearer "] {
+        if text.goes_on(start, scheme) {
+            start += scheme.len();
+        }
+    }
     if let Some(known) = key(text, start) {
         return Some(known);
     }
@@ -204,8 +215,10 @@ pub fn value(text: &Text<'_>, word: usize) -> Option<Finding> {
         b > b' '
             && !matches!(
                 b,
-                b'"' | b'\'' | b'`' | b',' | b';' | b'&' | b'<' | b'>' | b'}' | b'|'
+                b'"' | b'\'' | b'`' | b',' | b';' | b'<' | b'>' | b'}' | b'|'
             )
+            // Between the fields of a form, and in no sentence.
+            && (said || b != b'&')
     });
     let mut end = end;
     while end > start && matches!(text.before(end), b'.' | b')' | b']') {

@@ -7,6 +7,7 @@ fn column(kind: Kind) -> Column<'static> {
         sql_type: "t",
         numeric: None,
         constrained: false,
+        element: None,
     }
 }
 
@@ -23,7 +24,7 @@ fn what_fits() {
     assert_eq!(
         set(Kind::Text, "partial", "{}"),
         Ok(Compiled::Sql(
-            "agent_policy.mask_partial(c::pg_catalog.text, 0, 4, '*')".into()
+            "agent_policy.mask_partial(c::pg_catalog.text, 0, 4, '*'::pg_catalog.text)".into()
         ))
     );
     assert_eq!(set(Kind::Text, "none", "{}"), Ok(Compiled::Raw));
@@ -86,6 +87,53 @@ fn what_is_refused() {
         ..column(Kind::Text)
     };
     assert!(compile(&domain, "email", &Map::new()).is_err_and(|r| r.kind == RefusalKind::Type));
+}
+
+#[test]
+fn arrays_are_masked_by_element() {
+    let array = Column {
+        element: Some(Kind::Text),
+        ..column(Kind::Array)
+    };
+    assert_eq!(
+        compile(&array, "hash", &Map::new()),
+        Ok(Compiled::Sql(
+            "agent_policy.mask_each(c::pg_catalog.text[], \
+             'agent_policy.mask_hash(pg_catalog.text,pg_catalog.int4)'::pg_catalog.regprocedure, 16)"
+                .into()
+        ))
+    );
+    assert_eq!(
+        compile(&array, "redact", &Map::new()),
+        Ok(Compiled::Redacted("{}"))
+    );
+    assert!(compile(&array, "bucket", &Map::new()).is_err());
+}
+
+#[test]
+fn masks_of_labels() {
+    let check = |mask: &str, options: &str| {
+        validate(mask, &serde_json::from_str(options).unwrap_or_default()).is_ok()
+    };
+    for (mask, options) in [
+        ("redact", "{}"),
+        ("none", "{}"),
+        ("bucket", r#"{"size": 5}"#),
+        ("truncate", r#"{"unit": "day"}"#),
+        ("network", r#"{"ipv4": 8}"#),
+        ("json", r#"{"paths": {"$.a": "redact"}}"#),
+    ] {
+        assert!(check(mask, options), "{mask} {options}");
+    }
+    for (mask, options) in [
+        ("nothing", "{}"),
+        ("bucket", r#"{"size": 0}"#),
+        ("network", r#"{"ipv4": 33}"#),
+        ("json", "{}"),
+        ("email", r#"{"x": 1}"#),
+    ] {
+        assert!(!check(mask, options), "{mask} {options}");
+    }
 }
 
 #[test]

@@ -1,0 +1,154 @@
+//! Checks an exported audit log without a server: see [`check`].
+#![forbid(unsafe_code)]
+
+use evidence::block::{Block, Kind};
+use evidence::export::{self, Line};
+use evidence::head::Head;
+use evidence::key::Keys;
+use evidence::verify::{Headers, Rows, Trust};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+
+/// What is to be checked.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Public keys in PEM that are trusted; without them those in the log are.
+    pub key: Option<String>,
+    /// Heads that were kept elsewhere, one a line.
+    pub heads: Option<String>,
+    /// What `agent_policy.audit_export()` gave; "-" for standard input.
+    pub log: String,
+}
+
+macro_rules! say {
+    ($out:expr, $($text:tt)*) => {
+        writeln!($out, $($text)*).map_err(|e| e.to_string())?
+    };
+}
+
+fn lines(path: &str) -> Result<Box<dyn BufRead>, String> {
+    if path == "-" {
+        return Ok(Box::new(BufReader::new(io::stdin())));
+    }
+    let file = File::open(path).map_err(|e| format!("{path}: {e}"))?;
+    Ok(Box::new(BufReader::with_capacity(1 << 20, file)))
+}
+
+fn read(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))
+}
+
+/// Whether the log is intact; what is found goes to `out`.
+///
+/// # Errors
+/// Why the check could not be made.
+pub fn check(options: &Options, out: &mut impl Write) -> Result<bool, String> {
+    let mut keys = match &options.key {
+        Some(path) => Keys::from_pem(&read(path)?).map_err(|e| format!("{path}: {e}"))?,
+        None => Keys::default(),
+    };
+    let mut heads = Vec::new();
+    if let Some(path) = &options.heads {
+        for line in read(path)?.lines().filter(|l| !l.trim().is_empty()) {
+            heads.push(line.parse::<Head>().map_err(|e| format!("{path}: {e}"))?);
+        }
+    }
+
+    let mut lines = lines(&options.log)?.lines().zip(1_u64..);
+    let mut next = || -> Result<Option<Line>, String> {
+        let Some((line, number)) = lines.next() else {
+            return Ok(None);
+        };
+        let line = line.map_err(|e| format!("{}: {e}", options.log))?;
+        let parsed = export::parse(&line);
+        parsed
+            .map(Some)
+            .map_err(|e| format!("{}, line {number}: {e}", options.log))
+    };
+    let Some(Line::Log { chain, days }) = next()? else {
+        return Err("the first line does not say which log it is".to_owned());
+    };
+    let mut blocks: Vec<Block> = Vec::new();
+    let first_row = loop {
+        match next()? {
+            Some(Line::Key(key)) if options.key.is_none() => keys.public.push(key),
+            Some(Line::Key(_)) => {}
+            Some(Line::Block(block)) => blocks.push(*block),
+            Some(Line::Log { .. }) => return Err("there is more than one log".to_owned()),
+            Some(Line::Row(row)) => break Some(row),
+            None => break None,
+        }
+    };
+
+    let trust = Trust { chain, keys: &keys };
+    let mut headers = Headers::new(trust, 0..=i64::MAX);
+    let begin = blocks.first().map_or(1, |b| b.number);
+    for head in heads {
+        // What is before the export cannot be looked at in it.
+        if head.number >= begin {
+            headers.kept(head);
+        } else {
+            say!(
+                out,
+                "note: the head of block {} is older than this export",
+                head.number
+            );
+        }
+    }
+    blocks.iter().for_each(|b| headers.header(b.clone()));
+    let mut rows = Rows::new(headers.end(None), days.0..=days.1);
+
+    let mut row = first_row;
+    for block in blocks {
+        let (kind, last) = (block.kind, block.last_seq);
+        // Headers go on to the newest block; rows are those of the days that were exported.
+        if kind == Kind::Rows && !(days.0..=days.1).contains(&block.day) {
+            continue;
+        }
+        rows.block(block);
+        while let Some(r) = &row {
+            let parsed = r.row()?;
+            if kind != Kind::Rows || parsed.seq > last {
+                break;
+            }
+            rows.row(&parsed, &r.mark);
+            row = match next()? {
+                None => None,
+                Some(Line::Row(r)) => Some(r),
+                Some(_) => return Err("the rows are not at the end".to_owned()),
+            };
+        }
+    }
+    let more = row.is_some();
+    if let Some(r) = row {
+        rows.row(&r.row()?, &r.mark);
+    }
+    let checked_rows = rows.rows;
+    let checked = rows.end();
+    for finding in &checked.findings.first {
+        say!(out, "seq {}: {}", finding.seq, finding.text);
+    }
+    if more {
+        say!(out, "rows follow that no block has");
+    }
+    if options.key.is_none() {
+        say!(
+            out,
+            "note: no --key is given; the keys in the log itself were trusted"
+        );
+    }
+    let intact = checked.findings.intact();
+    say!(
+        out,
+        "{}: {checked_rows} rows checked{}",
+        if intact { "intact" } else { "NOT INTACT" },
+        match checked.findings.lowest_seq {
+            Some(seq) => format!(", first bad seq {seq}"),
+            None => String::new(),
+        }
+    );
+    if let Some(head) = checked.head {
+        say!(out, "{head}");
+    }
+    Ok(intact)
+}

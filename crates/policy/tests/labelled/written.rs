@@ -1,0 +1,417 @@
+//! Examples as public documents write them, not as a generator of ours does: standards, the
+//! documentation of services, test numbers that banks and telephone companies set aside. The rules
+//! were not made from this list; what they miss here stays in it.
+
+use policy::sensitive::Category::{self, *};
+
+/// A text, and the piece of it that is to be found.
+pub const POSITIVES: &[(Category, &str, &str)] = &[
+    // RFC 5321, 5322, 6531 and forms that mail programs write
+    (
+        Email,
+        "From: John Doe <jdoe@machine.example>",
+        "jdoe@machine.example",
+    ),
+    (
+        Email,
+        "To: Mary Smith <mary@x.test>, jdoe@example",
+        "mary@x.test",
+    ),
+    (
+        Email,
+        "disposable.style.email.with+symbol@example.com is valid",
+        "disposable.style.email.with+symbol@example.com",
+    ),
+    (
+        Email,
+        "user%example.com@example.org",
+        "user%example.com@example.org",
+    ),
+    (Email, "o'connor@example.ie wrote", "o'connor@example.ie"),
+    (
+        Email,
+        "\"very.unusual\"@example.com",
+        "\"very.unusual\"@example.com",
+    ),
+    (
+        Email,
+        "mailto:infobot@example.com?subject=current-issue",
+        "infobot@example.com",
+    ),
+    (Email, "用户@例子.广告", "用户@例子.广告"),
+    (
+        Email,
+        "https://user.name@example.com/path",
+        "user.name@example.com",
+    ),
+    (Email, "jsmith(at)example.com", "jsmith(at)example.com"),
+    (
+        Email,
+        "x@example.museum;y@example.travel",
+        "y@example.travel",
+    ),
+    // The cards that payment services publish for tests
+    (Card, "Visa 4242 4242 4242 4242", "4242 4242 4242 4242"),
+    (
+        Card,
+        "Visa debit 4000056655665556 any CVC",
+        "4000056655665556",
+    ),
+    (
+        Card,
+        "Mastercard 5555-5555-5555-4444",
+        "5555-5555-5555-4444",
+    ),
+    (
+        Card,
+        "Mastercard 2-series 2223003122003222",
+        "2223003122003222",
+    ),
+    (
+        Card,
+        "American Express 3782 822463 10005",
+        "3782 822463 10005",
+    ),
+    (Card, "Amex|371449635398431|12/30", "371449635398431"),
+    (Card, "Discover 6011111111111117", "6011111111111117"),
+    (Card, "Diners Club 3056930009020004", "3056930009020004"),
+    (Card, "Diners 14 digits 36227206271667", "36227206271667"),
+    (
+        Card,
+        "BCcard and DinaCard 6555900000604105",
+        "6555900000604105",
+    ),
+    (Card, "JCB 3566002020360505", "3566002020360505"),
+    (Card, "UnionPay 6200000000000005", "6200000000000005"),
+    (Card, "Maestro 6759649826438453", "6759649826438453"),
+    (Card, "4111.1111.1111.1111", "4111.1111.1111.1111"),
+    // The registry of IBANs
+    (
+        Iban,
+        "GB29 NWBK 6016 1331 9268 19",
+        "GB29 NWBK 6016 1331 9268 19",
+    ),
+    (Iban, "DE89370400440532013000", "DE89370400440532013000"),
+    (
+        Iban,
+        "FR1420041010050500013M02606",
+        "FR1420041010050500013M02606",
+    ),
+    (
+        Iban,
+        "IT60 X054 2811 1010 0000 0123 456",
+        "IT60 X054 2811 1010 0000 0123 456",
+    ),
+    (Iban, "NO93 8601 1117 947", "NO93 8601 1117 947"),
+    (
+        Iban,
+        "MT84MALT011000012345MTLCAST001S",
+        "MT84MALT011000012345MTLCAST001S",
+    ),
+    (
+        Iban,
+        "CH9300762011623852957 (Zürich)",
+        "CH9300762011623852957",
+    ),
+    (
+        Iban,
+        "ES91 2100 0418 4502 0005 1332",
+        "ES91 2100 0418 4502 0005 1332",
+    ),
+    (
+        Iban,
+        "PL61109010140000071219812874",
+        "PL61109010140000071219812874",
+    ),
+    (Iban, "SA0380000000608010167519", "SA0380000000608010167519"),
+    (Iban, "BE68 5390 0754 7034", "BE68 5390 0754 7034"),
+    (
+        Iban,
+        "SE45 5000 0000 0583 9825 7466",
+        "SE45 5000 0000 0583 9825 7466",
+    ),
+    (
+        Iban,
+        "iban: gb29nwbk60161331926819",
+        "gb29nwbk60161331926819",
+    ),
+    // Banks' routing numbers as they print them
+    (
+        RoutingNumber,
+        "Routing number (ABA): 021000021",
+        "021000021",
+    ),
+    (RoutingNumber, "ABA/Routing # 121000248", "121000248"),
+    (
+        RoutingNumber,
+        "Wire transit routing: 026009593",
+        "026009593",
+    ),
+    (
+        RoutingNumber,
+        "\"routing_number\": \"110000000\"",
+        "110000000",
+    ),
+    // Numbers that regulators set aside for films, and RFC 3966, E.123
+    (Phone, "tel:+1-201-555-0123", "+1-201-555-0123"),
+    (
+        Phone,
+        "London 020 7946 0958, ask for Ms Hall",
+        "020 7946 0958",
+    ),
+    (Phone, "+44 (0)20 7946 0958", "+44 (0)20 7946 0958"),
+    (Phone, "International: +22 607 123 4567", "+22 607 123 4567"),
+    (Phone, "Phone: (0117) 496 0123", "(0117) 496 0123"),
+    (Phone, "Mobile 07700 900123", "07700 900123"),
+    (Phone, "Tél. 01 99 00 12 34", "01 99 00 12 34"),
+    (Phone, "téléphone : +33 1 99 00 12 34", "+33 1 99 00 12 34"),
+    (Phone, "Telefon 030 23125 014", "030 23125 014"),
+    (Phone, "+49 30 23125 000", "+49 30 23125 000"),
+    (Phone, "+81-3-1234-5678", "+81-3-1234-5678"),
+    (Phone, "call +91 98765 43210 after six", "+91 98765 43210"),
+    (Phone, "cell 202.555.0143", "202.555.0143"),
+    (Phone, "fax: 1-800-555-0199 ext. 12", "1-800-555-0199"),
+    (Phone, "phone 2025550143", "2025550143"),
+    (Phone, "whatsapp: +5511912345678", "+5511912345678"),
+    // RFC 4291, 5952, 5737
+    (
+        IpAddress,
+        "2001:DB8:0:0:8:800:200C:417A",
+        "2001:DB8:0:0:8:800:200C:417A",
+    ),
+    (
+        IpAddress,
+        "2001:db8::8:800:200c:417a",
+        "2001:db8::8:800:200c:417a",
+    ),
+    (IpAddress, "::ffff:192.0.2.128", "::ffff:192.0.2.128"),
+    (
+        IpAddress,
+        "http://[2001:db8:85a3::8a2e:370:7334]:443/",
+        "2001:db8:85a3::8a2e:370:7334",
+    ),
+    (
+        IpAddress,
+        "fe80::1ff:fe23:4567:890a%eth2",
+        "fe80::1ff:fe23:4567:890a",
+    ),
+    (
+        IpAddress,
+        "203.0.113.77 - - [10/Oct/2000:13:55:36 -0700] \"GET / HTTP/1.0\" 200",
+        "203.0.113.77",
+    ),
+    (
+        IpAddress,
+        "X-Forwarded-For: 198.51.100.178, 10.0.0.1",
+        "198.51.100.178",
+    ),
+    (
+        IpAddress,
+        "Failed password for root from 192.0.2.44 port 22 ssh2",
+        "192.0.2.44",
+    ),
+    (MacAddress, "HWaddr 00:00:5E:00:53:01", "00:00:5E:00:53:01"),
+    (
+        MacAddress,
+        "Physical Address. . . : 00-00-5E-00-53-AF",
+        "00-00-5E-00-53-AF",
+    ),
+    (
+        MacAddress,
+        "Internet 10.0.0.1 - 0000.5e00.5301 ARPA",
+        "0000.5e00.5301",
+    ),
+    (
+        MacAddress,
+        "link/ether 02:42:ac:11:00:02 brd ff:ff:ff:ff:ff:ff",
+        "02:42:ac:11:00:02",
+    ),
+    // US social security numbers as forms write them
+    (Ssn, "SSN 123-45-6789", "123-45-6789"),
+    (Ssn, "Social Security Number: 123 45 6789", "123 45 6789"),
+    (Ssn, "social security no. 123456789", "123456789"),
+    (Ssn, "Taxpayer ID (ITIN): 912-70-1234", "912-70-1234"),
+    (Ssn, "<ssn>123456789</ssn>", "123456789"),
+    (Ssn, "SSN#: 123.45.6789", "123.45.6789"),
+    // What services' documentation shows
+    (
+        ApiKey,
+        "aws_access_key_id = AKIAIOSFODNN7EXAMPLE",
+        "AKIAIOSFODNN7EXAMPLE",
+    ),
+    (
+        ApiKey,
+        "temporary: ASIAIOSFODNN7EXAMPLE",
+        "ASIAIOSFODNN7EXAMPLE",
+    ),
+    (
+        ApiKey,
+        "Authorization: token gho_16C7e42F292c6912E7710c838347Ae178B4a",
+        "gho_16C7e42F292c6912E7710c838347Ae178B4a",
+    ),
+    (
+        ApiKey,
+        "github_pat_11ABCDEFG0aBcDeFgHiJkL_mNoPqRsTuVwXyZ0123456789aBcDeFgHiJkLmNoPqRsTuVwXyZ01234567",
+        "github_pat_11ABCDEFG0aBcDeFgHiJkL_mNoPqRsTuVwXyZ0123456789aBcDeFgHiJkLmNoPqRsTuVwXyZ01234567",
+    ),
+    (
+        ApiKey,
+        "STRIPE=rk_live_51H7xyzABCDEFGHIJKLMNOPQRST",
+        "rk_live_51H7xyzABCDEFGHIJKLMNOPQRST",
+    ),
+    (
+        ApiKey,
+        "sk_test_4eC39HqLyjWDarjtT1zdp7dc",
+        "sk_test_4eC39HqLyjWDarjtT1zdp7dc",
+    ),
+    (
+        ApiKey,
+        "https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX",
+        "T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX",
+    ),
+    (
+        ApiKey,
+        "xoxp-23984754863-2348975623103-93847562384756-abcdef0123456789abcdef0123456789",
+        "xoxp-23984754863-2348975623103-93847562384756-abcdef0123456789abcdef0123456789",
+    ),
+    (
+        ApiKey,
+        "glpat-Fz3xQ9w_K1LmN0pR7sTu",
+        "glpat-Fz3xQ9w_K1LmN0pR7sTu",
+    ),
+    (
+        ApiKey,
+        "client secret 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",
+        "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",
+    ),
+    (
+        Password,
+        "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    ),
+    (
+        Password,
+        "postgresql://app:s3cr3t-Zq81@db.example.com/shop",
+        "s3cr3t-Zq81",
+    ),
+    (Password, "PGPASSWORD=mK9x-2LwQ psql", "mK9x-2LwQ"),
+    (
+        Password,
+        "Authorization: Basic dXNlcjpwYTU1dzByZA==",
+        "dXNlcjpwYTU1dzByZA==",
+    ),
+    (
+        Password,
+        "your temporary password is Tr0ub4dor&3",
+        "Tr0ub4dor&3",
+    ),
+    (Password, "passwd: hunter2x!", "hunter2x!"),
+    (
+        Password,
+        "{\"access_token\":\"2YotnFZFEjr1zCsicMWpAA\",\"token_type\":\"example\"}",
+        "2YotnFZFEjr1zCsicMWpAA",
+    ),
+    (Password, "--password 'c0rrect-H0rse'", "c0rrect-H0rse"),
+    (
+        Jwt,
+        "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+        "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+    ),
+    (
+        Jwt,
+        "Cookie: session=eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U;",
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+    ),
+    (
+        PrivateKey,
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIFHzBJBgkqhkiG9w0BBQ0wPDAbBgkqhkiG9w0BBQww\n-----END ENCRYPTED PRIVATE KEY-----",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIFHzBJBgkqhkiG9w0BBQ0wPDAbBgkqhkiG9w0BBQww\n-----END ENCRYPTED PRIVATE KEY-----",
+    ),
+    (
+        PrivateKey,
+        "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQOYBF0d\n-----END PGP PRIVATE KEY BLOCK-----",
+        "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQOYBF0d\n-----END PGP PRIVATE KEY BLOCK-----",
+    ),
+    (
+        PrivateKey,
+        "\"private_key\": \"-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\\n-----END PRIVATE KEY-----\\n\"",
+        "-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\\n-----END PRIVATE KEY-----",
+    ),
+    // National documents
+    (
+        Nino,
+        "National Insurance number AB 12 34 56 C",
+        "AB 12 34 56 C",
+    ),
+    (Nino, "NI: JG103759A", "JG103759A"),
+    (Nhs, "NHS number: 943 476 5919", "943 476 5919"),
+    (Nhs, "patient NHS no 9434765919", "9434765919"),
+    (Pesel, "PESEL 44051401359", "44051401359"),
+    (Pesel, "nr PESEL: 02070803628", "02070803628"),
+    (Pan, "Permanent Account Number AFZPK7190K", "AFZPK7190K"),
+    (Passport, "Passport number: 123456789", "123456789"),
+    (Passport, "Passport No: C03005988", "C03005988"),
+    (
+        Passport,
+        "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<\nL898902C36UTO7408122F1204159ZE184226B<<<<<10",
+        "L898902C36",
+    ),
+    // Dates of birth
+    (BirthDate, "Date of birth: 17 May 1980", "17 May 1980"),
+    (BirthDate, "D.O.B. 05/17/1980", "05/17/1980"),
+    (BirthDate, "DOB 1980/05/17", "1980/05/17"),
+    (BirthDate, "dob=19800517", "19800517"),
+    (
+        BirthDate,
+        "born on the 17th of May, 1980",
+        "17th of May, 1980",
+    ),
+    (BirthDate, "Born: May 17th, 1980", "May 17th, 1980"),
+    (BirthDate, "geboren am 17.05.1980", "17.05.1980"),
+    (BirthDate, "<birthDate value=\"1974-12-25\"/>", "1974-12-25"),
+    (BirthDate, "BDAY:1953-10-15T23:10:00Z", "1953-10-15"),
+];
+
+/// What such documents hold that is nobody's data.
+pub const NEGATIVES: &[&str] = &[
+    "doi:10.1000/182 and arXiv:2101.00001v2",
+    "ISIN US0378331005, CUSIP 037833100, LEI 5493001KJTIIGC8Y1R12",
+    "EAN 4006381333931, UPC 036000291452, ISBN 0-306-40615-2",
+    "VIN 1HGCM82633A004352",
+    "CAS 7732-18-5 and EC 231-791-2",
+    "RFC 2119, section 3.1.4.1, errata 5353",
+    "42 U.S.C. 1983; 17 CFR 240.10b-5; 5 U.S. 137 (1803)",
+    "PostgreSQL 15.20 on x86_64-pc-linux-gnu, compiled by gcc 12.2.0-14, 64-bit",
+    "image sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "commit 1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b by a maintainer",
+    "pod/web-7d4b9c6f5-x2x8q 1/1 Running 0 3d4h",
+    "ETag: \"33a64df551425fcc55e4d42a148795d9f25f89d4\"",
+    "P1Y2M10DT2H30M, 2024-W05-3, 2024-136",
+    "2024-02-30 is no date; 1582-10-15 is",
+    "LSN 16/B374D848, xmin 1234567, oid 16384",
+    "flight LH 4411, train ICE 1024, gate B42",
+    "#ff5733, rgb(255, 87, 51), hsl(11, 100%, 60%)",
+    "51.5074 N, 0.1278 W; EPSG:4326; 33U 0500000 4649776",
+    "invoice INV-2024-000123 over 1,234,567.89 USD",
+    "tracking 1Z999AA10123456784",
+    "US patent 6,285,999 B1",
+    "error 0x80070005, SQLSTATE 42P01, HTTP 404, exit 137",
+    "std::mem::size_of::<u64>() == 8; fe::cafe()",
+    "reset your password at the usual place; tokens are billed per thousand",
+    "max_tokens=4096 temperature=0.7 top_p=0.95",
+    "secretary of state; passport control; cardholder agreement",
+    "the key=value form; password: required; token: string",
+    "Born to Run (1975), 1:23:45, side A",
+    "3.141592653589793 2.718281828459045 1.618033988749895",
+    "4929 units, 5100 boxes, 6011 pallets",
+    "IMEI 490154203237518 and ICCID 8991101200003204510",
+    "@media (min-width: 640px) { a::before { content: \"@\" } }",
+    "bitcoin:1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa",
+    "ORCID 0000-0002-1825-0097, ISNI 0000 0001 2150 090X",
+    "GMT+01:00, UTC-08:00, +05:30",
+    "eth0: 1500 mtu, 00:00:10.5 elapsed, 10:20:30:40",
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ public key",
+    "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----",
+    "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----",
+    "call me maybe: 24 plays, 7 likes, 1980s style",
+];

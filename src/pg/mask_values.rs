@@ -1,0 +1,195 @@
+//! Masks of values that hold others: arrays and documents.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::call::{arg, bytes, new_varlena, return_null, sql_function};
+use super::{names, secret, text};
+use pgrx::pg_sys::{self, Datum, FmgrInfo, Oid};
+use policy::mask::json::{self, Masker, Rule};
+
+/// What a call of `mask_each` keeps between rows.
+struct Each {
+    element: Oid,
+    length: i16,
+    by_value: bool,
+    align: i8,
+    function: FmgrInfo,
+}
+
+/// # Safety
+/// `fcinfo` is that of `mask_each`.
+unsafe fn each(fcinfo: pg_sys::FunctionCallInfo, array: *const pg_sys::ArrayType) -> *mut Each {
+    // SAFETY: what is kept lives in the memory of the call's own FmgrInfo.
+    unsafe {
+        let flinfo = (*fcinfo).flinfo;
+        let known = (*flinfo).fn_extra.cast::<Each>();
+        if !known.is_null() && (*known).element == (*array).elemtype {
+            return known;
+        }
+        let function = Oid::from_u32(arg(fcinfo, 1).value() as u32);
+        let is_mask = names::in_own_schema(function)
+            && names::function_name(function).is_some_and(|(_, name)| name.starts_with("mask_"));
+        if !is_mask {
+            return std::ptr::null_mut();
+        }
+        let kept =
+            pg_sys::MemoryContextAllocZero((*flinfo).fn_mcxt, size_of::<Each>()).cast::<Each>();
+        (*kept).element = (*array).elemtype;
+        pg_sys::get_typlenbyvalalign(
+            (*array).elemtype,
+            &raw mut (*kept).length,
+            &raw mut (*kept).by_value,
+            (&raw mut (*kept).align).cast(),
+        );
+        pg_sys::fmgr_info_cxt(function, &raw mut (*kept).function, (*flinfo).fn_mcxt);
+        (*flinfo).fn_extra = kept.cast();
+        kept
+    }
+}
+
+sql_function! {
+    /// mask_each(value anyarray, mask regprocedure, VARIADIC options "any")
+    fn mask_each / pg_finfo_mask_each(fcinfo) {
+        let array = pg_sys::pg_detoast_datum(arg(fcinfo, 0).cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+        let each = each(fcinfo, array);
+        let options = usize::try_from((*fcinfo).nargs).unwrap_or(2).saturating_sub(2);
+        if each.is_null() || usize::try_from((*each).function.fn_nargs) != Ok(options + 1) {
+            return return_null(fcinfo);
+        }
+        let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+        pg_sys::deconstruct_array(
+            array,
+            (*each).element,
+            (*each).length.into(),
+            (*each).by_value,
+            (*each).align as _,
+            &raw mut values,
+            &raw mut nulls,
+            &raw mut count,
+        );
+        let size = std::mem::offset_of!(pg_sys::FunctionCallInfoBaseData, args)
+            + (options + 1) * size_of::<pg_sys::NullableDatum>();
+        let inner = pg_sys::palloc0(size).cast::<pg_sys::FunctionCallInfoBaseData>();
+        (*inner).flinfo = &raw mut (*each).function;
+        (*inner).nargs = (options + 1) as i16;
+        let arguments = (*inner).args.as_mut_ptr();
+        for i in 0..options {
+            (*arguments.add(i + 1)).value = arg(fcinfo, i + 2);
+        }
+        let Some(run) = (*each).function.fn_addr else {
+            return return_null(fcinfo);
+        };
+        for i in 0..usize::try_from(count).unwrap_or(0) {
+            if *nulls.add(i) {
+                continue;
+            }
+            (*arguments).value = *values.add(i);
+            (*inner).isnull = false;
+            *values.add(i) = run(inner);
+            *nulls.add(i) = (*inner).isnull;
+        }
+        let dimensions = array.add(1).cast::<i32>();
+        let bounds = dimensions.add(usize::try_from((*array).ndim).unwrap_or(0));
+        Datum::from(pg_sys::construct_md_array(
+            values,
+            nulls,
+            (*array).ndim,
+            dimensions,
+            bounds,
+            (*each).element,
+            (*each).length.into(),
+            (*each).by_value,
+            (*each).align as _,
+        ))
+    }
+}
+
+/// Rules and the text that they were read from.
+type Read = (Vec<u8>, Rc<[Rule]>);
+
+thread_local! {
+    /// Those of the last documents.
+    static RULES: RefCell<Vec<Read>> = const { RefCell::new(Vec::new()) };
+}
+
+fn rules_of(paths: &[u8]) -> Option<Rc<[Rule]>> {
+    const KEPT: usize = 16;
+    let known = RULES.with_borrow(|rules| {
+        rules
+            .iter()
+            .find(|(text, _)| text == paths)
+            .map(|(_, rules)| Rc::clone(rules))
+    });
+    if known.is_some() {
+        return known;
+    }
+    let mut rules = json::rules(&serde_json::from_str(&text::from_server(paths)).ok()?).ok()?;
+    for rule in &mut rules {
+        rule.recode(|part| {
+            *part = text::to_c(&String::from_utf8_lossy(part)).into_bytes();
+        });
+    }
+    let rules: Rc<[Rule]> = rules.into();
+    RULES.with_borrow_mut(|known| {
+        known.truncate(KEPT - 1);
+        known.insert(0, (paths.to_vec(), Rc::clone(&rules)));
+    });
+    Some(rules)
+}
+
+sql_function! {
+    /// mask_json(value jsonb, paths text)
+    fn mask_json / pg_finfo_mask_json(fcinfo) {
+        // Whole, and at a place where its words are aligned.
+        let value = pg_sys::pg_detoast_datum(arg(fcinfo, 0).cast_mut_ptr());
+        let document = bytes(Datum::from(value));
+        let Some(rules) = rules_of(bytes(arg(fcinfo, 1))) else {
+            return return_null(fcinfo);
+        };
+        let utf8 = pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32;
+        let masked = secret::with_key(fcinfo, |key| Masker::new(&rules, key, utf8).document(document));
+        let Some(masked) = masked else {
+            return return_null(fcinfo);
+        };
+        let Some((result, out)) = new_varlena(masked.len()) else {
+            return return_null(fcinfo);
+        };
+        std::ptr::copy_nonoverlapping(masked.as_ptr(), out, masked.len());
+        result
+    }
+}
+
+/// As pointers, which pgrx's bindings are not.
+mod numerics {
+    use pgrx::pg_sys::{Datum, FunctionCallInfo};
+
+    unsafe extern "C-unwind" {
+        pub fn numeric_floor(fcinfo: FunctionCallInfo) -> Datum;
+        pub fn numeric_lt(fcinfo: FunctionCallInfo) -> Datum;
+    }
+}
+
+sql_function! {
+    /// mask_bucket(value numeric, size numeric, lowest numeric)
+    fn mask_bucket_numeric / pg_finfo_mask_bucket_numeric(fcinfo) {
+        let numeric = |n: usize| {
+            Datum::from(pg_sys::pg_detoast_datum(arg(fcinfo, n).cast_mut_ptr()))
+        };
+        let (value, size, least) = (numeric(0), numeric(1), numeric(2));
+        let mut overflow = false;
+        let quotient = pg_sys::numeric_div_opt_error(value.cast_mut_ptr(), size.cast_mut_ptr(), &raw mut overflow);
+        if overflow {
+            return return_null(fcinfo);
+        }
+        let floor = pg_sys::DirectFunctionCall1Coll(
+            Some(numerics::numeric_floor), Oid::INVALID, Datum::from(quotient));
+        let product = pg_sys::numeric_mul_opt_error(floor.cast_mut_ptr(), size.cast_mut_ptr(), &raw mut overflow);
+        if overflow {
+            return return_null(fcinfo);
+        }
+        let below = pg_sys::DirectFunctionCall2Coll(
+            Some(numerics::numeric_lt), Oid::INVALID, Datum::from(product), least);
+        if below.value() != 0 { least } else { Datum::from(product) }
+    }
+}
