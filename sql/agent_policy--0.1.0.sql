@@ -50,6 +50,8 @@ CREATE TABLE policy_role (
     identity        text NOT NULL DEFAULT 'connection'
                     CHECK (identity IN ('none', 'asserted', 'connection', 'signed')),
     strict_views    boolean NOT NULL DEFAULT false,
+    -- what becomes of a column that has neither mask nor label
+    unclassified    text NOT NULL DEFAULT 'show' CHECK (unclassified IN ('show', 'mask')),
     max_rows        bigint DEFAULT 10000 CHECK (max_rows >= 0),
     max_bytes       bigint DEFAULT 67108864 CHECK (max_bytes >= 0),
     on_excess       text NOT NULL DEFAULT 'truncate' CHECK (on_excess IN ('truncate', 'error')),
@@ -107,6 +109,16 @@ CREATE TABLE policy_mask (
     PRIMARY KEY (role, relation, column_name)
 );
 
+-- What columns with a security label show. The labels themselves are in pg_seclabel.
+CREATE TABLE policy_label (
+    role            regrole NOT NULL,
+    label           text NOT NULL,
+    mask            text NOT NULL,
+    -- the text of a jsonb object
+    options         text NOT NULL DEFAULT '{}',
+    PRIMARY KEY (role, label)
+);
+
 CREATE TABLE policy_filter (
     role            regrole NOT NULL,
     relation        regclass NOT NULL,
@@ -128,9 +140,9 @@ CREATE TABLE policy_history (
     arguments       jsonb NOT NULL
 );
 
--- The key of the mask "hash". It is dumped with the policy, so that hashes stay what they are
--- after a restore; CREATE EXTENSION makes a new one before the dumped one comes in, hence the
--- oldest row counts. Readable by superusers only, and by the library.
+-- The key of the mask "hash". It is in no dump: a restored database has a key, and hashes, of its
+-- own, unless the superuser carries the row over; the oldest row counts. Readable by superusers
+-- only, and by the library.
 CREATE TABLE policy_secret (
     created_at      timestamptz PRIMARY KEY DEFAULT pg_catalog.clock_timestamp(),
     mask_key        bytea NOT NULL CHECK (pg_catalog.length(mask_key) = 32)
@@ -142,14 +154,14 @@ SELECT pg_catalog.sha256(pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
                          || pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
                          || pg_catalog.uuid_send(pg_catalog.gen_random_uuid()));
 
--- pg_dump carries the policy, its history and the key.
+-- pg_dump carries the policy and its history.
 DO $$
 DECLARE
     t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
-                             'policy_function', 'policy_extension', 'policy_mask', 'policy_filter',
-                             'policy_history', 'policy_history_id_seq', 'policy_secret'] LOOP
+                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter',
+                             'policy_history', 'policy_history_id_seq'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass, '');
     END LOOP;
 END
@@ -173,7 +185,7 @@ DECLARE
     t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
-                             'policy_function', 'policy_extension', 'policy_mask', 'policy_filter',
+                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter',
                              'policy_secret'] LOOP
         EXECUTE pg_catalog.format(
             'CREATE TRIGGER policy_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON agent_policy.%I
@@ -208,6 +220,10 @@ CREATE FUNCTION _filter_expression(relation oid, predicate text) RETURNS text
 -- constant: the option "value" of the mask "constant". All others must not be NULL.
 CREATE FUNCTION _mask_expression(relation oid, column_name text, mask text, options text, constant text) RETURNS text
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'mask_expression';
+
+-- Raises unless a label can carry the mask, and it fits every column that has the label.
+CREATE FUNCTION _check_label(label text, mask text, options text) RETURNS void
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'check_label';
 
 -- The canonical text of an expression made by _mask_expression; checks it on the way.
 CREATE FUNCTION _checked_expression(relation oid, column_name text, expression text) RETURNS text
@@ -478,6 +494,7 @@ BEGIN
         RETURN;
     END IF;
     DELETE FROM agent_policy.policy_mask m WHERE m.role = release_role.role;
+    DELETE FROM agent_policy.policy_label l WHERE l.role = release_role.role;
     DELETE FROM agent_policy.policy_filter f WHERE f.role = release_role.role;
     PERFORM agent_policy._record('release_role', jsonb_build_object('role', release_role.role::text));
 END
@@ -503,6 +520,23 @@ COMMENT ON FUNCTION set_strict_views(regrole, boolean) IS
 'Whether the relations below an allowed view must be allowed too.
 role: a protected role. strict: false (how a new role begins) lets a view publish what its owner may read; true demands an allowance for each base relation.
 Example: SELECT agent_policy.set_strict_views(''sales_agent'', true);';
+
+CREATE FUNCTION unclassified_columns(role regrole, action text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_protected(unclassified_columns.role, 'unclassified_columns');
+    PERFORM agent_policy._require_one_of(unclassified_columns.action, '{show,mask}', 'action', 'unclassified_columns');
+    UPDATE agent_policy.policy_role p SET unclassified = unclassified_columns.action WHERE p.role = unclassified_columns.role;
+    PERFORM agent_policy._record('unclassified_columns', jsonb_build_object(
+        'role', unclassified_columns.role::text, 'action', unclassified_columns.action));
+END
+$$;
+COMMENT ON FUNCTION unclassified_columns(regrole, text) IS
+'What a protected role sees of columns that nobody has classified: those without a mask for it (none counts as one) and without a security label of agent_policy. Columns added later are among them.
+role: a protected role. action: show (how a new role begins); mask hides each of them as the mask redact does, or as NULL where a type has no neutral value.
+Example: SELECT agent_policy.unclassified_columns(''sales_agent'', ''mask'');';
 
 CREATE FUNCTION require_identity(role regrole, assurance text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -991,7 +1025,7 @@ BEGIN
     PERFORM agent_policy._require_relation(_store_mask.relation, 'rpfm', 'mask_column');
     PERFORM agent_policy._require_column(_store_mask.relation, _store_mask.column_name, 'mask_column');
     PERFORM agent_policy._require_one_of(_store_mask.mask,
-        '{redact,null,constant,partial,email,hash,truncate,bucket,network,scrub,expression,none}', 'mask', 'mask_column');
+        '{redact,null,constant,partial,email,hash,truncate,bucket,network,scrub,json,expression,none}', 'mask', 'mask_column');
     PERFORM agent_policy._require(_store_mask.options, 'options', 'mask_column');
     IF _store_mask.mask <> 'none' THEN
         PERFORM agent_policy._require(_store_mask.expression, 'expression', 'mask_column');
@@ -1050,8 +1084,10 @@ mask, and its options with their defaults:
   bucket {"size": 10}: the multiple of size at or below the value; numeric types
   network {"ipv4": 24, "ipv6": 48}: the network of that many bits; inet, cidr
   scrub: each piece of personal data and each secret inside is replaced by its category, as [EMAIL]; text, json, jsonb
+  json {"paths": {"$.ssn": "redact", "$.cards[*].number": {"mask": "partial", "keep_last": 4}}}: what stands at these paths; each takes redact, null, constant, partial, email, hash or scrub. A path is $ and then .name, ."any name", .*, [3], [*], .** (any depth); a key of an array means that key of each element; jsonb
   expression {"sql": "left(name, 1)"}: any expression over the row, without subqueries; names are looked up in the caller''s search_path
   none: the value itself
+An array is masked element by element where the mask fits its elements (redact, null and constant replace it whole); a domain as the type below it, unless it has constraints.
 Errors: 22023 unknown mask or option, or a value out of range; 42804 the mask does not fit the column''s type; 42809 for views; 42703 no such column.
 Example: SELECT agent_policy.mask_column(''sales.customers'', ''ssn'', ''partial'', ''{"keep_last": 4}'');';
 
@@ -1064,13 +1100,8 @@ BEGIN
     PERFORM agent_policy._require_relation(_check_mask_target.relation, 'rpfm', 'mask_column');
     PERFORM agent_policy._require_column(_check_mask_target.relation, _check_mask_target.column_name, 'mask_column');
     PERFORM agent_policy._require(_check_mask_target.options, 'options', 'mask_column');
-    IF _check_mask_target.mask = 'json' THEN
-        RAISE EXCEPTION 'mask "%" is not available in this release', _check_mask_target.mask
-            USING ERRCODE = 'feature_not_supported',
-                  HINT = 'Use redact, null or expression.';
-    END IF;
     PERFORM agent_policy._require_one_of(_check_mask_target.mask,
-        '{redact,null,constant,partial,email,hash,truncate,bucket,network,scrub,expression,none}', 'mask', 'mask_column');
+        '{redact,null,constant,partial,email,hash,truncate,bucket,network,scrub,json,expression,none}', 'mask', 'mask_column');
     PERFORM agent_policy._require_mask_role(_check_mask_target.role, 'mask_column');
     IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                WHERE c.oid = _check_mask_target.relation AND n.nspname IN ('pg_catalog', 'information_schema')) THEN
@@ -1413,6 +1444,65 @@ Example: SELECT * FROM agent_policy.harden_role(''sales_agent'');';
 -- requires:
 --   harden
 
+-- Masks by label: SECURITY LABEL FOR agent_policy says what a column is, these say what that hides.
+
+CREATE FUNCTION mask_label(label text, mask text, options jsonb DEFAULT '{}', role regrole DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require(mask_label.label, 'label', 'mask_label');
+    PERFORM agent_policy._require(mask_label.mask, 'mask', 'mask_label');
+    PERFORM agent_policy._require(mask_label.options, 'options', 'mask_label');
+    IF btrim(mask_label.label) = '' OR octet_length(mask_label.label) > 63 OR mask_label.label ~ '[[:cntrl:]]' THEN
+        RAISE EXCEPTION 'mask_label: "%" is not a label of a column', mask_label.label
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Use a word of at most 63 bytes, such as email.';
+    END IF;
+    PERFORM agent_policy._require_mask_role(mask_label.role, 'mask_label');
+    PERFORM agent_policy._check_label(mask_label.label, mask_label.mask, mask_label.options::text);
+    INSERT INTO agent_policy.policy_label (role, label, mask, options)
+    VALUES (coalesce(mask_label.role, '-'), mask_label.label, mask_label.mask, mask_label.options::text)
+    ON CONFLICT ON CONSTRAINT policy_label_pkey
+        DO UPDATE SET mask = excluded.mask, options = excluded.options;
+    PERFORM agent_policy._record('mask_label', jsonb_build_object(
+        'label', mask_label.label, 'mask', mask_label.mask, 'options', mask_label.options, 'role', mask_label.role::text));
+END
+$$;
+COMMENT ON FUNCTION mask_label(text, text, jsonb, regrole) IS
+'What protected roles see of every column with a security label: SECURITY LABEL FOR agent_policy ON COLUMN sales.customers.mail IS ''email''.
+label: the word. mask, options: as for mask_column, without expression. role: NULL (default) means every protected role; a role''s own mask beats that one. A mask set with mask_column beats that of a label.
+A label without a mask hides nothing, and counts as a classification for unclassified_columns.
+Errors: 22023 unknown mask or option; 42804 the mask does not fit a column that has the label (setting a label on a column that its mask does not fit is refused likewise).
+Example: SELECT agent_policy.mask_label(''email'', ''email'');';
+
+CREATE FUNCTION unmask_label(label text, role regrole DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require(unmask_label.label, 'label', 'unmask_label');
+    DELETE FROM agent_policy.policy_label l
+     WHERE l.role = coalesce(unmask_label.role, '-') AND l.label = unmask_label.label;
+    IF NOT FOUND THEN
+        PERFORM agent_policy._notice_absent(format('label "%s" has no mask for %s', unmask_label.label,
+            coalesce(format('role "%s"', unmask_label.role), 'every protected role')));
+        RETURN;
+    END IF;
+    PERFORM agent_policy._record('unmask_label', jsonb_build_object(
+        'label', unmask_label.label, 'role', unmask_label.role::text));
+END
+$$;
+COMMENT ON FUNCTION unmask_label(text, regrole) IS
+'Removes a mask set by mask_label for the same role (NULL, the default: the one for every protected role); the labels stay on their columns. A NOTICE if there is none.
+Example: SELECT agent_policy.unmask_label(''email'');';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   labels
+
 -- What stands in for masked values. A mask runs as the role that reads, hence EXECUTE for
 -- PUBLIC; a protected role that names one of these in a statement of its own is denied.
 -- None of them raises, whatever the input. NULL in, NULL out.
@@ -1476,6 +1566,11 @@ COMMENT ON FUNCTION mask_bucket(real, float8) IS
 COMMENT ON FUNCTION mask_bucket(float8, float8) IS
 'The mask "bucket": floor(value / size) * size; NaN and infinities stay. NULL unless size is above 0.';
 
+CREATE FUNCTION mask_bucket(value numeric, size numeric, lowest numeric) RETURNS numeric
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_bucket_numeric';
+COMMENT ON FUNCTION mask_bucket(numeric, numeric, numeric) IS
+'The mask "bucket": floor(value / size) * size, or lowest where that is below it; NULL where it is out of range.';
+
 CREATE FUNCTION mask_network(value inet, ipv4 int, ipv6 int) RETURNS inet
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_network';
 CREATE FUNCTION mask_network(value cidr, ipv4 int, ipv6 int) RETURNS cidr
@@ -1494,6 +1589,20 @@ CREATE FUNCTION mask_scrub_json(value text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_scrub_json';
 COMMENT ON FUNCTION mask_scrub_json(text) IS
 'The mask "scrub" for the text of a json or jsonb value: strings, keys and numbers in it are scrubbed, the structure stays. A number becomes a string where it is replaced. NULL for a document that is not UTF-8.';
+
+CREATE FUNCTION mask_json(value jsonb, paths text) RETURNS jsonb
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_json';
+COMMENT ON FUNCTION mask_json(jsonb, text) IS
+'The mask "json": values at the given paths are masked, the rest of the document stays. NULL for paths that are none.';
+
+CREATE FUNCTION mask_each(value anyarray, mask regprocedure) RETURNS anyarray
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_each';
+CREATE FUNCTION mask_each(value anyarray, mask regprocedure, VARIADIC options "any") RETURNS anyarray
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mask_each';
+COMMENT ON FUNCTION mask_each(anyarray, regprocedure) IS
+'A mask of arrays: one of the functions agent_policy.mask_... applied to each element; NULL for any other function.';
+COMMENT ON FUNCTION mask_each(anyarray, regprocedure, VARIADIC "any") IS
+'The same for a mask with options.';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -1538,8 +1647,8 @@ Example: SELECT email, assurance FROM agent_policy.identity();';
 -- What the policy says, for people. They run with their owner's rights; agent_policy_admin reads.
 
 CREATE VIEW protected_roles AS
-SELECT role, capability, mode, identity, strict_views FROM policy_role;
-COMMENT ON VIEW protected_roles IS 'One row for each protected role: capability, mode, least identity accepted, strict views.';
+SELECT role, capability, mode, identity, strict_views, unclassified AS unclassified_columns FROM policy_role;
+COMMENT ON VIEW protected_roles IS 'One row for each protected role: capability, mode, least identity accepted, strict views, what becomes of unclassified columns.';
 
 CREATE VIEW allowed_objects AS
 SELECT role, 'schema' AS kind, pg_catalog.quote_ident(schema_name) AS object, access, NULL::boolean AS trusted FROM policy_schema
@@ -1558,6 +1667,18 @@ CREATE VIEW masks AS
 SELECT relation, column_name, mask, options, CASE WHEN role::oid <> 0 THEN role END AS role, expression FROM policy_mask;
 COMMENT ON VIEW masks IS
 'One row for each mask; role NULL means every protected role. expression is the SQL that stands in for the column.';
+
+CREATE VIEW mask_labels AS
+SELECT label, mask, options::jsonb AS options, CASE WHEN role::oid <> 0 THEN role END AS role FROM policy_label;
+COMMENT ON VIEW mask_labels IS
+'One row for each mask that a label carries; role NULL means every protected role.';
+
+CREATE VIEW labelled_columns AS
+SELECT s.objoid::regclass AS relation, a.attname::text AS column_name, s.label
+  FROM pg_catalog.pg_seclabel s JOIN pg_catalog.pg_attribute a ON a.attrelid = s.objoid AND a.attnum = s.objsubid
+ WHERE s.provider = 'agent_policy' AND s.classoid = 'pg_catalog.pg_class'::regclass AND s.objsubid > 0;
+COMMENT ON VIEW labelled_columns IS
+'One row for each column with a security label of agent_policy. A mask of the column itself beats that of its label.';
 
 CREATE VIEW row_filters AS
 SELECT relation, name, predicate, CASE WHEN role::oid <> 0 THEN role END AS role, definer, expression FROM policy_filter;
@@ -2428,6 +2549,19 @@ CREATE FUNCTION "check"(role regrole, statement text, user_email text DEFAULT NU
     AS 'MODULE_PATHNAME', 'check_wrapper';
 COMMENT ON FUNCTION "check"(regrole, text, text) IS
 'What would happen to a statement of a protected role, without running it. One row a finding: verdict (allowed, denied, would_deny), rule, object, message, hint; for an allowed statement the masked columns it reads, the row filters that apply, and the planner''s cost and rows. user_email: the forwarded user; NULL leaves the identity out of it. A text that PostgreSQL itself refuses gives rule statement_invalid. Errors: 22023 when the role is not protected. Example: SELECT * FROM agent_policy.check(''agent'', ''SELECT * FROM sales.customers'')';
+
+CREATE FUNCTION _preview(role regrole, user_email text, statement text, rows int) RETURNS SETOF text
+    LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'preview_wrapper';
+
+CREATE FUNCTION preview(role regrole, user_email text, statement text, rows int DEFAULT 20) RETURNS SETOF jsonb
+    LANGUAGE sql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    AS $$ SELECT p::pg_catalog.jsonb FROM agent_policy._preview(role, user_email, statement, rows) p $$;
+COMMENT ON FUNCTION preview(regrole, text, text, int) IS
+'The first rows that a protected role would see, as jsonb: masks, row filters, limits and denials as for the agent itself. The statement runs with the role''s privileges in a subtransaction that is read-only and rolled back; nothing is written to the audit.
+user_email: the forwarded user; NULL for none. statement: one SELECT; names are looked up in the caller''s search_path. rows: how many at most.
+Errors: what the agent would be told, with the same SQLSTATE; 25006 for what is no SELECT; 22023 when the role is not protected; 42501 for who may not act as the role.
+Example: SELECT agent_policy.preview(''agent'', ''alice@example.com'', ''SELECT * FROM sales.customers'');';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -2545,6 +2679,12 @@ COMMENT ON FUNCTION "check"(regrole, text, text) IS
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/api/preview.rs
+-- agent_policy::api::preview::preview
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/pg/functions.rs
 -- agent_policy::pg::functions::readable_sequence
 -- Skipped due to `#[pgrx(sql = false)]`
@@ -2594,7 +2734,7 @@ BEGIN
               WHERE p.pronamespace = 'agent_policy'::regnamespace LOOP
         -- The body of the script has its own schema in search_path: regprocedure may print
         -- unqualified names, and they resolve to these functions again.
-        IF f::text ~ '^(agent_policy\.)?(mask_(partial|email|hash|truncate|bucket|network|scrub|scrub_json)|bounded_[a-z_]+)\(' THEN
+        IF f::text ~ '^(agent_policy\.)?(mask_(partial|email|hash|truncate|bucket|network|scrub|scrub_json|json|each)|bounded_[a-z_]+)\(' THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f);
         END IF;
     END LOOP;
@@ -2612,6 +2752,7 @@ GRANT EXECUTE ON FUNCTION
     allow_function(regrole, regprocedure, boolean), deny_function(regrole, regprocedure), reset_function(regrole, regprocedure),
     allow_extension(regrole, text), disallow_extension(regrole, text),
     mask_column(regclass, text, text, jsonb, regrole), unmask_column(regclass, text, regrole),
+    mask_label(text, text, jsonb, regrole), unmask_label(text, regrole), unclassified_columns(regrole, text),
     filter_rows(regclass, text, regrole, text), remove_row_filter(regclass, regrole, text)
     TO agent_policy_admin;
 -- Called by mask_column and filter_rows as their caller.
@@ -2622,7 +2763,7 @@ GRANT EXECUTE ON FUNCTION
     _check_filter_target(regclass, text, regrole, text), _filter_expression(oid, text),
     _store_filter(regclass, text, regrole, text, text)
     TO agent_policy_admin;
-GRANT SELECT ON protected_roles, allowed_objects, masks, row_filters, limits, policy_history TO agent_policy_admin;
+GRANT SELECT ON protected_roles, allowed_objects, masks, mask_labels, labelled_columns, row_filters, limits, policy_history TO agent_policy_admin;
 
 -- Called by rewritten statements, with the agent's privileges.
 GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint),
@@ -2634,6 +2775,7 @@ GRANT EXECUTE ON FUNCTION
     shown_acl(aclitem[]), setting_shown(text), checked_name(text, integer),
     checked_role(name, integer), name_or_null(text, integer)
     TO PUBLIC;
-GRANT EXECUTE ON FUNCTION "check"(regrole, text, text) TO agent_policy_admin;
+GRANT EXECUTE ON FUNCTION "check"(regrole, text, text), preview(regrole, text, text, int), _preview(regrole, text, text, int)
+    TO agent_policy_admin;
 /* </end connected objects> */
 
