@@ -75,7 +75,8 @@ pub struct Model {
     pub relations: Vec<Relation>,
     pub hidden: Vec<Relation>,
     pub catalogs: Vec<Relation>,
-    /// Views whose rows lie in another order where there is more of what they do not show.
+    /// Views whose rows lie in another order where there is more of what they do not show, and counters, which go on
+    /// with time.
     pub statistics: Vec<Relation>,
     pub functions: HashMap<Ty, Vec<Signature>>,
     pub operators: HashMap<Ty, Vec<Signature>>,
@@ -106,9 +107,9 @@ impl Model {
             hidden: relations(here, "nspname = 'dark' OR relname = 'hidden'"),
             catalogs: relations(
                 here,
-                "nspname IN ('pg_catalog', 'information_schema') AND relkind IN ('r', 'v') AND relname !~ '^pg_stats'",
+                "nspname IN ('pg_catalog', 'information_schema') AND relkind IN ('r', 'v') AND relname !~ '^pg_stat'",
             ),
-            statistics: relations(here, "nspname = 'pg_catalog' AND relname ~ '^pg_stats'"),
+            statistics: relations(here, "nspname = 'pg_catalog' AND relname ~ '^pg_stat'"),
             ..Self::default()
         };
         model.hidden.extend(relations(twin, "nspname = 'dark'"));
