@@ -307,6 +307,13 @@ impl Ingest<'_> {
     fn take(&mut self, file: &str, s: &mut Session, payload: &[u8]) {
         match record::decode(payload) {
             Some(Record::Start(start)) => {
+                // A session has one statement at a time: the end of an earlier one is lost, since
+                // it could not be written.
+                if start.nesting_level == 0 {
+                    let lost = std::mem::take(&mut s.pending);
+                    self.batch
+                        .extend(lost.into_values().map(|start| (start, None)));
+                }
                 s.pending.insert(start.event_id, start);
             }
             Some(Record::End(mut end)) => match s.pending.remove(&end.event_id) {

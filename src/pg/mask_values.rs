@@ -105,9 +105,12 @@ sql_function! {
     }
 }
 
+/// Rules and the text that they were read from.
+type Read = (Vec<u8>, Rc<[Rule]>);
+
 thread_local! {
-    /// The rules of the last documents, by their text.
-    static RULES: RefCell<Vec<(Vec<u8>, Rc<[Rule]>)>> = const { RefCell::new(Vec::new()) };
+    /// Those of the last documents.
+    static RULES: RefCell<Vec<Read>> = const { RefCell::new(Vec::new()) };
 }
 
 fn rules_of(paths: &[u8]) -> Option<Rc<[Rule]>> {

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 
+use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, CmdType, NodeTag, Oid, Query};
 
 use super::{catching, compat, names, nodes, rewrite, stamp, text, utility};
@@ -216,11 +217,13 @@ pub fn run(role: Oid, statement: &str, rows: i64) -> Vec<String> {
             let _role = super::users::act_as(role);
             Ok(select(statement, rows))
         });
-        let found = pgrx::PgTryBuilder::new(work).catch_others(Err).execute();
+        let found = pgrx::PgTryBuilder::new(work)
+            .catch_others(|error| Err(Box::new(error)))
+            .execute();
         pg_sys::RollbackAndReleaseCurrentSubTransaction();
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
-        found.unwrap_or_else(|error| error.rethrow())
+        found.unwrap_or_else(|error: Box<CaughtError>| error.rethrow())
     }
 }
 

@@ -19,6 +19,7 @@ pub const CASES: &[Case] = cases![
     filter_and_mask_on_one_column,
     explain_does_not_tell,
     statistics_of_hidden_rows_decide_on_no_plan,
+    common_values_of_hidden_rows_come_first_in_no_hash_join,
     remove_row_filter,
 ];
 
@@ -334,4 +335,45 @@ fn statistics_of_hidden_rows_decide_on_no_plan(b: &Bench) {
     let few = ids(&mut agent, "few");
     assert!(few.len() > 20);
     assert_eq!(few, ids(&mut agent, "many"));
+}
+
+/// A hash join in several batches takes the most common values of its outer side first.
+fn common_values_of_hidden_rows_come_first_in_no_hash_join(b: &Bench) {
+    b.allow();
+    b.setup("CREATE TABLE shop.wide AS SELECT i AS id, repeat(md5(i::text), 8) AS pad FROM generate_series(1, 3000) i");
+    for (table, hidden) in [("some", 5), ("others", 2505)] {
+        b.setup(&format!(
+            "CREATE TABLE shop.{table} (id int, owner text, wide int);
+             INSERT INTO shop.{table} SELECT i, CASE WHEN i % 5 = 0 THEN 'alice@example.com' ELSE 'nobody' END, CASE WHEN i % 5 = 0 THEN i / 2 ELSE {hidden} END
+             FROM generate_series(1, 6000) i"
+        ));
+    }
+    b.setup("GRANT SELECT ON shop.wide, shop.some, shop.others TO @agent@, @plain@");
+    b.setup("ANALYZE shop.wide, shop.some, shop.others");
+    for setting in [
+        "enable_mergejoin = off",
+        "enable_nestloop = off",
+        "work_mem = '64kB'",
+        "max_parallel_workers_per_gather = 0",
+    ] {
+        b.setup(&format!(
+            "ALTER ROLE @agent@ SET {setting}; ALTER ROLE @plain@ SET {setting}"
+        ));
+    }
+    let ids = |wire: &mut cluster_tests::Wire, table: &str| {
+        wire.query(&format!(
+            "SELECT t.id, w.pad FROM shop.{table} t JOIN shop.wide w ON w.id = t.wide WHERE t.owner = 'alice@example.com'"
+        ))
+        .column()
+    };
+    let mut plain = b.unconfined();
+    assert_ne!(ids(&mut plain, "some"), ids(&mut plain, "others"));
+    b.setup(
+        "SELECT agent_policy.filter_rows('shop.some', 'owner = agent_policy.user_email()'), agent_policy.filter_rows('shop.others', 'owner = agent_policy.user_email()'),
+                agent_policy.reset_limits('@agent@', 'max_rows')",
+    );
+    let mut agent = b.agent();
+    let some = ids(&mut agent, "some");
+    assert_eq!(some.len(), 1200);
+    assert_eq!(some, ids(&mut agent, "others"));
 }

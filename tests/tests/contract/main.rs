@@ -35,6 +35,7 @@ mod c22_privacy;
 mod c23_everywhere;
 mod c23_more_masks;
 mod c23_preview;
+mod c23_unclassified;
 mod c24_export;
 
 fn main() -> std::process::ExitCode {
@@ -72,6 +73,7 @@ fn main() -> std::process::ExitCode {
         c23_everywhere::CASES,
         c23_more_masks::CASES,
         c23_preview::CASES,
+        c23_unclassified::CASES,
         c24_export::CASES,
     ]))
 }

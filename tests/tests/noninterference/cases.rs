@@ -295,6 +295,22 @@ impl Gen<'_> {
 
     fn catalog(&mut self, random: &mut Random) -> Vec<Step> {
         let model = self.model;
+        if random.percent(6) {
+            let relation = random.pick(&model.statistics);
+            let (name, (column, _)) = (&relation.name, random.pick(&relation.columns));
+            let counters = !name.starts_with("pg_stats");
+            return vec![simple(match random.below(3) {
+                // What is counted has no value here, or has.
+                _ if counters => format!("SELECT count(*), count({column}) FROM {name}"),
+                0 => format!("SELECT x::text FROM {name} x ORDER BY 1"),
+                1 => {
+                    format!("SELECT count(*), min({column}::text), max({column}::text) FROM {name}")
+                }
+                _ => format!(
+                    "SELECT tablename, {column} FROM {name} x WHERE {column}::text ~ '[5-9]' ORDER BY x::text"
+                ),
+            })];
+        }
         let relation = random.pick(&model.catalogs);
         let name = &relation.name;
         let (column, ty) = random.pick(&relation.columns).clone();

@@ -30,6 +30,8 @@ pub struct Figures {
     pub differences: Vec<String>,
     pub codes: BTreeMap<String, u64>,
     pub bytes: u64,
+    /// Errors that PostgreSQL calls internal.
+    pub internal: Vec<String>,
     /// Cases and seconds by where they are from.
     pub sources: BTreeMap<&'static str, (u64, f64)>,
 }
@@ -47,6 +49,7 @@ impl Figures {
             sum.0 += cases;
             sum.1 += seconds;
         }
+        self.internal.extend(other.internal);
         self.unrepeated.extend(other.unrepeated);
         self.differences.extend(other.differences);
         for (code, times) in other.codes {
@@ -215,6 +218,14 @@ impl<'a> Hunt<'a> {
             let codes = codes(bytes);
             self.figures.completed += u64::from(codes.is_empty());
             for code in codes {
+                if code == "XX000" {
+                    self.figures.internal.push(format!(
+                        "{} as {}: {}",
+                        case.origin,
+                        case.role,
+                        show(case)
+                    ));
+                }
                 *self.figures.codes.entry(code).or_default() += 1;
             }
         }
@@ -247,11 +258,10 @@ impl<'a> Hunt<'a> {
                 if self.shrinking {
                     let worlds = self.worlds;
                     let small = shrink(case, SHRINKING, |case| differs(worlds, case));
-                    let how = match self.again(&small) {
-                        (a, b) => a[0]
-                            .difference(&b[0])
-                            .map_or_else(String::new, |(_, how)| how),
-                    };
+                    let (a, b) = self.again(&small);
+                    let how = a[0]
+                        .difference(&b[0])
+                        .map_or_else(String::new, |(_, how)| how);
                     text = format!(
                         "{} as {}, world {}: {}\n  {how}",
                         case.origin,

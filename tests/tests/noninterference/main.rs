@@ -135,6 +135,9 @@ fn nothing_differs(version: u32) {
     );
     eprintln!("  {:?}\n  {:?}", figures.sources, figures.codes);
     note(version, first, start, &figures, &Figures::default());
+    for one in figures.internal.iter().take(20) {
+        eprintln!("  internal error: {one}");
+    }
     for one in &figures.unrepeated {
         eprintln!("  unrepeated: {one}");
     }
@@ -206,6 +209,7 @@ fn note(version: u32, seed: u64, start: Instant, before: &Figures, now: &Figures
     for (what, list) in [
         ("DIFFERENCE", &all.differences),
         ("unrepeated", &all.unrepeated),
+        ("internal", &all.internal),
     ] {
         for one in list {
             text.push_str(&format!("{what} {one}\n"));

@@ -75,6 +75,9 @@ pub struct Model {
     pub relations: Vec<Relation>,
     pub hidden: Vec<Relation>,
     pub catalogs: Vec<Relation>,
+    /// Views whose rows lie in another order where there is more of what they do not show, and counters, which go on
+    /// with time.
+    pub statistics: Vec<Relation>,
     pub functions: HashMap<Ty, Vec<Signature>>,
     pub operators: HashMap<Ty, Vec<Signature>>,
     pub aggregates: HashMap<Ty, Vec<Signature>>,
@@ -88,11 +91,12 @@ pub struct Model {
     pub oids: Vec<String>,
 }
 
-/// Functions whose answer is a time, a process or the like, and those that only take time.
+/// Functions whose answer is a time, a process or the like, those that only take time, and the size of the database,
+/// which is told and counts what is hidden.
 const VARYING: &str = "'now','transaction_timestamp','statement_timestamp','clock_timestamp','timeofday','pg_backend_pid',\
     'pg_postmaster_start_time','pg_conf_load_time','inet_client_port','inet_server_port','pg_sleep','pg_sleep_for','pg_sleep_until',\
     'random','random_normal','setseed','gen_random_uuid','uuidv4','uuidv7','pg_current_xact_id','txid_current','pg_terminate_backend',\
-    'pg_cancel_backend','pg_safe_snapshot_blocking_pids','pg_log_backend_memory_contexts'";
+    'pg_database_size','pg_cancel_backend','pg_safe_snapshot_blocking_pids','pg_log_backend_memory_contexts'";
 
 impl Model {
     /// From the first world; `twin` adds the names and values of the other.
@@ -103,8 +107,9 @@ impl Model {
             hidden: relations(here, "nspname = 'dark' OR relname = 'hidden'"),
             catalogs: relations(
                 here,
-                "nspname IN ('pg_catalog', 'information_schema') AND relkind IN ('r', 'v')",
+                "nspname IN ('pg_catalog', 'information_schema') AND relkind IN ('r', 'v') AND relname !~ '^pg_stat'",
             ),
+            statistics: relations(here, "nspname = 'pg_catalog' AND relname ~ '^pg_stat'"),
             ..Self::default()
         };
         model.hidden.extend(relations(twin, "nspname = 'dark'"));
