@@ -119,7 +119,7 @@ fn partitions_of_the_dba(b: &Bench) {
         "DEFAULT",
     ] {
         b.setup(&format!(
-            "DO $$ DECLARE t text; BEGIN FOR t IN SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'agent_policy.audit_log'::regclass LOOP EXECUTE 'DROP TABLE ' || t; END LOOP; END $$; \
+            "LOCK TABLE agent_policy.audit_log; DO $$ DECLARE t text; BEGIN FOR t IN SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'agent_policy.audit_log'::regclass LOOP EXECUTE 'DROP TABLE ' || t; END LOOP; END $$; \
              CREATE TABLE public.mine PARTITION OF agent_policy.audit_log {bound}"
         ));
         work(b, "mine", 3);
