@@ -1,3 +1,5 @@
+#![allow(clippy::indexing_slicing, clippy::panic)]
+
 use super::layout::{Item, Kind, Reader, Writer};
 use super::*;
 use serde_json::{Number, json};
