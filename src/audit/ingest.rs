@@ -62,7 +62,7 @@ struct Ingest<'a> {
     /// conversion of text to the database's encoding calls a function that is looked up.
     batch: Vec<(Box<Start>, Option<Box<End>>)>,
     /// Who read the log, for the next commit.
-    reads: Vec<Box<Start>>,
+    reads: Vec<Start>,
     rows: Rows,
     chain: Chain,
     /// Bytes read since the last commit.
@@ -327,7 +327,7 @@ impl Ingest<'_> {
                 start.amend(&mut end);
                 self.batch.push((start, Some(end)));
             }
-            Some(Record::Read(start)) => self.reads.push(start),
+            Some(Record::Read(start)) => self.reads.push(*start),
             None => warning!("audit spool file \"{file}\" has a record of an unknown format"),
         }
     }
@@ -458,7 +458,7 @@ impl Ingest<'_> {
 }
 
 /// A block for each day on which the log was read; its note is a list of the readers.
-fn read_blocks(reads: &[Box<Start>]) -> Vec<Block> {
+fn read_blocks(reads: &[Start]) -> Vec<Block> {
     let mut days: BTreeMap<i64, Vec<serde_json::Value>> = BTreeMap::new();
     for s in reads {
         days.entry(day(s)).or_default().push(serde_json::json!({
