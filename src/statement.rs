@@ -13,7 +13,7 @@ use policy::rule::Rule;
 use crate::audit::{self, End, Objects, Outcome, Start, Verdict};
 use crate::denial::Denial;
 use crate::pg::text::readable;
-use crate::pg::{depth, facts};
+use crate::pg::{deadline, depth, facts};
 use crate::{identity, limits};
 
 mod objects;
@@ -389,7 +389,12 @@ fn session_ends() {
             !s.open.is_empty()
         })
     });
-    if cut_short {
+    if cut_short
+        && deadline::ended()
+        && let Some(reason) = deadline::hit()
+    {
+        let _ = failed(*b"57014", Some(&reason.denial()));
+    } else if cut_short {
         let why = if facts::client_lost() {
             *b"08006"
         } else {

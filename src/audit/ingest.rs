@@ -29,6 +29,10 @@ use std::time::{Duration, Instant};
 /// An idle worker goes away well before the 5 s that DROP DATABASE waits for it.
 const IDLE: Duration = Duration::from_secs(2);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+/// Records that nobody waits for are committed, and become a block, this often ...
+const BLOCK_EVERY: Duration = Duration::from_secs(1);
+/// ... unless there are more bytes of them.
+const BLOCK_BYTES: u64 = 256 << 10;
 const CHUNK: usize = 1 << 20;
 const BATCH_ROWS: usize = 5_000;
 const BATCH_BYTES: u64 = 8 << 20;
@@ -108,9 +112,19 @@ pub fn ingest(database: u32, slot: &Slot) {
     slot.last_seq.store(holding(tables::last_seq), SeqCst);
     let mut busy_at = Instant::now();
     let mut retention_at: Option<Instant> = None;
+    let mut looked_at: Option<Instant> = None;
     loop {
         bgworker::reload_config();
         notify(slot);
+        let nobody_waits = slot.wanted.load(SeqCst) == slot.done.load(SeqCst);
+        if nobody_waits
+            && slot.backlog() < BLOCK_BYTES
+            && looked_at.is_some_and(|t| t.elapsed() < BLOCK_EVERY)
+        {
+            bgworker::nap(BETWEEN_LOOKS);
+            continue;
+        }
+        looked_at = Some(Instant::now());
         if ingest.look() {
             busy_at = Instant::now();
         } else if busy_at.elapsed() > IDLE {
@@ -293,6 +307,13 @@ impl Ingest<'_> {
     fn take(&mut self, file: &str, s: &mut Session, payload: &[u8]) {
         match record::decode(payload) {
             Some(Record::Start(start)) => {
+                // A session has one statement at a time: the end of an earlier one is lost, since
+                // it could not be written.
+                if start.nesting_level == 0 {
+                    let lost = std::mem::take(&mut s.pending);
+                    self.batch
+                        .extend(lost.into_values().map(|start| (start, None)));
+                }
                 s.pending.insert(start.event_id, start);
             }
             Some(Record::End(mut end)) => match s.pending.remove(&end.event_id) {

@@ -45,7 +45,6 @@ pub fn verify(since: i64, until: i64, heads: &[String]) -> Answer {
             day(until)
         },
     );
-    let keys = chain::keys(false).unwrap_or_default();
     let kept: Vec<Head> = heads
         .iter()
         .map(|h| {
@@ -59,9 +58,21 @@ pub fn verify(since: i64, until: i64, heads: &[String]) -> Answer {
         let Some((id, last_known)) = number_and_chain() else {
             return (true, None, 0, None);
         };
+        // What others know comes before what the blocks say, and the key after it: the log goes on.
         let witness = chain::witness();
-        let beyond = beyond_the_end();
-        let mut checked = headers(days, &keys, id, kept, witness);
+        let beyond = highest(c"SELECT max(seq) FROM agent_policy.audit_log");
+        let newest = highest(c"SELECT max(number) FROM agent_policy.audit_block");
+        let keys = chain::keys(false).unwrap_or_default();
+        let mut checked = headers(
+            days,
+            newest,
+            Trust {
+                chain: id,
+                keys: &keys,
+            },
+            kept,
+            witness,
+        );
         let end = checked.head.as_ref().map_or(0, |h| h.last_seq);
         if beyond > end {
             checked.findings.add(
@@ -93,9 +104,8 @@ fn number_and_chain() -> Option<([u8; 16], i64)> {
     found
 }
 
-/// The highest number in the table. Asked before the blocks, whose snapshot is then the later one.
-fn beyond_the_end() -> i64 {
-    let mut c = Cursor::open(c"SELECT max(seq) FROM agent_policy.audit_log", &[]);
+fn highest(query: &CStr) -> i64 {
+    let mut c = Cursor::open(query, &[]);
     let max = c.next().and_then(|r| r.i64(1)).unwrap_or(0);
     c.close();
     max
@@ -103,8 +113,8 @@ fn beyond_the_end() -> i64 {
 
 fn headers(
     days: (i32, i32),
-    keys: &Keys,
-    chain: [u8; 16],
+    newest: i64,
+    trust: Trust,
     kept: Vec<Head>,
     witness: Option<Head>,
 ) -> Checked {
@@ -120,14 +130,16 @@ fn headers(
     if days.0 <= -10_000 {
         first = 1;
     }
-    let mut headers = Headers::new(Trust { chain, keys }, first..=last);
+    let mut headers = Headers::new(trust, first..=last);
     for head in kept {
         first = first.min(head.number);
         headers.kept(head);
     }
     let mut c = Cursor::open(
-        sql(block_query!("WHERE number >= $1 ORDER BY number")),
-        &[first],
+        sql(block_query!(
+            "WHERE number BETWEEN $1 AND $2 ORDER BY number"
+        )),
+        &[first, newest],
     );
     while let Some(row) = c.next() {
         match tables::block(&row) {
@@ -157,6 +169,7 @@ const ROWS: &CStr = c"
 
 fn table(days: (i32, i32), checked: Checked) -> (Checked, u64) {
     let end = checked.head.as_ref().map_or(0, |h| h.last_seq);
+    let last_block = checked.head.as_ref().map_or(0, |h| h.number);
     let mut check = Rows::new(checked, days.0..=days.1);
     let mut blocks = Cursor::open(
         sql(block_query!(
@@ -168,7 +181,7 @@ fn table(days: (i32, i32), checked: Checked) -> (Checked, u64) {
     let mut row = rows.next();
     while let Some(block) = blocks.next().and_then(|b| tables::block(&b)) {
         // Appended since the headers were read.
-        if block.last_seq > end {
+        if block.number > last_block {
             break;
         }
         let last = block.last_seq;

@@ -97,6 +97,7 @@ pub fn check(options: &Options, out: &mut impl Write) -> Result<bool, String> {
     }
     blocks.iter().for_each(|b| headers.header(b.clone()));
     let mut rows = Rows::new(headers.end(None), days.0..=days.1);
+    rows.closed = true;
 
     let mut row = first_row;
     for block in blocks {

@@ -34,10 +34,10 @@ fn no_session_has_a_switch(b: &Bench) {
     assert_eq!(b.value(&like), "0");
     let set = format!("SET agent_policy.{SWITCH} = 'rewrite'");
     b.agent().error(&set);
-    // A name that nobody knows can be given a value by others, and means nothing.
-    b.setup(&format!(
-        "ALTER ROLE @agent@ {set}; ALTER DATABASE @db@ {set}"
-    ));
+    // Nobody else can set what is not there.
+    for command in ["ALTER ROLE @agent@", "ALTER DATABASE @db@"] {
+        assert_eq!(b.setup_error(&format!("{command} {set}")).code, "42602");
+    }
     b.masks("SELECT email FROM shop.customers");
     let option =
         format!("-c agent_policy.user_email=alice@example.com -c agent_policy.{SWITCH}=rewrite");

@@ -96,8 +96,9 @@ impl<'a> Gen<'a> {
                 self.random.pick(&self.model.values[other]).clone()
             }
         };
-        if self.parameters.is_some() && self.random.percent(40) {
-            let parameters = self.parameters.as_mut().expect("just seen");
+        if let Some(parameters) = &mut self.parameters
+            && self.random.percent(40)
+        {
             parameters.push(Some(text));
             return format!("${}::{}", parameters.len(), spelled(ty));
         }

@@ -258,11 +258,10 @@ impl<'a> Hunt<'a> {
                 if self.shrinking {
                     let worlds = self.worlds;
                     let small = shrink(case, SHRINKING, |case| differs(worlds, case));
-                    let how = match self.again(&small) {
-                        (a, b) => a[0]
-                            .difference(&b[0])
-                            .map_or_else(String::new, |(_, how)| how),
-                    };
+                    let (a, b) = self.again(&small);
+                    let how = a[0]
+                        .difference(&b[0])
+                        .map_or_else(String::new, |(_, how)| how);
                     text = format!(
                         "{} as {}, world {}: {}\n  {how}",
                         case.origin,

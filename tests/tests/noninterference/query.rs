@@ -188,7 +188,7 @@ impl Gen<'_> {
         }
     }
 
-    fn from_item(&mut self, lateral: bool) -> (String, Source) {
+    fn item_of_from(&mut self, lateral: bool) -> (String, Source) {
         let alias = self.alias();
         let ctes: Vec<Source> = self.ctes.iter().flatten().cloned().collect();
         if !ctes.is_empty() && self.random.percent(40) {
@@ -460,7 +460,7 @@ impl Gen<'_> {
     }
 
     fn from(&mut self) -> String {
-        let (mut text, first) = self.from_item(false);
+        let (mut text, first) = self.item_of_from(false);
         self.scopes.last_mut().expect("a scope").push(first);
         while self.budget > 4 && self.random.percent(32) {
             self.budget -= 2;
@@ -476,7 +476,7 @@ impl Gen<'_> {
                 "NATURAL JOIN",
                 "NATURAL LEFT JOIN",
             ]);
-            let (item, source) = self.from_item(lateral);
+            let (item, source) = self.item_of_from(lateral);
             self.scopes.last_mut().expect("a scope").push(source);
             let condition = if kind.contains("CROSS") || kind == "," || kind.contains("NATURAL") {
                 String::new()

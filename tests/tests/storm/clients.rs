@@ -1,7 +1,7 @@
 //! Agents at work, each of which notes what it got of which statement.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -145,7 +145,7 @@ impl Drop for Clients {
     }
 }
 
-fn work(number: usize, client: &Client, stop: &AtomicBool, socket: &PathBuf, role: &str, db: &str) {
+fn work(number: usize, client: &Client, stop: &AtomicBool, socket: &Path, role: &str, db: &str) {
     let email = format!("-c agent_policy.user_email=user{number}@example.com");
     let mut session: Option<Wire> = None;
     let mut n = 0_u64;
@@ -190,7 +190,7 @@ fn work(number: usize, client: &Client, stop: &AtomicBool, socket: &PathBuf, rol
         drop(notes);
         if answer.closed {
             session = None;
-        } else if kind == 9 || n % 400 == 0 {
+        } else if kind == 9 || n.is_multiple_of(400) {
             // A session that ends in order, and a new file for the next.
             session = None;
         }

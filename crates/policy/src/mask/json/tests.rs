@@ -1,3 +1,5 @@
+#![allow(clippy::indexing_slicing, reason = "a test may panic")]
+
 use super::layout::{Item, Kind, Reader, Writer};
 use super::*;
 use serde_json::{Number, json};
