@@ -340,11 +340,11 @@ fn statistics_of_hidden_rows_decide_on_no_plan(b: &Bench) {
 /// A hash join in several batches takes the most common values of its outer side first.
 fn common_values_of_hidden_rows_come_first_in_no_hash_join(b: &Bench) {
     b.allow();
-    b.setup("CREATE TABLE shop.wide AS SELECT i AS id, repeat(md5(i::text), 8) AS pad FROM generate_series(1, 3000) i");
+    b.setup("CREATE TABLE shop.wide AS SELECT i AS id, md5(i::text) AS pad FROM generate_series(1, 6000) i");
     for (table, hidden) in [("some", 5), ("others", 2505)] {
         b.setup(&format!(
-            "CREATE TABLE shop.{table} (id int, owner text, wide int);
-             INSERT INTO shop.{table} SELECT i, CASE WHEN i % 5 = 0 THEN 'alice@example.com' ELSE 'nobody' END, CASE WHEN i % 5 = 0 THEN i / 2 ELSE {hidden} END
+            "CREATE TABLE shop.{table} (id int, owner text, wide int, pad text);
+             INSERT INTO shop.{table} SELECT i, CASE WHEN i % 5 = 0 THEN 'alice@example.com' ELSE 'nobody' END, CASE WHEN i % 5 = 0 THEN i / 2 ELSE {hidden} + i % 20 END, repeat('x', 500)
              FROM generate_series(1, 6000) i"
         ));
     }
@@ -360,20 +360,24 @@ fn common_values_of_hidden_rows_come_first_in_no_hash_join(b: &Bench) {
             "ALTER ROLE @agent@ SET {setting}; ALTER ROLE @plain@ SET {setting}"
         ));
     }
-    let ids = |wire: &mut cluster_tests::Wire, table: &str| {
+    let ids = |wire: &mut cluster_tests::Wire, table: &str, condition: &str| {
         wire.query(&format!(
-            "SELECT t.id, w.pad FROM shop.{table} t JOIN shop.wide w ON w.id = t.wide WHERE t.owner = 'alice@example.com'"
+            "SELECT t.id, t.pad, w.pad FROM shop.{table} t JOIN shop.wide w ON w.id = t.wide{condition}"
         ))
         .column()
     };
     let mut plain = b.unconfined();
-    assert_ne!(ids(&mut plain, "some"), ids(&mut plain, "others"));
+    let mine = " WHERE t.owner <= 'alice@example.com'";
+    assert_ne!(
+        ids(&mut plain, "some", mine),
+        ids(&mut plain, "others", mine)
+    );
     b.setup(
-        "SELECT agent_policy.filter_rows('shop.some', 'owner = agent_policy.user_email()'), agent_policy.filter_rows('shop.others', 'owner = agent_policy.user_email()'),
+        "SELECT agent_policy.filter_rows('shop.some', 'owner <= agent_policy.user_email()'), agent_policy.filter_rows('shop.others', 'owner <= agent_policy.user_email()'),
                 agent_policy.reset_limits('@agent@', 'max_rows')",
     );
     let mut agent = b.agent();
-    let some = ids(&mut agent, "some");
+    let some = ids(&mut agent, "some", "");
     assert_eq!(some.len(), 1200);
-    assert_eq!(some, ids(&mut agent, "others"));
+    assert_eq!(some, ids(&mut agent, "others", ""));
 }

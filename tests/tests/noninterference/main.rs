@@ -2,7 +2,7 @@
 //! byte of the answers must be equal; docs/noninterference.md says what that shows and what it leaves out.
 //!
 //! AGENT_POLICY_NONINT_SECONDS says for how long (default 30), AGENT_POLICY_NONINT_SEED with which seed,
-//! AGENT_POLICY_NONINT_CASE runs that one of the generated cases, AGENT_POLICY_NONINT_FIGURES is a file to write the
+//! AGENT_POLICY_NONINT_CASE runs that one of the generated cases (or, as its role, AGENT_POLICY_NONINT_STATEMENT), AGENT_POLICY_NONINT_FIGURES is a file to write the
 //! figures to while it goes on.
 
 #![forbid(unsafe_code)]
@@ -83,7 +83,11 @@ fn nothing_differs(version: u32) {
         let mut hunt = Hunt::new(&worlds);
         hunt.enough = if leak.is_empty() { 5 } else { 1 };
         if let Some(case) = only {
-            let case = cases::generated(seed, case, &model);
+            let mut case = cases::generated(seed, case, &model);
+            // Another statement, in these worlds.
+            if let Ok(text) = std::env::var("AGENT_POLICY_NONINT_STATEMENT") {
+                case.steps = vec![case::Step::Simple(text)];
+            }
             hunt.case(&case);
             hunt.print(&case);
             figures.add(hunt.figures);

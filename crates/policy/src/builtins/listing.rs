@@ -70,6 +70,8 @@ static LISTINGS: &[Row] = &[
         ("attfdwoptions", "NULL"),
         // A value of rows from before the column was there.
         ("attmissingval", "NULL"),
+        // How many different values a column has, if somebody said so; of some servers, a position in the WAL.
+        ("attoptions", "NULL"),
     ]),
     ("pg_auth_members", "agent_policy.listed(1260, roleid) AND agent_policy.listed(1260, member)", &[]),
     ("pg_authid", "agent_policy.listed(1260, oid)", &[("rolpassword", "NULL")]),
