@@ -112,7 +112,7 @@ mod tests {
         );
         assert_eq!(
             text("SELECT (p, l) FROM agent_policy.protected_roles p JOIN agent_policy.limits l USING (role)").unwrap(),
-            "(\"(api_agent,read_write,monitor,connection,f)\",\"(api_agent,7,67108864,truncate,00:01:00,)\")"
+            "(\"(api_agent,read_write,monitor,connection,f,show)\",\"(api_agent,7,67108864,truncate,00:01:00,)\")"
         );
         Spi::run(
             "SELECT agent_policy.mask_column('api_sales.customers', 'name', role => 'api_agent')",
