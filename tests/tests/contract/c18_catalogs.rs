@@ -329,6 +329,15 @@ fn roles_databases_and_settings(b: &Bench) {
     );
     // What superusers alone read natively stays hidden, also where it was granted.
     agent.query("SHOW ALL");
+    b.setup("ALTER TABLE shop.orders ALTER COLUMN id SET (n_distinct = 7340)");
+    assert_eq!(
+        b.value("SELECT count(*) FROM pg_attribute WHERE attrelid = 'shop.orders'::regclass AND attoptions IS NOT NULL"),
+        "1"
+    );
+    assert_eq!(
+        agent.value("SELECT count(*) FROM pg_attribute WHERE attoptions IS NOT NULL"),
+        "0"
+    );
     // A function column without a function is 0, as natively, and not NULL: pg_dump reads them.
     assert_eq!(
         agent.value("SELECT count(*) FROM pg_proc WHERE prosupport IS NULL"),
