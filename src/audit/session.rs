@@ -15,7 +15,7 @@ struct Session {
     /// Up to this position of the spool a wait for the table has succeeded.
     in_table: u64,
     /// When such a wait was given up.
-    gave_up: Option<Instant>,
+    gave_up: Option<GaveUp>,
     /// The backend is ending: nothing is kept for later.
     ending: bool,
 }
@@ -32,6 +32,16 @@ const MAX_BUFFERED: usize = 64 << 10;
 const TABLE_PATIENCE: Duration = Duration::from_secs(30);
 /// The error that follows a wait in vain does not wait once more.
 const AFTER_GIVING_UP: Duration = Duration::from_secs(1);
+/// The error of a cancellation during the wait has a record of its own, which may well come in time.
+const AFTER_INTERRUPT: Duration = Duration::from_millis(500);
+
+/// A wait for the table that was in vain.
+#[derive(Clone, Copy)]
+struct GaveUp {
+    at: Instant,
+    /// It was the wait that was cancelled: nothing is known to be wrong.
+    interrupted: bool,
+}
 
 fn with<R>(f: impl FnOnce(&mut Session) -> Result<R, AuditError>) -> Result<R, AuditError> {
     SESSION.with(|cell| {
@@ -161,13 +171,22 @@ pub fn wait_durable() -> Result<(), AuditError> {
         // A standby cannot commit: there the spool has to do.
         let position = s.spool.position();
         if durability == Durability::Table && position > s.in_table && !bgworker::in_recovery() {
-            if s.gave_up.is_some_and(|t| t.elapsed() < AFTER_GIVING_UP) {
-                return Err(AuditError::Timeout);
-            }
+            let lately = s
+                .gave_up
+                .filter(|gave_up| gave_up.at.elapsed() < AFTER_GIVING_UP);
+            let patience = match lately {
+                None => TABLE_PATIENCE,
+                // The record of the cancellation itself, as a rule.
+                Some(gave_up) if gave_up.interrupted => AFTER_INTERRUPT,
+                Some(_) => return Err(AuditError::Timeout),
+            };
             s.gave_up = None;
-            if let Err(e) = wait_for_table(s.slot) {
-                s.gave_up = Some(Instant::now());
-                return Err(e);
+            if !wait_for_table(s.slot, patience) {
+                s.gave_up = Some(GaveUp {
+                    at: Instant::now(),
+                    interrupted: lately.is_none() && bgworker::interrupted(),
+                });
+                return Err(AuditError::Timeout);
             }
             s.in_table = position;
         }
@@ -184,19 +203,20 @@ pub fn wait_spool(patience: Duration) -> Result<(), AuditError> {
     })
 }
 
-fn wait_for_table(slot: &Slot) -> Result<(), AuditError> {
+/// False when it was given up, for want of patience or for an interrupt.
+fn wait_for_table(slot: &Slot, patience: Duration) -> bool {
     let ticket = want(slot);
     let began = Instant::now();
     while slot.done.load(SeqCst) < ticket {
-        if began.elapsed() > TABLE_PATIENCE || bgworker::interrupted() {
-            return Err(AuditError::Timeout);
+        if began.elapsed() > patience || bgworker::interrupted() {
+            return false;
         }
         if !slot.worker.wake() {
             wake_launcher();
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    Ok(())
+    true
 }
 
 /// Asks that everything appended so far be put into the tables: done when the slot's `done`
