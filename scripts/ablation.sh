@@ -21,17 +21,8 @@ while [ "$#" -gt 0 ]; do
 done
 [ "${#versions[@]}" -gt 0 ] || versions=(15 18)
 
-installed=()
-restore() {
-    local n
-    for n in "${installed[@]}"; do
-        scripts/install.sh "$n" || warn "PostgreSQL $n still has the test build: run scripts/install.sh $n"
-    done
-}
-trap restore EXIT
 for n in "${versions[@]}"; do
-    installed+=("$n")
-    scripts/install.sh "$n" --ablation
+    install_test_build "$n" --ablation
 done
 env AGENT_POLICY_PG="${versions[*]}" AGENT_POLICY_ABLATION="${layers[*]:-all}" \
     cargo test --package cluster-tests --locked --test attacks

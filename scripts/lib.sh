@@ -84,3 +84,18 @@ use_pg() {
         export PGRX_PG_CONFIG_PATH="$PG_CONFIG"
     fi
 }
+
+# install_test_build VERSION FLAG: installs a build that is no release; the usual one comes back when the
+# script ends.
+TEST_BUILDS=()
+restore_builds() {
+    local n
+    for n in "${TEST_BUILDS[@]}"; do
+        scripts/install.sh "$n" || warn "PostgreSQL $n still has the test build: run scripts/install.sh $n"
+    done
+}
+install_test_build() {
+    TEST_BUILDS+=("$1")
+    trap restore_builds EXIT
+    scripts/install.sh "$1" "$2"
+}

@@ -33,17 +33,8 @@ if [ "$planted" = 0 ]; then
     exit 0
 fi
 
-installed=()
-restore() {
-    local n
-    for n in "${installed[@]}"; do
-        scripts/install.sh "$n" || warn "PostgreSQL $n still has the test build: run scripts/install.sh $n"
-    done
-}
-trap restore EXIT
 for n in "${versions[@]}"; do
-    installed+=("$n")
-    scripts/install.sh "$n" --planted
+    install_test_build "$n" --planted
     for leak in predicate error estimate; do
         export AGENT_POLICY_NONINT_LEAK="$leak"
         say "pg$n, planted leak: $leak"

@@ -89,9 +89,7 @@ impl Session {
         }
         result.map(drop)
     }
-}
 
-impl Session {
     /// Whether the spool can be written, for all to see.
     fn note(&self, error: Option<&AuditError>) {
         match error {

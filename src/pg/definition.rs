@@ -101,19 +101,9 @@ pub unsafe fn judge_definition(policy: &Policy, node: *mut pg_sys::Node) {
             _ => {}
         }
         for relation in relations {
-            if relation.is_null() {
+            let Some(relid) = names::of_range_var(relation) else {
                 continue;
-            }
-            let relid = pg_sys::RangeVarGetRelidExtended(
-                relation,
-                pg_sys::NoLock as i32,
-                pg_sys::RVROption::RVR_MISSING_OK,
-                None,
-                std::ptr::null_mut(),
-            );
-            if relid == Oid::INVALID {
-                continue;
-            }
+            };
             if policy.access(relid) == Access::Deny && !names::relation_kind(relid).is_index() {
                 enforce::<()>(policy, Err(plan::relation_denied(policy, relid)));
             }

@@ -16,7 +16,7 @@ use super::{
     receiver, session, utility, wire,
 };
 use crate::catalog::Policy;
-use crate::{doors, identity, statement, trial};
+use crate::{doors, identity, trial};
 
 macro_rules! previous {
     ($($name:ident: $type:ty),+ $(,)?) => { $(pub static mut $name: $type = None;)+ };
@@ -207,17 +207,6 @@ unsafe extern "C-unwind" fn on_authentication(port: *mut c_void, status: c_int) 
 
 // --- transactions -----------------------------------------------------------------------------
 
-/// A session that our clock ends while its client does not read says nothing any more: what was
-/// under way is written down here.
-#[pgrx::pg_guard]
-unsafe extern "C-unwind" fn ended_by_clock() {
-    if statement::is_open()
-        && let Some(reason) = deadline::hit()
-    {
-        let _ = statement::failed(*b"57014", Some(&reason.denial()));
-    }
-}
-
 unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
     use pg_sys::XactEvent as Event;
     if matches!(
@@ -225,10 +214,6 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argu
         Event::XACT_EVENT_COMMIT | Event::XACT_EVENT_ABORT | Event::XACT_EVENT_PREPARE
     ) {
         session::transaction_ended(event == Event::XACT_EVENT_ABORT);
-        if event == Event::XACT_EVENT_ABORT && deadline::ended() {
-            // SAFETY: guarded by itself; nothing that it does looks at a catalog.
-            unsafe { ended_by_clock() };
-        }
         depth::reset_trust();
         failing_row::forget();
         if session::last_known() {

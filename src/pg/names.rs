@@ -5,6 +5,28 @@ use pgrx::pg_sys::{self, NodeTag, Oid, Query};
 
 use super::{compat, nodes, raw, scan, text};
 
+/// The relation that a command names; `None` for no name, and for one that is not there, which is the
+/// server's to report.
+///
+/// # Safety
+/// `name` is null or a `RangeVar`.
+pub unsafe fn of_range_var(name: *const pg_sys::RangeVar) -> Option<Oid> {
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: a look-up without a lock inside a transaction.
+    let relid = unsafe {
+        pg_sys::RangeVarGetRelidExtended(
+            name,
+            pg_sys::NoLock as i32,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            None,
+            std::ptr::null_mut(),
+        )
+    };
+    (relid != Oid::INVALID).then_some(relid)
+}
+
 /// What kind of relation it is (`pg_class.relkind`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind(pub u8);

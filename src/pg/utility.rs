@@ -406,18 +406,7 @@ unsafe fn target_of_copy(node: *const pg_sys::Node) -> Particulars {
     // SAFETY: the caller has looked at the tag.
     unsafe {
         let relation = (*node.cast::<pg_sys::CopyStmt>()).relation;
-        if !relation.is_null() {
-            let relid = pg_sys::RangeVarGetRelidExtended(
-                relation,
-                pg_sys::NoLock as i32,
-                pg_sys::RVROption::RVR_MISSING_OK,
-                None,
-                std::ptr::null_mut(),
-            );
-            of.objects
-                .relations
-                .extend((relid != Oid::INVALID).then_some(relid));
-        }
+        of.objects.relations.extend(names::of_range_var(relation));
     }
     of
 }
@@ -459,14 +448,7 @@ unsafe fn judge_lock(policy: &Policy, node: *mut pg_sys::Node) {
         let lock = node.cast::<pg_sys::LockStmt>();
         for name in nodes::pointers::<pg_sys::RangeVar>((*lock).relations) {
             // One that is not there is the server's to report.
-            let relid = pg_sys::RangeVarGetRelidExtended(
-                name,
-                pg_sys::NoLock as i32,
-                pg_sys::RVROption::RVR_MISSING_OK,
-                None,
-                std::ptr::null_mut(),
-            );
-            if relid != Oid::INVALID {
+            if let Some(relid) = names::of_range_var(name) {
                 enforce(policy, plan::judge_use(policy, &Use::reading(relid)));
             }
         }

@@ -407,6 +407,22 @@ pub fn harmful(
     }
 }
 
+/// SQL that writes the hidden values of one of the two worlds of `tests/attacks/field.sql`.
+pub fn hidden_values(other: bool) -> String {
+    let values = [
+        ("@digits@", "0123456789", "abcdefghij"),
+        ("@turned@", "0123456789", "9876543210"),
+        ("@letters@", "cikn", "nkic"),
+        ("@hidden@", "hidden", "nothid"),
+        ("@vault@", "vault", "tluav"),
+        ("@n@", "0", "1"),
+    ];
+    values.iter().fold(
+        include_str!("../attacks/field_twin.sql").to_owned(),
+        |text, (name, here, there)| text.replace(name, if other { there } else { here }),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

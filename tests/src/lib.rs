@@ -12,6 +12,7 @@
 pub mod attack;
 pub mod bench;
 pub mod cluster;
+pub mod defog;
 pub mod faults;
 pub mod raw;
 pub mod recorded;

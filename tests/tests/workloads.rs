@@ -6,12 +6,11 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 use aho_corasick::AhoCorasick;
 use cluster_tests::wire::Row;
-use cluster_tests::{Cluster, Wire, cluster, run, sql};
+use cluster_tests::{Cluster, Wire, cluster, defog, run, sql};
 use libtest_mimic::Trial;
 
 /// A database full of data, a plain role and two agents: one that masks nothing, one with masks.
@@ -251,45 +250,11 @@ fn control(workload: &Workload, queries: &[(String, String)]) {
     );
 }
 
-fn defog_dir() -> Option<PathBuf> {
-    let dir = std::env::var_os("AGENT_POLICY_WORKLOADS")
-        .map(PathBuf::from)
-        .or_else(|| Some(cluster::project_root().parent()?.join("shared/workloads")))?;
-    let dir = dir.join("defog");
-    dir.join("load.sql").exists().then_some(dir)
-}
-
 fn load_defog(cluster: &Cluster, database: &str) {
     cluster.psql(
         database,
-        &defog_dir().expect("found before").join("load.sql"),
+        &defog::dir().expect("found before").join("load.sql"),
     );
-}
-
-fn defog_queries(dir: &Path) -> Vec<(String, String, String)> {
-    let mut queries = Vec::new();
-    for schema in std::fs::read_dir(dir.join("queries"))
-        .expect("queries/")
-        .flatten()
-    {
-        let name = schema.file_name().to_string_lossy().into_owned();
-        for file in std::fs::read_dir(schema.path())
-            .expect("a schema's queries")
-            .flatten()
-        {
-            let text = std::fs::read_to_string(file.path()).expect("a query");
-            let id = format!(
-                "{name}/{}",
-                file.path()
-                    .file_stem()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-            );
-            queries.push((id, name.clone(), text));
-        }
-    }
-    queries.sort();
-    queries
 }
 
 const TPCH: &str = "
@@ -447,9 +412,9 @@ fn main() -> std::process::ExitCode {
             })
             .with_ignored_flag(cluster::plain()),
         );
-        match defog_dir() {
+        match defog::dir() {
             Some(dir) => {
-                let queries = defog_queries(&dir);
+                let queries = defog::queries(&dir);
                 let plain: Vec<_> = queries
                     .iter()
                     .map(|(_, schema, text)| (schema.clone(), text.clone()))

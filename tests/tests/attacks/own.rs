@@ -34,22 +34,6 @@ const POLICY: &str = include_str!("../../attacks/field_policy.sql");
 const OVERGRANT: &str = include_str!("../../attacks/field_overgrant.sql");
 const OVERGRANT_HERE: &str = include_str!("../../attacks/field_overgrant_here.sql");
 
-/// Writes the hidden values of one of the worlds.
-fn world(other: bool) -> String {
-    let values = [
-        ("@digits@", "0123456789", "abcdefghij"),
-        ("@turned@", "0123456789", "9876543210"),
-        ("@letters@", "cikn", "nkic"),
-        ("@hidden@", "hidden", "nothid"),
-        ("@vault@", "vault", "tluav"),
-        ("@n@", "0", "1"),
-    ];
-    values.iter().fold(
-        include_str!("../../attacks/field_twin.sql").to_owned(),
-        |text, (name, here, there)| text.replace(name, if other { there } else { here }),
-    )
-}
-
 const EVERYBODY: &str = "ro, over, rw, ddl, slow, plain";
 
 /// Databases made from a template, and used again as long as nobody has changed anything in them.
@@ -165,8 +149,8 @@ impl Field {
             su.query(&fill(FIELD, "raw"));
         }
         copy(&cluster, "raw", "raw_twin");
-        su(&cluster, "raw").query(&world(false));
-        su(&cluster, "raw_twin").query(&world(true));
+        su(&cluster, "raw").query(&attack::hidden_values(false));
+        su(&cluster, "raw_twin").query(&attack::hidden_values(true));
         if !cluster::plain() {
             for (from, to, again) in [
                 ("raw", "confined", READ),

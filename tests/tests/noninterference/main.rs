@@ -69,7 +69,7 @@ fn nothing_differs(version: u32) {
         let sources = only.is_none() && epoch % 8 == 0 && leak.is_empty();
         if sources {
             worlds.open_shop();
-            if let Some(dir) = sources::workload_dir() {
+            if let Some(dir) = cluster_tests::defog::dir() {
                 worlds.load_workload(&dir);
             }
         }

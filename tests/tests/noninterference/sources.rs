@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cluster_tests::{attack, cluster, sql};
+use cluster_tests::{attack, cluster, defog, sql};
 
 use crate::case::{Case, Step};
 use crate::hunt::{Hunt, Until};
@@ -87,47 +87,21 @@ pub fn attacks(hunt: &mut Hunt<'_>, until: &Until) {
     }
 }
 
-pub fn workload_dir() -> Option<PathBuf> {
-    let dir = std::env::var_os("AGENT_POLICY_WORKLOADS")
-        .map(PathBuf::from)
-        .or_else(|| Some(cluster::project_root().parent()?.join("shared/workloads")))?
-        .join("defog");
-    dir.join("load.sql").exists().then_some(dir)
-}
-
 /// Questions that models were asked, where they lie beside the project.
 pub fn workload(hunt: &mut Hunt<'_>, until: &Until) {
-    let Some(dir) = workload_dir() else { return };
-    let mut files = Vec::new();
-    for schema in std::fs::read_dir(dir.join("queries"))
-        .expect("queries/")
-        .flatten()
-    {
-        let name = schema.file_name().to_string_lossy().into_owned();
-        for file in std::fs::read_dir(schema.path())
-            .expect("a schema's queries")
-            .flatten()
-        {
-            files.push((name.clone(), file.path()));
-        }
-    }
-    files.sort();
+    let Some(dir) = defog::dir() else { return };
+    let queries = defog::queries(&dir);
     for extended in [false, true] {
-        for (schema, file) in &files {
+        for (id, schema, text) in &queries {
             if until.over() || hunt.full() {
                 return;
             }
-            let text = std::fs::read_to_string(file).expect("a query");
             let mut all = steps(&[format!("SET search_path = {schema}")], false);
-            all.extend(steps(&[text], extended));
-            let origin = format!(
-                "{schema}/{}",
-                file.file_stem().unwrap_or_default().to_string_lossy()
-            );
+            all.extend(steps(std::slice::from_ref(text), extended));
             hunt.case(&Case {
                 role: "reader",
                 database: "defog",
-                origin,
+                origin: id.clone(),
                 steps: all,
             });
         }

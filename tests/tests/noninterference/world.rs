@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cluster_tests::{Cluster, Wire, cluster};
+use cluster_tests::{Cluster, Wire, attack, cluster};
 
 const LAB: &str = include_str!("../../fixtures/noninterference.sql");
 const POLICY: &str = include_str!("../../fixtures/noninterference_policy.sql");
@@ -11,7 +11,6 @@ const FIELD: &str = include_str!("../../attacks/field.sql");
 const FIELD_POLICY: &str = include_str!("../../attacks/field_policy.sql");
 const OVERGRANT: &str = include_str!("../../attacks/field_overgrant.sql");
 const OVERGRANT_HERE: &str = include_str!("../../attacks/field_overgrant_here.sql");
-const TWIN: &str = include_str!("../../attacks/field_twin.sql");
 
 pub const USER: &str = "alice@example.com";
 const ROLES: &str = "ro, over, rw, ddl, slow, plain";
@@ -147,20 +146,7 @@ impl Worlds {
             let mut wire = su(cluster, "shop");
             wire.query(&fill(SHOP));
             wire.query(&fill(FIELD));
-            let values = [
-                ("@digits@", "0123456789", "abcdefghij"),
-                ("@turned@", "0123456789", "9876543210"),
-                ("@letters@", "cikn", "nkic"),
-                ("@hidden@", "hidden", "nothid"),
-                ("@vault@", "vault", "tluav"),
-                ("@n@", "0", "1"),
-            ];
-            let twin = values
-                .iter()
-                .fold(TWIN.to_owned(), |text, (name, here, there)| {
-                    text.replace(name, if other { there } else { here })
-                });
-            wire.query(&twin);
+            wire.query(&attack::hidden_values(other));
             wire.query("CREATE EXTENSION agent_policy");
             wire.query(FIELD_POLICY);
             wire.query(OVERGRANT);
