@@ -1759,6 +1759,8 @@ CREATE TABLE audit_log (
 COMMENT ON TABLE audit_log IS
     'one row a statement of a confined session, written by the ingest worker; partitioned by day (UTC)';
 COMMENT ON COLUMN audit_log.seq IS 'order of ingestion, without gaps';
+COMMENT ON COLUMN audit_log.session_id IS
+    'the session in its server''s log (%c), @, and the server: health.node there';
 COMMENT ON COLUMN audit_log.client_addr IS 'NULL for a Unix socket';
 COMMENT ON COLUMN audit_log.statement IS
     'literals replaced by $n, comments removed; NULL where the text does not lex';
@@ -1904,7 +1906,8 @@ COMMENT ON FUNCTION audit_flush(interval) IS
 CREATE FUNCTION audit_health(
     OUT spool_bytes bigint, OUT lag float8, OUT writer text, OUT last_error text,
     OUT last_ingested_at float8, OUT last_seq bigint, OUT failures bigint, OUT durability text,
-    OUT state text, OUT max_spool_bytes bigint, OUT write_failures bigint, OUT last_error_at float8
+    OUT state text, OUT max_spool_bytes bigint, OUT write_failures bigint, OUT last_error_at float8,
+    OUT node text
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'audit_health_wrapper';
@@ -1921,7 +1924,8 @@ SELECT spool_bytes,
        state,
        max_spool_bytes,
        write_failures,
-       pg_catalog.to_timestamp(last_error_at) AS last_error_at
+       pg_catalog.to_timestamp(last_error_at) AS last_error_at,
+       node
 FROM audit_health();
 COMMENT ON VIEW health IS
     'state of the audit: bytes not yet in audit_log, for how long, its worker, its last error';
@@ -1930,7 +1934,10 @@ COMMENT ON COLUMN health.state IS
 COMMENT ON COLUMN health.spool_bytes IS 'audit records that are not in audit_log yet';
 COMMENT ON COLUMN health.max_spool_bytes IS 'agent_policy.audit_max_spool: beyond it agents are refused';
 COMMENT ON COLUMN health.lag IS 'how long ago audit_log was complete';
-COMMENT ON COLUMN health.writer IS 'the background worker that writes audit_log';
+COMMENT ON COLUMN health.writer IS
+    'the background worker that writes audit_log, or on a standby hands the records over to the primary';
+COMMENT ON COLUMN health.node IS
+    'which server this is: in session_id after the @, and in audit_node; a copy of a server has another one';
 COMMENT ON COLUMN health.failures IS 'failures of the writer since it last wrote';
 COMMENT ON COLUMN health.write_failures IS
     'records that backends could not make durable since the server started: their statements were refused';
@@ -2392,6 +2399,93 @@ GRANT EXECUTE ON FUNCTION audit_verify(timestamptz, timestamptz, text[]),
 -- requires:
 --   audit_evidence
 
+-- Records of standbys: who hands them over, and of which servers.
+
+-- Roles that the audit workers of standbys log in as.
+CREATE TABLE audit_shipper (
+    role regrole PRIMARY KEY
+);
+COMMENT ON TABLE audit_shipper IS 'roles that may hand over audit records of a standby: see add_standby()';
+
+-- A role speaks for the servers that it was the first to speak for, or was given.
+CREATE TABLE audit_node (
+    node       text PRIMARY KEY CHECK (node ~ '^[0-9a-f]{16}$'),
+    role       regrole,
+    first_seen timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE audit_node IS 'servers that audit records come from, by the number in health.node';
+COMMENT ON COLUMN audit_node.role IS
+    'the role that hands over its records; NULL: none does, it is or was the primary';
+
+SELECT pg_catalog.pg_extension_config_dump('audit_shipper', '');
+
+CREATE FUNCTION audit_receive(
+    session text, segment integer, at bigint, records bytea,
+    OUT next_segment integer, OUT next_at bigint, OUT finished boolean
+) RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'audit_receive_wrapper';
+COMMENT ON FUNCTION audit_receive(text, integer, bigint, bytea) IS
+    'takes audit records of a standby; called by its audit worker, as a role of add_standby()';
+
+CREATE FUNCTION add_standby(role regrole, node text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF (SELECT rolsuper FROM pg_roles WHERE oid = add_standby.role) THEN
+        RAISE EXCEPTION 'role % is a superuser', add_standby.role
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Give the standby a role of its own: CREATE ROLE ... LOGIN.';
+    END IF;
+    IF EXISTS (SELECT FROM agent_policy.policy_role p
+               WHERE pg_has_role(add_standby.role::oid, p.role::oid, 'USAGE')) THEN
+        RAISE EXCEPTION 'role % is protected', add_standby.role
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Give the standby a role of its own: CREATE ROLE ... LOGIN.';
+    END IF;
+    INSERT INTO agent_policy.audit_shipper VALUES (add_standby.role) ON CONFLICT DO NOTHING;
+    EXECUTE format('GRANT EXECUTE ON FUNCTION agent_policy.audit_receive(text, integer, bigint, bytea) TO %s',
+                   add_standby.role);
+    IF add_standby.node IS NOT NULL THEN
+        INSERT INTO agent_policy.audit_node AS n (node, role) VALUES (add_standby.node, add_standby.role)
+        ON CONFLICT ON CONSTRAINT audit_node_pkey DO UPDATE SET role = EXCLUDED.role;
+    END IF;
+    INSERT INTO agent_policy.policy_history (changed_by, function, arguments)
+    VALUES (session_user, 'add_standby', jsonb_build_object('role', add_standby.role, 'node', add_standby.node));
+END
+$$;
+COMMENT ON FUNCTION add_standby(regrole, text) IS
+    'lets a role hand over the audit records of a standby, and do nothing else; node: health.node of the standby, for a server that was the primary or had another role. Superusers only';
+
+CREATE FUNCTION remove_standby(role regrole) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION agent_policy.audit_receive(text, integer, bigint, bytea) FROM %s',
+                   remove_standby.role);
+    DELETE FROM agent_policy.audit_shipper s WHERE s.role = remove_standby.role;
+    UPDATE agent_policy.audit_node n SET role = NULL WHERE n.role = remove_standby.role;
+    INSERT INTO agent_policy.policy_history (changed_by, function, arguments)
+    VALUES (session_user, 'remove_standby', jsonb_build_object('role', remove_standby.role));
+END
+$$;
+COMMENT ON FUNCTION remove_standby(regrole) IS
+    'takes that back; statements that the standby did not report the end of get the outcome unknown. Superusers only';
+
+REVOKE ALL ON audit_shipper, audit_node FROM PUBLIC;
+REVOKE ALL ON FUNCTION audit_receive(text, integer, bigint, bytea), add_standby(regrole, text),
+    remove_standby(regrole) FROM PUBLIC;
+GRANT SELECT ON audit_shipper, audit_node TO agent_policy_admin;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   audit_standby
+
 -- What the rewriting of a confined statement puts in place of built-in functions, and what the
 -- built-in filters of catalogs ask. Not for callers: a statement that names them is denied.
 
@@ -2591,6 +2685,12 @@ Example: SELECT agent_policy.preview(''agent'', ''alice@example.com'', ''SELECT 
 /* <begin connected objects> */
 -- src/audit/api.rs
 -- agent_policy::audit::api::audit_note
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/audit/receive.rs
+-- agent_policy::audit::receive::audit_receive
 -- Skipped due to `#[pgrx(sql = false)]`
 /* </end connected objects> */
 

@@ -96,9 +96,14 @@ extension_sql_file!(
     requires = ["audit_export"]
 );
 extension_sql_file!(
+    "../sql/parts/53_audit_standby.sql",
+    name = "audit_standby",
+    requires = ["audit_evidence"]
+);
+extension_sql_file!(
     "../sql/parts/60_agent.sql",
     name = "agent",
-    requires = ["audit_evidence"]
+    requires = ["audit_standby"]
 );
 extension_sql_file!(
     "../sql/parts/61_catalogs.sql",

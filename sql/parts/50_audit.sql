@@ -58,6 +58,8 @@ CREATE TABLE audit_log (
 COMMENT ON TABLE audit_log IS
     'one row a statement of a confined session, written by the ingest worker; partitioned by day (UTC)';
 COMMENT ON COLUMN audit_log.seq IS 'order of ingestion, without gaps';
+COMMENT ON COLUMN audit_log.session_id IS
+    'the session in its server''s log (%c), @, and the server: health.node there';
 COMMENT ON COLUMN audit_log.client_addr IS 'NULL for a Unix socket';
 COMMENT ON COLUMN audit_log.statement IS
     'literals replaced by $n, comments removed; NULL where the text does not lex';
@@ -203,7 +205,8 @@ COMMENT ON FUNCTION audit_flush(interval) IS
 CREATE FUNCTION audit_health(
     OUT spool_bytes bigint, OUT lag float8, OUT writer text, OUT last_error text,
     OUT last_ingested_at float8, OUT last_seq bigint, OUT failures bigint, OUT durability text,
-    OUT state text, OUT max_spool_bytes bigint, OUT write_failures bigint, OUT last_error_at float8
+    OUT state text, OUT max_spool_bytes bigint, OUT write_failures bigint, OUT last_error_at float8,
+    OUT node text
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'audit_health_wrapper';
@@ -220,7 +223,8 @@ SELECT spool_bytes,
        state,
        max_spool_bytes,
        write_failures,
-       pg_catalog.to_timestamp(last_error_at) AS last_error_at
+       pg_catalog.to_timestamp(last_error_at) AS last_error_at,
+       node
 FROM audit_health();
 COMMENT ON VIEW health IS
     'state of the audit: bytes not yet in audit_log, for how long, its worker, its last error';
@@ -229,7 +233,10 @@ COMMENT ON COLUMN health.state IS
 COMMENT ON COLUMN health.spool_bytes IS 'audit records that are not in audit_log yet';
 COMMENT ON COLUMN health.max_spool_bytes IS 'agent_policy.audit_max_spool: beyond it agents are refused';
 COMMENT ON COLUMN health.lag IS 'how long ago audit_log was complete';
-COMMENT ON COLUMN health.writer IS 'the background worker that writes audit_log';
+COMMENT ON COLUMN health.writer IS
+    'the background worker that writes audit_log, or on a standby hands the records over to the primary';
+COMMENT ON COLUMN health.node IS
+    'which server this is: in session_id after the @, and in audit_node; a copy of a server has another one';
 COMMENT ON COLUMN health.failures IS 'failures of the writer since it last wrote';
 COMMENT ON COLUMN health.write_failures IS
     'records that backends could not make durable since the server started: their statements were refused';

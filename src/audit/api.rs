@@ -1,6 +1,6 @@
 //! The SQL functions of the audit; declared in `sql/parts/40_audit.sql`.
 
-use super::settings::{DURABILITY, max_spool};
+use super::settings::{DURABILITY, max_spool, ship_conninfo};
 use super::{flush, now, session};
 use crate::audit::settings::Durability;
 use crate::pg::bgworker;
@@ -12,7 +12,7 @@ use pgrx::prelude::*;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-fn my_slot() -> &'static Slot {
+pub fn my_slot() -> &'static Slot {
     let slot = shmem::shared().and_then(|s| s.slot(bgworker::this_backend().database));
     slot.unwrap_or_else(|| {
         raise(
@@ -23,7 +23,7 @@ fn my_slot() -> &'static Slot {
     })
 }
 
-fn raise(code: PgSqlErrorCode, message: &str, hint: &str) -> ! {
+pub fn raise(code: PgSqlErrorCode, message: &str, hint: &str) -> ! {
     ErrorReport::new(code, message.to_owned(), "audit")
         .set_hint(hint.to_owned())
         .report(PgLogLevel::ERROR);
@@ -37,7 +37,7 @@ fn audit_flush(timeout: f64) -> i64 {
     if bgworker::in_recovery() {
         raise(
             PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
-            "a standby keeps its audit records in its spool until it is promoted",
+            "the audit log is written on the primary",
             "Call it on the primary.",
         );
     }
@@ -135,6 +135,7 @@ fn audit_health() -> TableIterator<
         name!(max_spool_bytes, i64),
         name!(write_failures, i64),
         name!(last_error_at, Option<f64>),
+        name!(node, Option<String>),
     ),
 > {
     let slot = my_slot();
@@ -149,7 +150,9 @@ fn audit_health() -> TableIterator<
         (Some(pid), _) => format!("running, pid {pid}"),
         (None, State::NoExtension) => "stopped, the extension is not installed".to_owned(),
         (None, State::Failed) => "failed, will be started again".to_owned(),
-        (None, _) if bytes > 0 && bgworker::in_recovery() => "waits for promotion".to_owned(),
+        (None, _) if bytes > 0 && bgworker::in_recovery() && ship_conninfo().is_none() => {
+            "waits for promotion".to_owned()
+        }
         (None, State::Starting) => "starting".to_owned(),
         (None, _) => "idle".to_owned(),
     };
@@ -180,5 +183,6 @@ fn audit_health() -> TableIterator<
         i64::try_from(max_spool()).unwrap_or(i64::MAX),
         i64::try_from(slot.write_failures.load(SeqCst)).unwrap_or(i64::MAX),
         (error_at > 0 && slot.error().is_some()).then_some(error_at as f64 / 1e6),
+        super::node::own(),
     ))
 }

@@ -5,11 +5,16 @@
 //! on where the last committed one stopped, and no record is inserted twice. A file is unlinked
 //! after the commit that made it superfluous, and its progress forgotten after the unlink is
 //! durable. An error ends the worker; the launcher starts another, which reads the table again.
+//!
+//! What a standby hands over ([`super::receive`]) is read in the same way. When its sessions are
+//! over only it knows, and their progress is kept until it has removed its files: after a promotion
+//! the one who was a standby goes on reading there itself.
 
 use super::canonical::SALTS;
 use super::chain::{self, Chain};
+use super::received::{self, Word};
 use super::row::{COLUMNS, Rows, day, started_at};
-use super::{now, spool, tables};
+use super::{node, now, spool, tables};
 use crate::pg::bgworker::{self, transaction};
 use crate::pg::copy_in::{conversion, copy_binary};
 use crate::pg::rows;
@@ -21,7 +26,6 @@ use policy::record::{self, End, Frame, Record, Start};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -55,6 +59,11 @@ pub struct Session {
 struct Ingest<'a> {
     slot: &'a Slot,
     dir: PathBuf,
+    /// This server, and those whose records somebody hands over.
+    own: String,
+    shipped: BTreeSet<String>,
+    /// What standbys said about their sessions.
+    words: BTreeMap<String, Word>,
     sessions: BTreeMap<String, Session>,
     /// Finished, and their files durably unlinked: to be forgotten.
     gone: Vec<String>,
@@ -96,8 +105,15 @@ pub fn ingest(database: u32, slot: &Slot) {
         }
         return;
     };
+    let Some(own) = node::own() else {
+        error!("it is not known which server this is");
+    };
+    holding(|| tables::note_primary(&own));
     let mut ingest = Ingest {
         slot,
+        own,
+        shipped: holding(tables::shipped_nodes),
+        words: BTreeMap::new(),
         dir: spool::root(&bgworker::this_backend().data_dir).join(database.to_string()),
         sessions,
         gone: Vec::new(),
@@ -134,6 +150,7 @@ pub fn ingest(database: u32, slot: &Slot) {
             ingest.partitions.clear();
             ingest.make_ahead();
             holding(tables::drop_expired);
+            ingest.shipped = holding(tables::shipped_nodes);
             retention_at = Some(Instant::now());
         }
         bgworker::nap(BETWEEN_LOOKS);
@@ -176,9 +193,12 @@ impl Ingest<'_> {
             .map(|s| (s.clone(), BTreeMap::new()))
             .collect();
         let mut unread = 0;
+        self.words.clear();
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let Some((session, segment)) = name.to_str().and_then(spool::parse_name) else {
+            let Some(name) = name.to_str() else { continue };
+            let Some((session, segment)) = spool::parse_name(name) else {
+                self.hear(name);
                 continue;
             };
             let len = entry.metadata().map_or(0, |m| m.len());
@@ -195,6 +215,9 @@ impl Ingest<'_> {
                 .entry(session.to_owned())
                 .or_default()
                 .insert(segment, len);
+        }
+        for session in self.words.keys() {
+            files.entry(session.clone()).or_default();
         }
         slot.backlog.store(unread, SeqCst);
         slot.seen_written.store(written, SeqCst);
@@ -216,10 +239,19 @@ impl Ingest<'_> {
         if self.sessions.get(name).is_some_and(|s| s.finished) {
             return;
         }
+        let foreign = node::of(name) != self.own;
         // Whether it is gone is asked before its files are read to the end.
-        let gone = self.is_gone(name, segments);
+        let gone = !foreign && self.is_gone(name, segments);
         for (&segment, &len) in segments {
-            let complete = gone || segments.range(segment + 1..).next().is_some();
+            let followed = segments.range(segment + 1..).next().is_some();
+            // What is not whole of another server's file is handed over again.
+            let complete = !foreign && (gone || followed);
+            let len = if foreign && followed {
+                let path = self.dir.join(spool::segment_name(name, segment));
+                fs::metadata(path).map_or(len, |m| m.len())
+            } else {
+                len
+            };
             loop {
                 let mut s = self.sessions.remove(name).unwrap_or_default();
                 if segment > s.segment {
@@ -235,12 +267,59 @@ impl Ingest<'_> {
                     break;
                 }
             }
-        }
-        if gone && let Some(s) = self.sessions.get_mut(name) {
-            for start in std::mem::take(&mut s.pending).into_values() {
-                self.batch.push((start, None));
+            let read = |s: &Session| s.segment > segment || s.read_to >= len;
+            if foreign && !self.sessions.get(name).is_some_and(read) {
+                break;
             }
+        }
+        if foreign {
+            self.hear_out(name, segments.is_empty());
+        } else if gone {
+            self.finish(name);
+        }
+    }
+
+    /// Nothing more comes of a session: what has not ended never will.
+    fn finish(&mut self, name: &str) {
+        if let Some(s) = self.sessions.get_mut(name) {
+            self.batch.extend(
+                std::mem::take(&mut s.pending)
+                    .into_values()
+                    .map(|start| (start, None)),
+            );
             s.finished = true;
+            s.dirty = true;
+        }
+    }
+
+    fn hear(&mut self, file: &str) {
+        if let Some((session, said)) = received::word(&self.dir, file)
+            && node::of(&session) != self.own
+        {
+            let word = self.words.entry(session).or_default();
+            word.ended = word.ended.or(said.ended);
+            word.forget |= said.forget;
+        }
+    }
+
+    /// Is the session of another server over, or does nobody hand over what is missing of it?
+    fn hear_out(&mut self, name: &str, no_files: bool) {
+        let word = self.words.get(name).copied().unwrap_or_default();
+        if word.forget || word.ended.is_some() {
+            self.sessions.entry(name.to_owned()).or_default();
+        }
+        let Some(s) = self.sessions.get_mut(name) else {
+            return;
+        };
+        if word.forget || word.ended.is_some_and(|end| (s.segment, s.read_to) >= end) {
+            self.finish(name);
+        } else if no_files && !s.pending.is_empty() && !self.shipped.contains(node::of(name)) {
+            // Should it come back, it goes on behind these.
+            self.batch.extend(
+                std::mem::take(&mut s.pending)
+                    .into_values()
+                    .map(|start| (start, None)),
+            );
             s.dirty = true;
         }
     }
@@ -267,7 +346,7 @@ impl Ingest<'_> {
             return false;
         }
         let buf = loop {
-            let buf = match File::open(&path).and_then(|f| read_at(&f, s.read_to, want)) {
+            let buf = match File::open(&path).and_then(|f| spool::read_at(&f, s.read_to, want)) {
                 Ok(buf) => buf,
                 Err(e) => error!("could not read audit spool file \"{file}\": {e}"),
             };
@@ -444,13 +523,23 @@ impl Ingest<'_> {
                     _ => unlinked = true,
                 }
             }
+            if self.words.contains_key(name) && s.finished {
+                if let Err(e) = received::remove_words(&self.dir, name) {
+                    error!("could not remove audit spool files of \"{name}\": {e}");
+                }
+                unlinked = true;
+            }
         }
         if unlinked && let Err(e) = File::open(&self.dir).and_then(|d| d.sync_all()) {
             error!("could not sync directory \"{}\": {e}", self.dir.display());
         }
+        let (own, words) = (&self.own, &self.words);
         let finished = self
             .sessions
-            .extract_if(.., |_, s| s.finished)
+            .extract_if(.., |name, s| {
+                let over = node::of(name) == own || words.get(name).is_some_and(|w| w.forget);
+                s.finished && over
+            })
             .map(|(name, _)| name);
         self.gone.extend(finished);
         unlinked || !self.gone.is_empty()
@@ -480,19 +569,4 @@ fn read_blocks(reads: &[Start]) -> Vec<Block> {
         chain::block(Kind::Reads, day, root, Some(note))
     };
     days.into_iter().map(block).collect()
-}
-
-fn read_at(f: &File, at: u64, most: usize) -> io::Result<Vec<u8>> {
-    let mut buf = vec![0; most];
-    let mut len = 0;
-    while let Some(room) = buf.get_mut(len..).filter(|r| !r.is_empty()) {
-        match f.read_at(room, at + len as u64) {
-            Ok(0) => break,
-            Ok(n) => len += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    buf.truncate(len);
-    Ok(buf)
 }

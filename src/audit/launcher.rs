@@ -1,7 +1,7 @@
 //! Starts the worker of a database when there is something for it to read.
 
-use super::settings::max_spool;
-use super::{now, spool};
+use super::settings::{max_spool, ship_conninfo};
+use super::{chain, node, now, received, spool};
 use crate::pg::bgworker;
 use crate::pg::shmem::{Shared, Slot, State};
 use pgrx::prelude::*;
@@ -26,6 +26,17 @@ pub fn launch(shared: &'static Shared) {
     let root = spool::root(&bgworker::this_backend().data_dir);
     let mut scanned: Option<Instant> = None;
     let mut kept_house = Instant::now();
+    if bgworker::in_recovery()
+        && let Some(own) = node::own()
+    {
+        received::clear(&root, &own);
+    }
+    if !bgworker::in_recovery() {
+        // Before anybody makes a standby: a base backup then brings the key along.
+        if let Err(e) = crate::pg::catching(|| chain::keys(true)) {
+            warning!("{e}");
+        }
+    }
     loop {
         bgworker::reload_config();
         shared.launcher_looks();
@@ -42,8 +53,8 @@ pub fn launch(shared: &'static Shared) {
         for slot in shared.slots() {
             watch(slot);
         }
-        // On a standby the records stay where they are until it is promoted.
-        if !bgworker::in_recovery() {
+        // A standby hands its records over, or keeps them until it is promoted.
+        if !bgworker::in_recovery() || ship_conninfo().is_some() {
             for slot in shared
                 .slots()
                 .filter(|s| s.has_work() && s.worker.pid().is_none())
@@ -70,12 +81,21 @@ pub fn trouble(slot: &Slot) -> Option<String> {
             "{backlog} bytes of audit records wait for agent_policy.audit_log, agents are refused{}",
             reason()
         ))
+    } else if slot.failures.load(SeqCst) > 0 && bgworker::in_recovery() {
+        Some(format!(
+            "audit records cannot be handed over to the primary{}",
+            reason()
+        ))
     } else if slot.failures.load(SeqCst) > 0 {
         Some(format!(
             "agent_policy.audit_log cannot be written{}",
             reason()
         ))
-    } else if backlog > 0 && caught_up > 0 && now() - caught_up > LATE && !bgworker::in_recovery() {
+    } else if backlog > 0
+        && caught_up > 0
+        && now() - caught_up > LATE
+        && (!bgworker::in_recovery() || ship_conninfo().is_some())
+    {
         Some(format!(
             "audit records have waited for agent_policy.audit_log for {} s",
             (now() - caught_up) / SECOND

@@ -11,9 +11,13 @@ mod chain;
 mod debug;
 mod ingest;
 mod launcher;
+mod node;
+mod receive;
+mod received;
 mod row;
 mod session;
 mod settings;
+mod ship;
 pub mod spool;
 mod tables;
 mod verify;
@@ -25,12 +29,16 @@ use std::{fmt, io};
 pub use ingest::ingest;
 pub use launcher::launch;
 use launcher::{NOTIFY_TROUBLE, NOTIFY_WELL, trouble};
+pub use node::read_or_make as node_of;
+pub use ship::ship;
 
 /// Why a record cannot be written, or is not known to be durable. `SQLSTATE` 58030.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditError {
     /// The library is not in shared_preload_libraries.
     NotLoaded,
+    /// It is not known which server this is.
+    NoNode,
     /// errno of a write.
     Write(i32),
     /// errno of a sync.
@@ -60,6 +68,9 @@ impl fmt::Display for AuditError {
         let os = io::Error::from_raw_os_error;
         match self {
             Self::NotLoaded => f.write_str("agent_policy is not in shared_preload_libraries"),
+            Self::NoNode => f.write_str(
+                "agent_policy/pgsql_tmp_spool/node in the data directory cannot be read",
+            ),
             Self::Write(e) => write!(f, "could not write the audit spool: {}", os(*e)),
             Self::Sync(e) => write!(f, "could not make the audit spool durable: {}", os(*e)),
             Self::Full(n) => {
@@ -156,6 +167,11 @@ pub fn wait_durable() -> Result<(), AuditError> {
 /// When not: agents are to be denied.
 pub fn available() -> Result<(), AuditError> {
     session::available()
+}
+
+/// What stands for a session in the log: its name in the server's log, and which server that is.
+pub fn session_id(id: &str) -> String {
+    node::session_id(id, &node::own().unwrap_or_default())
 }
 
 /// Microseconds since the Unix epoch.

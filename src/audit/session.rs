@@ -1,6 +1,7 @@
 //! The backend's side: its spool, and whom to wake.
 
 use super::AuditError;
+use super::node;
 use super::settings::{DURABILITY, Durability, max_spool};
 use super::spool::{self, Spool};
 use crate::pg::bgworker;
@@ -62,7 +63,8 @@ impl Session {
             .ok_or(AuditError::TooManyDatabases)?;
         let dir = spool::root(&me.data_dir).join(me.database.to_string());
         bgworker::at_exit(exit);
-        let session = format!("{:020}-{}", me.started_at, me.pid);
+        let own = node::own().ok_or(AuditError::NoNode)?;
+        let session = node::session(&own, me.started_at, me.pid);
         Ok(Self {
             slot,
             spool: Spool::new(dir, session),

@@ -22,6 +22,13 @@ pub enum Durability {
 pub static DURABILITY: GucSetting<Durability> = GucSetting::<Durability>::new(Durability::Spool);
 static MAX_SPOOL: GucSetting<i32> = GucSetting::<i32>::new(1024);
 
+static SHIP_CONNINFO: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// Where a standby ships its records to; `None`: nowhere.
+pub fn ship_conninfo() -> Option<CString> {
+    SHIP_CONNINFO.get().filter(|s| !s.is_empty())
+}
+
 static KEY_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// The key that signs the audit's blocks.
@@ -62,6 +69,14 @@ pub fn define() {
         i32::MAX / 2,
         GucContext::Sighup,
         GucFlags::UNIT_MB | GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_string_guc(
+        c"agent_policy.audit_ship_conninfo",
+        c"How a standby reaches the primary to hand over its audit records.",
+        c"A libpq connection string without a password and a database. Host, port and TLS options that it leaves out are those of primary_conninfo. Empty: records stay on the standby until it is promoted.",
+        &SHIP_CONNINFO,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY,
     );
     GucRegistry::define_string_guc(
         c"agent_policy.audit_key_file",

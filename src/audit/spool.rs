@@ -8,6 +8,7 @@
 
 use super::AuditError;
 use crate::pg::{mapping::Mapping, thread};
+use policy::record::{self, Frame};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -40,7 +41,7 @@ pub fn root(data_dir: &str) -> PathBuf {
         .join("pgsql_tmp_spool")
 }
 
-/// `<start time>-<pid>-<segment>.spool`
+/// `<node>-<start time>-<pid>-<segment>.spool`
 pub fn segment_name(session: &str, segment: u32) -> String {
     format!("{session}-{segment:08}.{SUFFIX}")
 }
@@ -228,6 +229,42 @@ impl Spool {
             mapping: Map::Untried,
         })
     }
+}
+
+/// The whole records that begin at a position of a file: about a megabyte of them, one at least;
+/// none when there is not a whole one.
+pub fn frames_at(file: &File, at: u64) -> io::Result<Vec<u8>> {
+    const CHUNK: usize = 1 << 20;
+    let mut want = CHUNK;
+    let mut buf = loop {
+        let buf = read_at(file, at, want)?;
+        match record::first_frame(&buf) {
+            Frame::Partial(n) if n > want && buf.len() == want => want = n,
+            _ => break buf,
+        }
+    };
+    let mut rest = buf.as_slice();
+    while let Frame::Whole(_, n) = record::first_frame(rest) {
+        rest = rest.get(n..).unwrap_or_default();
+    }
+    let used = buf.len() - rest.len();
+    buf.truncate(used);
+    Ok(buf)
+}
+
+pub fn read_at(f: &File, at: u64, most: usize) -> io::Result<Vec<u8>> {
+    let mut buf = vec![0; most];
+    let mut len = 0;
+    while let Some(room) = buf.get_mut(len..).filter(|r| !r.is_empty()) {
+        match f.read_at(room, at + len as u64) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    buf.truncate(len);
+    Ok(buf)
 }
 
 pub fn create_dirs(dir: &Path) -> io::Result<()> {

@@ -224,3 +224,83 @@ pub fn notify(state: &str, message: &str, spool_bytes: u64) {
         ],
     );
 }
+
+/// How far a session's files are read, and whether that is all.
+pub fn progress_of(session: &str) -> Option<((u32, u64), bool)> {
+    let sql =
+        "SELECT segment, read_to, finished FROM agent_policy.audit_progress WHERE session = $1";
+    Spi::connect_mut(|c| {
+        // With a snapshot of its own, unlike a SELECT that is read-only.
+        let rows = c.update(sql, None, &[session.into()])?;
+        let mut found = None;
+        for row in rows {
+            found = Some((position(&row, 1)?, row.get::<bool>(3)?.unwrap_or(false)));
+        }
+        Ok::<_, spi::Error>(found)
+    })
+    .unwrap_or_else(|e| error!("audit: {e}"))
+}
+
+fn position(row: &spi::SpiHeapTupleData, first: usize) -> Result<(u32, u64), spi::Error> {
+    let segment = row.get::<i32>(first)?.unwrap_or(0);
+    let at = row.get::<i64>(first + 1)?.unwrap_or(0);
+    Ok((segment.try_into().unwrap_or(0), at.try_into().unwrap_or(0)))
+}
+
+/// The same of all sessions of a server.
+pub fn progress_of_node(node: &str) -> BTreeMap<String, ((u32, u64), bool)> {
+    let sql = "SELECT session, segment, read_to, finished FROM agent_policy.audit_progress
+               WHERE pg_catalog.starts_with(session, $1 || '-')";
+    Spi::connect(|c| {
+        let mut sessions = BTreeMap::new();
+        for row in c.select(sql, None, &[node.into()])? {
+            let name = row.get::<String>(1)?.unwrap_or_default();
+            sessions.insert(
+                name,
+                (position(&row, 2)?, row.get::<bool>(4)?.unwrap_or(false)),
+            );
+        }
+        Ok::<_, spi::Error>(sessions)
+    })
+    .unwrap_or_else(|e| error!("audit: {e}"))
+}
+
+/// Whether a role may hand over records of another server.
+pub fn is_shipper(role: pg_sys::Oid) -> bool {
+    let sql = "SELECT pg_catalog.count(*) FROM agent_policy.audit_shipper WHERE role = $1";
+    number(sql, &[role.into()]) > 0
+}
+
+/// Whether a role speaks for a server; the first that does so for a new server goes on to.
+pub fn claim_node(node: &str, role: pg_sys::Oid) -> bool {
+    let mine = || {
+        let sql =
+            "SELECT pg_catalog.count(*) FROM agent_policy.audit_node WHERE node = $1 AND role = $2";
+        number(sql, &[node.into(), role.into()]) > 0
+    };
+    mine() || {
+        let sql = "INSERT INTO agent_policy.audit_node (node, role)
+                   SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM agent_policy.audit_progress
+                                                   WHERE pg_catalog.starts_with(session, $1 || '-'))
+                   ON CONFLICT DO NOTHING";
+        run(sql, &[node.into(), role.into()]);
+        mine()
+    }
+}
+
+/// Notes that a server is or was the primary: nobody speaks for it unbidden.
+pub fn note_primary(node: &str) {
+    let sql = "INSERT INTO agent_policy.audit_node (node) VALUES ($1) ON CONFLICT DO NOTHING";
+    run(sql, &[node.into()]);
+}
+
+/// The servers that somebody hands over records of.
+pub fn shipped_nodes() -> BTreeSet<String> {
+    let sql = "SELECT n.node FROM agent_policy.audit_node n JOIN agent_policy.audit_shipper s USING (role)";
+    Spi::connect(|c| {
+        c.select(sql, None, &[])?
+            .map(|row| Ok(row.get::<String>(1)?.unwrap_or_default()))
+            .collect::<Result<_, spi::Error>>()
+    })
+    .unwrap_or_else(|e| error!("audit: {e}"))
+}

@@ -87,16 +87,18 @@ pub fn nap(time: Duration) {
     pg_sys::check_for_interrupts!();
 }
 
-/// Reads the configuration again if a SIGHUP said so.
-pub fn reload_config() {
+/// Reads the configuration again if a SIGHUP said so; whether it did.
+pub fn reload_config() -> bool {
     // SAFETY: the flag is set by SignalHandlerForConfigReload; a worker may read the file at any
     // point where it is not inside a transaction.
     unsafe {
         if pg_sys::ConfigReloadPending != 0 {
             pg_sys::ConfigReloadPending = 0;
             pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+            return true;
         }
     }
+    false
 }
 
 /// Registers the launcher, from `_PG_init` in the postmaster.
@@ -249,7 +251,13 @@ pub extern "C-unwind" fn agent_policy_audit_worker(arg: pg_sys::Datum) {
             );
         }
     }
-    let run = AssertUnwindSafe(|| crate::audit::ingest(database, slot));
+    let run = AssertUnwindSafe(|| {
+        if in_recovery() {
+            crate::audit::ship(database, slot);
+        } else {
+            crate::audit::ingest(database, slot);
+        }
+    });
     PgTryBuilder::new(run)
         .catch_others(|error| {
             note_failure(&error);

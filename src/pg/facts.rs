@@ -1,6 +1,6 @@
 //! What the audit says about the session.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,8 +33,7 @@ pub fn session() -> Session {
                 .and_then(|host| host.parse().ok())
         };
         Session {
-            database: text::from_ptr(pg_sys::get_database_name(pg_sys::MyDatabaseId))
-                .unwrap_or_default(),
+            database: database_name(),
             client,
             pid,
             id: {
@@ -44,6 +43,22 @@ pub fn session() -> Session {
             session_user: users::name(Users::now().session),
         }
     }
+}
+
+/// The name of the database at hand; inside a transaction.
+pub fn database_name() -> String {
+    // SAFETY: a catalog look-up inside a transaction; a palloc'd name or null.
+    unsafe { text::from_ptr(pg_sys::get_database_name(pg_sys::MyDatabaseId)) }.unwrap_or_default()
+}
+
+/// How replication reaches the primary, if that is set.
+pub fn primary_conninfo() -> Option<CString> {
+    // SAFETY: a look-up among the settings; a C string that stays until they change, or null.
+    let set = unsafe {
+        let set = pg_sys::GetConfigOption(c"primary_conninfo".as_ptr(), true, false);
+        (!set.is_null()).then(|| CStr::from_ptr(set).to_owned())
+    };
+    set.filter(|s| !s.is_empty())
 }
 
 /// The role the session acts as: what SET ROLE made it, a function's owner left aside.

@@ -28,6 +28,7 @@ pub mod internal;
 pub mod label;
 mod label_column;
 pub mod layers;
+pub mod libpq;
 mod listing_fns;
 pub mod login;
 pub mod mapping;

@@ -194,6 +194,8 @@ impl Slot {
 
 /// All zero when the server starts, which is a valid beginning for every field.
 pub struct Shared {
+    /// Which server this is; 0 when that cannot be known.
+    pub node: AtomicU64,
     pub launcher: Peer,
     /// The launcher was woken and has not looked yet.
     woken: AtomicBool,
@@ -336,5 +338,14 @@ unsafe extern "C-unwind" fn startup_hook() {
             std::ptr::write_bytes(at.cast::<u8>(), 0, size_of::<Shared>());
         }
         SHARED.store(at.cast(), SeqCst);
+        if let Some(shared) = shared() {
+            let data_dir = CStr::from_ptr(pg_sys::DataDir).to_string_lossy();
+            match crate::audit::node_of(&data_dir) {
+                Ok(node) => shared.node.store(node, SeqCst),
+                Err(e) => {
+                    pgrx::warning!("agents are refused: this server's audit has no number: {e}")
+                }
+            }
+        }
     }
 }

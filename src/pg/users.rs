@@ -15,6 +15,12 @@ pub fn authenticated_superuser() -> bool {
     unsafe { pg_sys::superuser_arg(pg_sys::GetAuthenticatedUserId()) }
 }
 
+/// The role that this session logged in as, or that a superuser chose by SET SESSION AUTHORIZATION.
+pub fn login() -> Oid {
+    // SAFETY: reads a variable of the session.
+    unsafe { pg_sys::GetSessionUserId() }
+}
+
 /// May the current user act as `role`, as SET ROLE would let it?
 pub fn may_become(role: Oid) -> bool {
     // SAFETY: catalog look-ups inside a transaction.

@@ -82,7 +82,7 @@ pub(super) fn origin() -> SharedOrigin {
         application_name: crate::pg::text::shown(&application),
         client_addr: session.client,
         backend_pid: session.pid,
-        session_id: session.id.clone(),
+        session_id: crate::audit::session_id(&session.id),
     });
     if can_look {
         let known = KnownOrigin {

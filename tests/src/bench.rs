@@ -80,6 +80,21 @@ impl Bench {
         bench
     }
 
+    /// The same database and roles on a standby of its server, or on what has become of it.
+    pub fn on(&self, cluster: Arc<Cluster>) -> Self {
+        let su = cluster
+            .connect("postgres", &self.db, &[])
+            .expect("the superuser connects");
+        Self {
+            version: cluster.version,
+            cluster,
+            db: self.db.clone(),
+            agent: self.agent.clone(),
+            plain: self.plain.clone(),
+            su: Mutex::new(su),
+        }
+    }
+
     /// @agent@, @plain@ and @db@ in a text.
     pub fn fill(&self, text: &str) -> String {
         text.replace("@agent@", &self.agent)

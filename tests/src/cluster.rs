@@ -167,6 +167,17 @@ fn template(version: u32) -> PathBuf {
     dir
 }
 
+/// A directory for a server.
+fn new_dir(version: u32) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let dir = work_dir().join(format!(
+        "{version}.{}",
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    ));
+    must(as_server("mkdir").arg(&dir));
+    dir
+}
+
 /// Set when a test fails: directories are then kept, logs and all.
 pub static KEEP: AtomicBool = AtomicBool::new(false);
 
@@ -211,14 +222,79 @@ impl Cluster {
         Self::start_in(version, conf, false)
     }
 
-    fn start_in(version: u32, conf: &str, faulty: bool) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let dir = work_dir().join(format!(
-            "{version}.{}",
-            COUNT.fetch_add(1, Ordering::Relaxed)
+    /// A hot standby of a server, made from a base backup of it.
+    pub fn standby(primary: &Self, conf: &str) -> Self {
+        let cluster = Self {
+            version: primary.version,
+            dir: new_dir(primary.version),
+            server: Mutex::new(None),
+            faults: None,
+        };
+        cluster.follow(primary, conf);
+        cluster
+    }
+
+    /// Starts as a hot standby of another server, from a base backup of it. Of what was there before only
+    /// the spool of the audit is kept.
+    pub fn follow(&self, primary: &Self, conf: &str) {
+        self.stop();
+        let spool = self.data().join("agent_policy/pgsql_tmp_spool");
+        let kept = self.dir.join("spool");
+        if spool.exists() {
+            fs::rename(&spool, &kept).expect("a directory of ours");
+        }
+        let _ = fs::remove_dir_all(self.data());
+        must(
+            as_server(bindir(self.version).join("pg_basebackup"))
+                .args([
+                    "-U",
+                    "postgres",
+                    "-X",
+                    "stream",
+                    "-c",
+                    "fast",
+                    "--no-sync",
+                    "-h",
+                ])
+                .arg(primary.socket_dir())
+                .args(["-p", &PORT.to_string(), "-D"])
+                .arg(self.data()),
+        );
+        assert!(!spool.exists(), "a base backup has the spool in it");
+        if kept.exists() {
+            fs::rename(&kept, &spool).expect("a directory of ours");
+        }
+        must(as_server("touch").arg(self.data().join("standby.signal")));
+        self.configure(&format!(
+            "unix_socket_directories = '{}'\nhot_standby = on\nhot_standby_feedback = on\n\
+             primary_conninfo = 'host={} port={PORT} user=postgres application_name=standby'\n{conf}",
+            self.dir.display(),
+            primary.dir.display()
         ));
+        self.launch();
+    }
+
+    /// More of postgresql.conf, for the next start or reload.
+    pub fn configure(&self, conf: &str) {
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(self.data().join("postgresql.conf"))
+            .expect("postgresql.conf");
+        writeln!(file, "{conf}").expect("postgresql.conf can be written");
+    }
+
+    /// Ends recovery: the standby is a primary from now on.
+    pub fn promote(&self) {
+        let mut su = self
+            .connect("postgres", "postgres", &[])
+            .expect("the superuser connects");
+        let answer = su.query("SELECT pg_promote(true, 60)");
+        assert_eq!(answer.one(), "t", "promotion");
+    }
+
+    fn start_in(version: u32, conf: &str, faulty: bool) -> Self {
+        let dir = new_dir(version);
         let data = dir.join("data");
-        must(as_server("mkdir").arg(&dir));
         must(
             as_server("cp")
                 .args(["--reflink=auto", "-a"])

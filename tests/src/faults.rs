@@ -76,7 +76,8 @@ impl Faults {
             let owner = fs::metadata(&dir).expect("a directory");
             let names = fs::read_to_string(entry.path()).expect("names");
             for left in fs::read_dir(&dir).expect("a directory").flatten() {
-                if left.path().is_file() {
+                // The server's number was synced before it got its name.
+                if left.path().is_file() && left.file_name() != "node" {
                     fs::remove_file(left.path()).expect("its own file");
                 }
             }

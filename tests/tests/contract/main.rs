@@ -37,6 +37,7 @@ mod c23_more_masks;
 mod c23_preview;
 mod c23_unclassified;
 mod c24_export;
+mod c25_standby;
 
 fn main() -> std::process::ExitCode {
     cluster_tests::run::main(cluster_tests::run::trials(&[
@@ -75,5 +76,6 @@ fn main() -> std::process::ExitCode {
         c23_preview::CASES,
         c23_unclassified::CASES,
         c24_export::CASES,
+        c25_standby::CASES,
     ]))
 }
