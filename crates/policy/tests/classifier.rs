@@ -164,7 +164,8 @@ fn spent() -> Duration {
     nanoseconds.map_or_else(|| BEGAN.elapsed(), Duration::from_nanos)
 }
 
-/// Four times the text, about four times the work, on inputs made to be bad.
+/// Four times the text, about four times the work, on inputs made to be bad. The clock that counts a
+/// thread's own time moves in steps of some milliseconds; what is quadratic takes minutes here.
 #[test]
 fn linear_time() {
     let whole = examples(2, 2)
@@ -205,7 +206,7 @@ fn linear_time() {
         };
         let (short, long) = (work(1 << 19), work(2 << 20));
         assert!(
-            long < short * 8 + Duration::from_millis(5),
+            long < short * 8 + Duration::from_millis(50),
             "{:?}: {short:?} for half a megabyte, {long:?} for two",
             piece.get(..20.min(piece.len()))
         );
