@@ -331,7 +331,7 @@ fn roles_databases_and_settings(b: &Bench) {
     agent.query("SHOW ALL");
     b.setup("ALTER TABLE shop.orders ALTER COLUMN id SET (n_distinct = 7340)");
     assert_eq!(
-        b.value("SELECT count(*) FROM pg_attribute WHERE attrelid = 'shop.orders'::regclass AND attoptions IS NOT NULL"),
+        b.value("SELECT count(*) FROM pg_attribute WHERE attrelid = 'shop.orders'::regclass AND attoptions::text ~ 'n_distinct=7340'"),
         "1"
     );
     assert_eq!(

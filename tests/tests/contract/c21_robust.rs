@@ -385,14 +385,22 @@ fn sessions_do_not_grow(b: &Bench) {
         }
     };
     round(&mut agent, many / 4);
-    let warm = size(b, &mut agent);
-    round(&mut agent, many);
-    let after = size(b, &mut agent);
     let grown = |a: (u64, u64), b: (u64, u64)| (b.0.saturating_sub(a.0), b.1.saturating_sub(a.1));
-    let (contexts, pages) = grown(warm, after);
-    eprintln!("  {many} statements: contexts +{contexts} kB, pages +{pages} kB");
-    // Less than a tenth of a byte… per statement would be noise: 600 kB is a hundred bytes each.
-    assert!(contexts < 128 && pages < 1024, "{warm:?} {after:?}");
+    let mut warm = size(b, &mut agent);
+    // What leaks grows each time. Other tests' catalog changes empty the caches now and then, and
+    // what is read again lies differently.
+    let steady = (0..3).any(|_| {
+        round(&mut agent, many);
+        let after = size(b, &mut agent);
+        let (contexts, pages) = grown(warm, after);
+        eprintln!(
+            "  {many} statements: contexts +{contexts} kB, pages +{pages} kB, {warm:?} {after:?}"
+        );
+        warm = after;
+        // Noise: 128 kB are a fiftieth of a kilobyte a statement.
+        contexts < 128 && pages < 1024
+    });
+    assert!(steady, "{warm:?}");
     // The same in one transaction, and in a portal read in slices.
     agent.query("BEGIN");
     for i in 0..100 {
@@ -402,21 +410,25 @@ fn sessions_do_not_grow(b: &Bench) {
             ))
             .ok();
     }
-    let warm = size(b, &mut agent);
-    for i in 0..many / 2 {
-        agent
-            .simple(&format!(
-                "SELECT {i}, email FROM shop.customers WHERE id = 3"
-            ))
-            .ok();
-        agent.received.clear();
-    }
-    let after = size(b, &mut agent);
-    let (contexts, pages) = grown(warm, after);
-    eprintln!(
-        "  a transaction of {}: contexts +{contexts} kB, pages +{pages} kB",
-        many / 2
-    );
-    assert!(contexts < 128 && pages < 1024, "{warm:?} {after:?}");
+    let mut warm = size(b, &mut agent);
+    let steady = (0..3).any(|_| {
+        for i in 0..many / 2 {
+            agent
+                .simple(&format!(
+                    "SELECT {i}, email FROM shop.customers WHERE id = 3"
+                ))
+                .ok();
+            agent.received.clear();
+        }
+        let after = size(b, &mut agent);
+        let (contexts, pages) = grown(warm, after);
+        eprintln!(
+            "  a transaction of {}: contexts +{contexts} kB, pages +{pages} kB",
+            many / 2
+        );
+        warm = after;
+        contexts < 128 && pages < 1024
+    });
+    assert!(steady, "{warm:?}");
     agent.query("COMMIT");
 }
