@@ -132,6 +132,14 @@ CREATE TABLE policy_filter (
     PRIMARY KEY (role, relation, name)
 );
 
+CREATE TABLE policy_group_size (
+    role            regrole NOT NULL,
+    relation        regclass NOT NULL,
+    -- rows
+    minimum         bigint NOT NULL CHECK (minimum >= 2),
+    PRIMARY KEY (role, relation)
+);
+
 CREATE TABLE policy_history (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     changed_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
@@ -160,7 +168,7 @@ DECLARE
     t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
-                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter',
+                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter', 'policy_group_size',
                              'policy_history', 'policy_history_id_seq'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass, '');
     END LOOP;
@@ -185,14 +193,14 @@ DECLARE
     t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
-                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter',
+                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter', 'policy_group_size',
                              'policy_secret'] LOOP
         EXECUTE pg_catalog.format(
             'CREATE TRIGGER policy_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON agent_policy.%I
              FOR EACH STATEMENT EXECUTE FUNCTION agent_policy.policy_changed()', t);
     END LOOP;
     -- Plans over the relation itself become stale as well.
-    FOREACH t IN ARRAY ARRAY['policy_mask', 'policy_filter'] LOOP
+    FOREACH t IN ARRAY ARRAY['policy_mask', 'policy_filter', 'policy_group_size'] LOOP
         EXECUTE pg_catalog.format(
             'CREATE TRIGGER policy_changed_relation AFTER INSERT OR UPDATE OR DELETE ON agent_policy.%I
              FOR EACH ROW EXECUTE FUNCTION agent_policy.policy_changed()', t);
@@ -496,11 +504,12 @@ BEGIN
     DELETE FROM agent_policy.policy_mask m WHERE m.role = release_role.role;
     DELETE FROM agent_policy.policy_label l WHERE l.role = release_role.role;
     DELETE FROM agent_policy.policy_filter f WHERE f.role = release_role.role;
+    DELETE FROM agent_policy.policy_group_size g WHERE g.role = release_role.role;
     PERFORM agent_policy._record('release_role', jsonb_build_object('role', release_role.role::text));
 END
 $$;
 COMMENT ON FUNCTION release_role(regrole) IS
-'The role is no longer protected: its allowlist, limits, masks and row filters are removed. Those set for every role (role NULL) stay.
+'The role is no longer protected: its allowlist, limits, masks, row filters and group sizes are removed. Those set for every role (role NULL) stay.
 role: a protected role; a NOTICE if it is none.
 Example: SELECT agent_policy.release_role(''sales_agent'');';
 
@@ -1503,6 +1512,70 @@ Example: SELECT agent_policy.unmask_label(''email'');';
 -- requires:
 --   labels
 
+-- Tables that are read through aggregates only.
+
+CREATE FUNCTION require_group_size(relation regclass, minimum int, role regrole DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require_relation(require_group_size.relation, 'rpfm', 'require_group_size');
+    PERFORM agent_policy._require(require_group_size.minimum, 'minimum', 'require_group_size');
+    PERFORM agent_policy._require_mask_role(require_group_size.role, 'require_group_size');
+    IF require_group_size.minimum < 2 THEN
+        RAISE EXCEPTION 'require_group_size: minimum must be 2 or more, not %', require_group_size.minimum
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'A group of one row is that row. Call agent_policy.remove_group_size to lift the requirement.';
+    END IF;
+    IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE c.oid = require_group_size.relation AND n.nspname IN ('pg_catalog', 'information_schema')) THEN
+        RAISE EXCEPTION 'require_group_size: % is a system relation', require_group_size.relation
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The catalogs have rules of their own.';
+    END IF;
+    INSERT INTO agent_policy.policy_group_size (role, relation, minimum)
+    VALUES (coalesce(require_group_size.role, '-'), require_group_size.relation, require_group_size.minimum)
+    ON CONFLICT ON CONSTRAINT policy_group_size_pkey DO UPDATE SET minimum = excluded.minimum;
+    PERFORM agent_policy._record('require_group_size', jsonb_build_object(
+        'relation', require_group_size.relation::text, 'minimum', require_group_size.minimum,
+        'role', require_group_size.role::text));
+END
+$$;
+COMMENT ON FUNCTION require_group_size(regclass, int, regrole) IS
+'Protected roles read a table through aggregates only, and groups with fewer of its rows are left out. Each SELECT that names the table (views over it included) must aggregate: count, sum, avg, stddev, variance, corr, covar and regr aggregates over plain columns, without FILTER; a join that repeats a row does not make its group larger. Conditions and grouping expressions may compare its columns and use lower, upper, length, date_trunc and extract: whatever could raise an error about a single row is refused (42501, rule group_size). Masks and row filters come first: rows that a filter hides are in no group.
+relation: a table, partitioned table, foreign table or materialized view; its parents and children share the requirement. minimum: rows, 2 or more. role: NULL (default) means every protected role; of several that apply the largest counts.
+It is a threshold, not a mask: who may ask often enough can subtract one group from another. Mask the columns that must not be known at all.
+Errors: 22023 a minimum below 2, or a system relation; 42809 for views.
+Example: SELECT agent_policy.require_group_size(''hr.salaries'', 10);';
+
+CREATE FUNCTION remove_group_size(relation regclass, role regrole DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM agent_policy._require(remove_group_size.relation, 'relation', 'remove_group_size');
+    DELETE FROM agent_policy.policy_group_size g
+     WHERE g.role = coalesce(remove_group_size.role, '-') AND g.relation = remove_group_size.relation;
+    IF NOT FOUND THEN
+        PERFORM agent_policy._notice_absent(format('relation %s has no minimum group size for %s',
+            remove_group_size.relation,
+            coalesce(format('role "%s"', remove_group_size.role), 'every protected role')));
+        RETURN;
+    END IF;
+    PERFORM agent_policy._record('remove_group_size', jsonb_build_object(
+        'relation', remove_group_size.relation::text, 'role', remove_group_size.role::text));
+END
+$$;
+COMMENT ON FUNCTION remove_group_size(regclass, regrole) IS
+'Lifts a requirement set by require_group_size for the same role (NULL, the default: the one for every protected role). A NOTICE if there is none.
+Example: SELECT agent_policy.remove_group_size(''hr.salaries'');';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs
+-- requires:
+--   group_size
+
 -- What stands in for masked values. A mask runs as the role that reads, hence EXECUTE for
 -- PUBLIC; a protected role that names one of these in a statement of its own is denied.
 -- None of them raises, whatever the input. NULL in, NULL out.
@@ -1684,6 +1757,11 @@ CREATE VIEW row_filters AS
 SELECT relation, name, predicate, CASE WHEN role::oid <> 0 THEN role END AS role, definer, expression FROM policy_filter;
 COMMENT ON VIEW row_filters IS
 'One row for each row filter; role NULL means every protected role. predicate as it was given, expression as it was understood; its subqueries run as definer.';
+
+CREATE VIEW group_sizes AS
+SELECT relation, minimum::int AS minimum, CASE WHEN role::oid <> 0 THEN role END AS role FROM policy_group_size;
+COMMENT ON VIEW group_sizes IS
+'One row for each table that is read through aggregates only; role NULL means every protected role. Groups of fewer than minimum of its rows are left out.';
 
 CREATE VIEW limits AS
 SELECT role, max_rows, max_bytes, on_excess,
@@ -2853,7 +2931,8 @@ GRANT EXECUTE ON FUNCTION
     allow_extension(regrole, text), disallow_extension(regrole, text),
     mask_column(regclass, text, text, jsonb, regrole), unmask_column(regclass, text, regrole),
     mask_label(text, text, jsonb, regrole), unmask_label(text, regrole), unclassified_columns(regrole, text),
-    filter_rows(regclass, text, regrole, text), remove_row_filter(regclass, regrole, text)
+    filter_rows(regclass, text, regrole, text), remove_row_filter(regclass, regrole, text),
+    require_group_size(regclass, int, regrole), remove_group_size(regclass, regrole)
     TO agent_policy_admin;
 -- Called by mask_column and filter_rows as their caller.
 GRANT EXECUTE ON FUNCTION
@@ -2863,7 +2942,7 @@ GRANT EXECUTE ON FUNCTION
     _check_filter_target(regclass, text, regrole, text), _filter_expression(oid, text),
     _store_filter(regclass, text, regrole, text, text)
     TO agent_policy_admin;
-GRANT SELECT ON protected_roles, allowed_objects, masks, mask_labels, labelled_columns, row_filters, limits, policy_history TO agent_policy_admin;
+GRANT SELECT ON protected_roles, allowed_objects, masks, mask_labels, labelled_columns, row_filters, group_sizes, limits, policy_history TO agent_policy_admin;
 
 -- Called by rewritten statements, with the agent's privileges.
 GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint),

@@ -196,6 +196,8 @@ pub struct Policy {
     /// The roles for which a column that nobody has classified is masked.
     masks_unclassified: Vec<Oid>,
     filters: HashMap<Oid, Vec<FilterRow>>,
+    /// Relations that are read through aggregates only, and the rows that a group must have.
+    group_sizes: HashMap<Oid, i32>,
     functions: RefCell<OidMap<(Oid, bool), bool>>,
     /// Functions that masks and filters call: the server may run them, the agent may not name them.
     policy_functions: RefCell<HashSet<Oid>>,
@@ -345,6 +347,13 @@ fn try_read_policy(roles: &[RoleRow], active: &[Oid]) -> Option<Policy> {
             });
         }
     }
+    for row in table("policy_group_size")?.rows().filter(for_me) {
+        if let Some(relid) = row.oid("relation") {
+            let minimum = row.int("minimum").and_then(|n| i32::try_from(n).ok());
+            let known = policy.group_sizes.entry(relid).or_default();
+            *known = minimum.unwrap_or(i32::MAX).max(*known);
+        }
+    }
     table("policy_role")?;
     if !policy.label_masks.is_empty() || !policy.masks_unclassified.is_empty() {
         for (relid, attno, label) in pg::label::of_columns() {
@@ -367,6 +376,7 @@ fn try_read_policy(roles: &[RoleRow], active: &[Oid]) -> Option<Policy> {
         policy.label_masks.clear();
         policy.masks_unclassified.clear();
         policy.filters.clear();
+        policy.group_sizes.clear();
     }
     policy.shown_schemas = policy.find_shown_schemas();
     policy.shown_schema_names = policy
@@ -395,6 +405,7 @@ impl Policy {
             label_masks: Vec::new(),
             masks_unclassified: Vec::new(),
             filters: HashMap::new(),
+            group_sizes: HashMap::new(),
             functions: RefCell::default(),
             policy_functions: RefCell::default(),
             relations: RefCell::default(),

@@ -66,9 +66,14 @@ extension_sql_file!(
     requires = ["harden"]
 );
 extension_sql_file!(
+    "../sql/parts/25_group_size.sql",
+    name = "group_size",
+    requires = ["labels"]
+);
+extension_sql_file!(
     "../sql/parts/30_mask_functions.sql",
     name = "mask_functions",
-    requires = ["labels"]
+    requires = ["group_size"]
 );
 extension_sql_file!(
     "../sql/parts/31_identity.sql",

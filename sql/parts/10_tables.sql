@@ -92,6 +92,14 @@ CREATE TABLE policy_filter (
     PRIMARY KEY (role, relation, name)
 );
 
+CREATE TABLE policy_group_size (
+    role            regrole NOT NULL,
+    relation        regclass NOT NULL,
+    -- rows
+    minimum         bigint NOT NULL CHECK (minimum >= 2),
+    PRIMARY KEY (role, relation)
+);
+
 CREATE TABLE policy_history (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     changed_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
@@ -120,7 +128,7 @@ DECLARE
     t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
-                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter',
+                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter', 'policy_group_size',
                              'policy_history', 'policy_history_id_seq'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass, '');
     END LOOP;

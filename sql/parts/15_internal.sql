@@ -10,14 +10,14 @@ DECLARE
     t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
-                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter',
+                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter', 'policy_group_size',
                              'policy_secret'] LOOP
         EXECUTE pg_catalog.format(
             'CREATE TRIGGER policy_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON agent_policy.%I
              FOR EACH STATEMENT EXECUTE FUNCTION agent_policy.policy_changed()', t);
     END LOOP;
     -- Plans over the relation itself become stale as well.
-    FOREACH t IN ARRAY ARRAY['policy_mask', 'policy_filter'] LOOP
+    FOREACH t IN ARRAY ARRAY['policy_mask', 'policy_filter', 'policy_group_size'] LOOP
         EXECUTE pg_catalog.format(
             'CREATE TRIGGER policy_changed_relation AFTER INSERT OR UPDATE OR DELETE ON agent_policy.%I
              FOR EACH ROW EXECUTE FUNCTION agent_policy.policy_changed()', t);

@@ -82,11 +82,12 @@ BEGIN
     DELETE FROM agent_policy.policy_mask m WHERE m.role = release_role.role;
     DELETE FROM agent_policy.policy_label l WHERE l.role = release_role.role;
     DELETE FROM agent_policy.policy_filter f WHERE f.role = release_role.role;
+    DELETE FROM agent_policy.policy_group_size g WHERE g.role = release_role.role;
     PERFORM agent_policy._record('release_role', jsonb_build_object('role', release_role.role::text));
 END
 $$;
 COMMENT ON FUNCTION release_role(regrole) IS
-'The role is no longer protected: its allowlist, limits, masks and row filters are removed. Those set for every role (role NULL) stay.
+'The role is no longer protected: its allowlist, limits, masks, row filters and group sizes are removed. Those set for every role (role NULL) stay.
 role: a protected role; a NOTICE if it is none.
 Example: SELECT agent_policy.release_role(''sales_agent'');';
 

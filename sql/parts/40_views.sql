@@ -39,6 +39,11 @@ SELECT relation, name, predicate, CASE WHEN role::oid <> 0 THEN role END AS role
 COMMENT ON VIEW row_filters IS
 'One row for each row filter; role NULL means every protected role. predicate as it was given, expression as it was understood; its subqueries run as definer.';
 
+CREATE VIEW group_sizes AS
+SELECT relation, minimum::int AS minimum, CASE WHEN role::oid <> 0 THEN role END AS role FROM policy_group_size;
+COMMENT ON VIEW group_sizes IS
+'One row for each table that is read through aggregates only; role NULL means every protected role. Groups of fewer than minimum of its rows are left out.';
+
 CREATE VIEW limits AS
 SELECT role, max_rows, max_bytes, on_excess,
        statement_timeout * interval '1 ms' AS statement_timeout, max_plan_cost

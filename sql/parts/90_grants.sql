@@ -34,7 +34,8 @@ GRANT EXECUTE ON FUNCTION
     allow_extension(regrole, text), disallow_extension(regrole, text),
     mask_column(regclass, text, text, jsonb, regrole), unmask_column(regclass, text, regrole),
     mask_label(text, text, jsonb, regrole), unmask_label(text, regrole), unclassified_columns(regrole, text),
-    filter_rows(regclass, text, regrole, text), remove_row_filter(regclass, regrole, text)
+    filter_rows(regclass, text, regrole, text), remove_row_filter(regclass, regrole, text),
+    require_group_size(regclass, int, regrole), remove_group_size(regclass, regrole)
     TO agent_policy_admin;
 -- Called by mask_column and filter_rows as their caller.
 GRANT EXECUTE ON FUNCTION
@@ -44,7 +45,7 @@ GRANT EXECUTE ON FUNCTION
     _check_filter_target(regclass, text, regrole, text), _filter_expression(oid, text),
     _store_filter(regclass, text, regrole, text, text)
     TO agent_policy_admin;
-GRANT SELECT ON protected_roles, allowed_objects, masks, mask_labels, labelled_columns, row_filters, limits, policy_history TO agent_policy_admin;
+GRANT SELECT ON protected_roles, allowed_objects, masks, mask_labels, labelled_columns, row_filters, group_sizes, limits, policy_history TO agent_policy_admin;
 
 -- Called by rewritten statements, with the agent's privileges.
 GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint),

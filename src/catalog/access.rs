@@ -103,7 +103,7 @@ impl Policy {
     pub fn column_readable(&self, relid: Oid, attno: i16) -> bool {
         let hidden = self.relation(relid);
         self.access(relid) > Access::Deny
-            && hidden.filters.is_empty()
+            && !hidden.hides_rows()
             && hidden.broken.is_none()
             && !hidden.denied.contains(&attno)
             && !hidden.masks.contains_key(&attno)

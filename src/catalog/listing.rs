@@ -337,14 +337,14 @@ impl Policy {
                             .any(|attno| hidden.masks.contains_key(attno))
                     })
             };
-            hidden.filters.is_empty() && hidden.broken.is_none() && !of_masked()
+            !hidden.hides_rows() && hidden.broken.is_none() && !of_masked()
         }
     }
 
     /// Bounds are values of the key: they are shown where all rows and the key are.
     pub fn bound_shown(&self, relid: Oid) -> bool {
         self.listed(class::RELATION, relid)
-            && self.relation(relid).filters.is_empty()
+            && !self.relation(relid).hides_rows()
             && names::ancestors(relid).into_iter().all(|parent| {
                 let hidden = self.relation(parent);
                 hidden.masks.is_empty() && hidden.denied.is_empty()

@@ -70,6 +70,8 @@ pub struct Relation {
     /// Attribute number and what stands in for the column.
     pub masks: BTreeMap<i16, Mask>,
     pub filters: Vec<Filter>,
+    /// It is read through aggregates only, in groups of at least so many rows.
+    pub group_size: Option<i32>,
     pub denied: Vec<i16>,
     /// Why no statement may touch it, if the policy cannot be applied to it.
     pub broken: Option<String>,
@@ -79,7 +81,12 @@ pub struct Relation {
 impl Relation {
     /// Is anything of the relation hidden?
     pub fn is_protected(&self) -> bool {
-        !self.masks.is_empty() || !self.filters.is_empty() || self.broken.is_some()
+        !self.masks.is_empty() || self.hides_rows() || self.broken.is_some()
+    }
+
+    /// Are there rows that are not shown, or not one by one?
+    pub fn hides_rows(&self) -> bool {
+        !self.filters.is_empty() || self.group_size.is_some()
     }
 
     /// Is anything of it hidden, columns included that may not be named?
@@ -107,8 +114,7 @@ impl Policy {
         if let Some(known) = relation.template.get() {
             return Ok(Rc::clone(known));
         }
-        let built =
-            pg::catching(|| Template::build(relation.relid, &relation.masks, &relation.filters));
+        let built = pg::catching(|| Template::build(relation));
         match built {
             Ok(template) => {
                 self.admit_functions(template.functions.iter().copied());
@@ -158,6 +164,7 @@ impl Policy {
         }
         if self.masks.is_empty()
             && self.filters.is_empty()
+            && self.group_sizes.is_empty()
             && self.denied_columns.is_empty()
             && self.label_masks.is_empty()
             && self.masks_unclassified.is_empty()
@@ -185,6 +192,10 @@ impl Policy {
         };
 
         let members: Vec<Oid> = wider().collect();
+        relation.group_size = members
+            .iter()
+            .filter_map(|member| self.group_sizes.get(member).copied())
+            .max();
         for (column, mask) in self.effective_masks(relid, &members) {
             if mask == Mask::None {
                 continue;

@@ -633,3 +633,68 @@ pub unsafe fn json_type(node: *const pg_sys::Node) -> Option<Oid> {
         (!returning.is_null()).then(|| (*returning).typid)
     }
 }
+
+/// The expressions by which a query groups, where an entry of its range table stands for them.
+///
+/// # Safety
+/// `rte` is a range table entry.
+#[cfg(feature = "pg18")]
+pub unsafe fn group_expressions(rte: *const RangeTblEntry) -> *mut pg_sys::List {
+    // SAFETY: by the caller's promise.
+    unsafe { (*rte).groupexprs }
+}
+
+#[cfg(not(feature = "pg18"))]
+pub unsafe fn group_expressions(_rte: *const RangeTblEntry) -> *mut pg_sys::List {
+    std::ptr::null_mut()
+}
+
+/// Tells a Var of range table index `rti` which outer joins of the query fill it with NULLs.
+///
+/// # Safety
+/// `query` is a query that goes to the planner next, `var` a Var of its level above its joins.
+#[cfg(not(feature = "pg15"))]
+pub unsafe fn set_nulling_joins(var: *mut pg_sys::Var, query: *const Query, rti: i32) {
+    /// Is `rti` below; then `into` has the outer joins between that may leave it out.
+    unsafe fn below(node: *mut pg_sys::Node, rti: i32, into: &mut Vec<i32>) -> bool {
+        // SAFETY: a join tree of an analyzed query.
+        unsafe {
+            match (*node).type_ {
+                pg_sys::NodeTag::T_RangeTblRef => {
+                    (*node.cast::<pg_sys::RangeTblRef>()).rtindex == rti
+                }
+                pg_sys::NodeTag::T_FromExpr => {
+                    nodes::pointers((*node.cast::<pg_sys::FromExpr>()).fromlist)
+                        .any(|item| below(item, rti, into))
+                }
+                pg_sys::NodeTag::T_JoinExpr => {
+                    use pg_sys::JoinType::{JOIN_FULL, JOIN_LEFT, JOIN_RIGHT};
+                    let join = node.cast::<pg_sys::JoinExpr>();
+                    let (nulls, found) = if below((*join).larg, rti, into) {
+                        (matches!((*join).jointype, JOIN_RIGHT | JOIN_FULL), true)
+                    } else if below((*join).rarg, rti, into) {
+                        (matches!((*join).jointype, JOIN_LEFT | JOIN_FULL), true)
+                    } else {
+                        (false, false)
+                    };
+                    if nulls {
+                        into.push((*join).rtindex);
+                    }
+                    found
+                }
+                _ => false,
+            }
+        }
+    }
+    let mut joins = Vec::new();
+    // SAFETY: by the caller's promise.
+    unsafe {
+        below((*query).jointree.cast(), rti, &mut joins);
+        for join in joins {
+            (*var).varnullingrels = pg_sys::bms_add_member((*var).varnullingrels, join);
+        }
+    }
+}
+
+#[cfg(feature = "pg15")]
+pub unsafe fn set_nulling_joins(_var: *mut pg_sys::Var, _query: *const Query, _rti: i32) {}

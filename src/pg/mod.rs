@@ -22,6 +22,7 @@ pub mod facts;
 pub mod failing_row;
 pub mod first_look;
 pub mod functions;
+mod group_size;
 mod guard;
 pub mod hooks;
 pub mod internal;

@@ -11,6 +11,7 @@ use pgrx::pg_sys::{self, List, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry
 use policy::builtins::guards::class;
 use policy::rule::Rule;
 
+use super::group_size::{self, Counted, Demand};
 use super::planted::{self, Leak};
 use super::{compat, names, nodes, template::Template, touched::Command};
 use crate::catalog::{Policy, Relation};
@@ -155,16 +156,50 @@ pub unsafe fn apply(policy: &Policy, query: *mut Query) -> Result<Facts, Denial>
                 });
             }
         }
+        // Before anything is added that these judgements would have to tell from what was there.
+        for one in &found {
+            one.judge_groups()?;
+        }
         for one in &found {
             facts.protected = true;
-            apply_one(policy, one, &seen.special, &mut facts)?;
+            apply_one(policy, query, one, &seen.special, &mut facts)?;
         }
     }
     Ok(facts)
 }
 
+impl Found {
+    fn is_target(&self) -> bool {
+        // SAFETY: see `apply`.
+        unsafe {
+            (*self.owner).resultRelation == self.rti || compat::merge_target(self.owner) == self.rti
+        }
+    }
+
+    unsafe fn judge_groups(&self) -> Result<(), Denial> {
+        let Some(minimum) = self.relation.group_size else {
+            return Ok(());
+        };
+        let demand = Demand {
+            owner: self.owner,
+            rti: self.rti,
+            relid: self.relation.relid,
+            minimum,
+        };
+        // SAFETY: see `apply`.
+        unsafe {
+            if self.is_target() {
+                demand.judge_target()
+            } else {
+                demand.judge()
+            }
+        }
+    }
+}
+
 unsafe fn apply_one(
     policy: &Policy,
+    top: *mut Query,
     found: &Found,
     special: &[(*mut Query, *mut pg_sys::Var)],
     facts: &mut Facts,
@@ -189,8 +224,7 @@ unsafe fn apply_one(
     facts.may_raise |= template.may_raise;
     // SAFETY: see `apply`.
     unsafe {
-        let is_target = (*owner).resultRelation == rti || compat::merge_target(owner) == rti;
-        if is_target {
+        if found.is_target() {
             return filter_target(owner, rte, rti, relation, &template);
         }
         if has_row_mark(owner, rti) {
@@ -205,13 +239,19 @@ unsafe fn apply_one(
             .hint("Leave the FOR UPDATE/SHARE clause out."));
         }
         note_masked_columns(owner, rte, relation, facts);
+        let counted = Counted::of(owner, rti);
         if template.has_masks() {
-            replace(owner, rte, rti, relation, &template, special)
+            replace(owner, rte, rti, relation, &template, special)?;
         } else {
             add_filters(owner, rte, rti, &template);
             mark(rte);
-            Ok(())
         }
+        if relation.group_size.is_some() {
+            let condition = template.group(counted);
+            fit_group(owner, rte, rti, condition);
+            group_size::require(owner, condition, owner == top);
+        }
+        Ok(())
     }
 }
 
@@ -363,7 +403,7 @@ unsafe fn replace(
         (*rte).inh = false;
         (*rte).tablesample = std::ptr::null_mut();
         (*rte).securityQuals = std::ptr::null_mut();
-        system_columns(owner, rte, rti, relation, sub, special)
+        system_columns(owner, rte, rti, relation, special)
     }
 }
 
@@ -417,7 +457,6 @@ unsafe fn system_columns(
     rte: *mut RangeTblEntry,
     rti: i32,
     relation: &Relation,
-    sub: *mut Query,
     special: &[(*mut Query, *mut pg_sys::Var)],
 ) -> Result<(), Denial> {
     let refuse = |column: &str| {
@@ -462,25 +501,67 @@ unsafe fn system_columns(
         if whole_row {
             return Err(refuse("tableoid"));
         }
-        let resno = (*(*sub).targetList).length as i16 + 1;
-        let var = pg_sys::makeVar(1, TABLE_OID, pg_sys::OIDOID, -1, Oid::INVALID, 0);
-        let entry = pg_sys::makeTargetEntry(
-            var.cast(),
-            resno,
-            pg_sys::pstrdup(c"tableoid".as_ptr()),
-            false,
-        );
-        (*sub).targetList = pg_sys::lappend((*sub).targetList, entry.cast());
-        let eref: *mut pg_sys::Alias = nodes::copy((*rte).eref);
-        (*eref).colnames = pg_sys::lappend(
-            (*eref).colnames,
-            pg_sys::makeString(pg_sys::pstrdup(c"tableoid".as_ptr())).cast(),
-        );
-        (*rte).eref = eref;
+        let resno = hand_through(rte, TABLE_OID, pg_sys::OIDOID, c"tableoid");
         for var in table_oids {
             (*var).varattno = resno;
         }
         Ok(())
+    }
+}
+
+/// Gives the sub-query that stands in for a relation one more column, a system column of the relation;
+/// its number.
+unsafe fn hand_through(
+    rte: *mut RangeTblEntry,
+    attno: i16,
+    typid: Oid,
+    name: &core::ffi::CStr,
+) -> i16 {
+    // SAFETY: see `apply`.
+    unsafe {
+        let sub = (*rte).subquery;
+        let resno = (*(*sub).targetList).length as i16 + 1;
+        let var = pg_sys::makeVar(1, attno, typid, -1, Oid::INVALID, 0);
+        let entry =
+            pg_sys::makeTargetEntry(var.cast(), resno, pg_sys::pstrdup(name.as_ptr()), false);
+        (*sub).targetList = pg_sys::lappend((*sub).targetList, entry.cast());
+        let eref: *mut pg_sys::Alias = nodes::copy((*rte).eref);
+        (*eref).colnames = pg_sys::lappend(
+            (*eref).colnames,
+            pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast(),
+        );
+        (*rte).eref = eref;
+        resno
+    }
+}
+
+/// Fits the condition on groups to the entry that stands for the relation.
+unsafe fn fit_group(owner: *mut Query, rte: *mut RangeTblEntry, rti: i32, condition: *mut Node) {
+    const CTID: i16 = pg_sys::SelfItemPointerAttributeNumber as i16;
+    // SAFETY: see `apply`; the condition is this query's own.
+    unsafe {
+        pg_sys::ChangeVarNodes(condition, 1, rti, 0);
+        let mut vars: Vec<*mut pg_sys::Var> = Vec::new();
+        nodes::walk(condition, |node, _| {
+            if nodes::is_a(node, NodeTag::T_Var) {
+                vars.push(node.cast());
+            }
+            false
+        });
+        let (mut table, mut place) = (None, None);
+        for var in vars {
+            compat::set_nulling_joins(var, owner, rti);
+            if (*rte).rtekind != RTEKind::RTE_SUBQUERY {
+                continue;
+            }
+            (*var).varattno = if (*var).varattno == CTID {
+                *place.get_or_insert_with(|| hand_through(rte, CTID, pg_sys::TIDOID, c"ctid"))
+            } else {
+                *table.get_or_insert_with(|| {
+                    hand_through(rte, TABLE_OID, pg_sys::OIDOID, c"tableoid")
+                })
+            };
+        }
     }
 }
 

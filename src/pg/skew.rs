@@ -23,7 +23,7 @@ pub unsafe fn forget(policy: &Policy, planned: *mut pg_sys::PlannedStmt) {
                 NodeTag::T_Hash => {
                     let hash = plan.cast::<pg_sys::Hash>();
                     let table = (*hash).skewTable;
-                    if table != Oid::INVALID && !policy.relation(table).filters.is_empty() {
+                    if table != Oid::INVALID && policy.relation(table).hides_rows() {
                         (*hash).skewTable = Oid::INVALID;
                     }
                 }

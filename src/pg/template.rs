@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys::{self, List, NodeTag, Oid, Query};
 
+use super::group_size::Counted;
 use super::{compat, internal, names, nodes, raw, text, users};
-use crate::catalog::{Filter, Mask, SYSTEM};
+use crate::catalog::{Filter, Mask, Relation, SYSTEM};
 
 /// What stands in for a relation.
 pub struct Template {
@@ -17,6 +18,9 @@ pub struct Template {
     masked: *mut Query,
     /// The filters, each an expression over the relation at range table index 1; NIL without.
     filters: *mut List,
+    /// The conditions on a group of its rows, one for each [`Counted`], over range table index 1; NIL
+    /// where rows are shown one by one.
+    groups: *mut List,
     /// Functions that the expressions call.
     pub functions: Vec<Oid>,
     /// An expression of the DBA's may raise an error that quotes a value.
@@ -96,7 +100,8 @@ fn analyze(sql: &str) -> *mut Query {
     }
 }
 
-fn build(relid: Oid, masks: &BTreeMap<i16, Mask>, filters: &[Filter]) -> Template {
+fn build(relation: &Relation) -> Template {
+    let (relid, masks, filters) = (relation.relid, &relation.masks, &relation.filters);
     // SAFETY: a fresh context is made current while the trees are copied into it. Should an ERROR
     // come in between, it hangs below CacheMemoryContext, small and unreferenced.
     unsafe {
@@ -109,7 +114,7 @@ fn build(relid: Oid, masks: &BTreeMap<i16, Mask>, filters: &[Filter]) -> Templat
         );
         let _owner = users::become_owner();
         let mut may_raise = false;
-        let (masked, quals) = under_own_settings(|| {
+        let (masked, quals, groups) = under_own_settings(|| {
             let masked = if masks.is_empty() {
                 std::ptr::null_mut()
             } else {
@@ -121,11 +126,19 @@ fn build(relid: Oid, masks: &BTreeMap<i16, Mask>, filters: &[Filter]) -> Templat
                 may_raise |= filter.name != SYSTEM && pg_sys::contain_leaked_vars(qual);
                 quals = pg_sys::lappend(quals, qual.cast());
             }
-            (masked, quals)
+            let mut groups = std::ptr::null_mut();
+            if let Some(minimum) = relation.group_size {
+                for counted in Counted::ALL {
+                    let condition = group_condition(relid, counted, minimum);
+                    groups = pg_sys::lappend(groups, condition.cast());
+                }
+            }
+            (masked, quals, groups)
         });
         let caller = pg_sys::MemoryContextSwitchTo(context);
         let masked = nodes::copy(masked);
         let filters: *mut List = nodes::copy(quals);
+        let groups: *mut List = nodes::copy(groups);
         pg_sys::MemoryContextSwitchTo(caller);
         let mut functions = Vec::new();
         collect_functions(masked.cast(), &mut functions);
@@ -136,6 +149,7 @@ fn build(relid: Oid, masks: &BTreeMap<i16, Mask>, filters: &[Filter]) -> Templat
             context,
             masked,
             filters,
+            groups,
             functions,
             may_raise,
         }
@@ -270,6 +284,16 @@ unsafe fn filter_expression(relid: Oid, filter: &Filter) -> *mut pg_sys::Node {
     }
 }
 
+unsafe fn group_condition(relid: Oid, counted: Counted, minimum: i32) -> *mut pg_sys::Node {
+    let query = analyze(&counted.query(&names::relation(relid), minimum));
+    // SAFETY: an analyzed query with one column.
+    unsafe {
+        nodes::pointers::<pg_sys::TargetEntry>((*query).targetList)
+            .next()
+            .map_or(std::ptr::null_mut(), |entry| (*entry).expr.cast())
+    }
+}
+
 /// Marks the relations that a filter's sub-queries read: they stand as the policy wants them.
 unsafe fn mark_scans(node: *mut pg_sys::Node) {
     if node.is_null() {
@@ -295,8 +319,8 @@ unsafe fn mark_scans(node: *mut pg_sys::Node) {
 
 impl Template {
     /// Builds what stands in for `relid`. Raises when a stored text does not parse any more.
-    pub fn build(relid: Oid, masks: &BTreeMap<i16, Mask>, filters: &[Filter]) -> Self {
-        build(relid, masks, filters)
+    pub fn build(relation: &Relation) -> Self {
+        build(relation)
     }
 
     pub fn has_masks(&self) -> bool {
@@ -322,6 +346,16 @@ impl Template {
                 lock_sub_queries(filter);
             }
             copied
+        }
+    }
+
+    /// A copy of the condition on a group, over range table index 1.
+    pub fn group(&self, counted: Counted) -> *mut pg_sys::Node {
+        // SAFETY: the template lives while it is copied.
+        unsafe {
+            nodes::pointers::<pg_sys::Node>(self.groups)
+                .nth(counted as usize)
+                .map_or(std::ptr::null_mut(), |condition| nodes::copy(condition))
         }
     }
 

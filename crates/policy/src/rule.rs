@@ -12,6 +12,7 @@ pub enum Rule {
     SettingNotAllowed,
     ConnectionNotAllowed,
     MaskedColumnWrite,
+    GroupSize,
     ReadOnly,
     MaxRows,
     MaxBytes,
@@ -25,7 +26,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, for documentation and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::RelationNotAllowed,
         Self::ColumnDenied,
         Self::FunctionNotAllowed,
@@ -33,6 +34,7 @@ impl Rule {
         Self::SettingNotAllowed,
         Self::ConnectionNotAllowed,
         Self::MaskedColumnWrite,
+        Self::GroupSize,
         Self::ReadOnly,
         Self::MaxRows,
         Self::MaxBytes,
@@ -54,6 +56,7 @@ impl Rule {
             Self::SettingNotAllowed => "setting_not_allowed",
             Self::ConnectionNotAllowed => "connection_not_allowed",
             Self::MaskedColumnWrite => "masked_column_write",
+            Self::GroupSize => "group_size",
             Self::ReadOnly => "read_only",
             Self::MaxRows => "max_rows",
             Self::MaxBytes => "max_bytes",
@@ -77,6 +80,7 @@ impl Rule {
             | Self::SettingNotAllowed
             | Self::ConnectionNotAllowed
             | Self::MaskedColumnWrite
+            | Self::GroupSize
             | Self::PolicyUnavailable => "42501",
             Self::ReadOnly => "25006",
             Self::MaxRows | Self::MaxBytes | Self::MaxPlanCost | Self::MaxMemory => "54000",

@@ -33,6 +33,7 @@ mod c21_robust;
 mod c22_evidence;
 mod c22_privacy;
 mod c23_everywhere;
+mod c23_group_size;
 mod c23_more_masks;
 mod c23_preview;
 mod c23_unclassified;
@@ -72,6 +73,7 @@ fn main() -> std::process::ExitCode {
         c22_evidence::CASES,
         c22_privacy::CASES,
         c23_everywhere::CASES,
+        c23_group_size::CASES,
         c23_more_masks::CASES,
         c23_preview::CASES,
         c23_unclassified::CASES,
