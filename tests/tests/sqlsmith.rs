@@ -167,13 +167,16 @@ fn session(bench: &Bench, user: &str, time: Duration, seed: u64, first_leak: boo
         round += 1;
         assert!(round < 20, "sqlsmith ends by itself: {said}");
     }
-    drop(relay);
+    // The statement that was under way when sqlsmith ended has an answer and a record, too.
+    relay.drain();
     std::mem::take(&mut *seen.lock().expect("no panic while held"))
 }
 
 /// A socket that hands everything on to the server's.
 struct Relay {
     dir: PathBuf,
+    /// What hands on the answers of each connection.
+    answers: Arc<Mutex<Vec<std::thread::JoinHandle<()>>>>,
 }
 
 impl Relay {
@@ -187,6 +190,8 @@ impl Relay {
         std::fs::create_dir_all(&dir).expect("a temporary directory");
         let listener = UnixListener::bind(dir.join(".s.PGSQL.5432")).expect("a socket");
         let server = server.to_owned();
+        let answers = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&answers);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(backend) = UnixStream::connect(&server) else {
@@ -199,16 +204,25 @@ impl Relay {
                 std::thread::spawn(move || copy(client_in, backend_out, |_| {}));
                 let seen = Arc::clone(&seen);
                 let mut frames = Vec::new();
-                std::thread::spawn(move || {
+                let answers = std::thread::spawn(move || {
                     copy(backend, client, move |bytes| {
                         frames.extend_from_slice(bytes);
                         let used = note(&frames, &seen);
                         frames.drain(..used);
                     });
                 });
+                all.lock().expect("no panic while held").push(answers);
             }
         });
-        Self { dir }
+        Self { dir, answers }
+    }
+
+    /// Waits until the server has said all that it has to say.
+    fn drain(self) {
+        let answers = std::mem::take(&mut *self.answers.lock().expect("no panic while held"));
+        for answer in answers {
+            answer.join().expect("the relay does not panic");
+        }
     }
 }
 
@@ -218,19 +232,18 @@ impl Drop for Relay {
     }
 }
 
+/// Until `from` ends; what `to` no longer takes is seen all the same.
 fn copy(mut from: UnixStream, mut to: UnixStream, mut see: impl FnMut(&[u8])) {
     let mut buffer = vec![0; 65536];
+    let mut taken = true;
     while let Ok(length) = from.read(&mut buffer) {
         if length == 0 {
             break;
         }
         see(&buffer[..length]);
-        if to.write_all(&buffer[..length]).is_err() {
-            break;
-        }
+        taken = taken && to.write_all(&buffer[..length]).is_ok();
     }
-    let _ = to.shutdown(std::net::Shutdown::Both);
-    let _ = from.shutdown(std::net::Shutdown::Both);
+    let _ = to.shutdown(std::net::Shutdown::Write);
 }
 
 /// Notes the whole messages in `frames`; how many bytes they are.
