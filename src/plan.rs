@@ -32,7 +32,11 @@ pub fn judge(policy: &Policy, touched: &Touched) -> Result<(), Denial> {
         found(judge_named(policy, *class, *object))?;
     }
     if let Some(typid) = touched.unseen_names {
-        found(Err(names_made(typid)))?;
+        found(Err(if names_roles(typid) {
+            unnamed(policy, "role")
+        } else {
+            names_made(typid)
+        }))?;
     }
     for function in &touched.functions {
         // Exchanged for a variant that judges the setting when it runs.
@@ -202,13 +206,32 @@ pub fn judge_named(policy: &Policy, class: u32, object: Oid) -> Result<(), Denia
                 .map_or(number, |_| names::signature(object));
             function_name_denied(&name)
         }
+        class::NAMESPACE => unnamed(policy, "schema"),
+        class::AUTHID => unnamed(policy, "role"),
         _ => name_denied(policy, "object", &number),
     })
+}
+
+/// The denial of a schema or role by a value of type regnamespace or regrole, be it hidden or not there.
+/// Of several in one statement the server names the first that is not there, so that a name or number
+/// here would tell which of them are.
+pub fn unnamed(policy: &Policy, kind: &str) -> Denial {
+    Denial::new(
+        Rule::RelationNotAllowed,
+        kind,
+        format!("a {kind} that the statement names is not allowed"),
+    )
+    .hint(relations_instead(policy, ""))
 }
 
 fn text_has(text: &[u8], name: &str) -> bool {
     let text = pg::text::from_server(text).to_lowercase();
     text.contains(&name.to_lowercase())
+}
+
+/// `aclitem` and its array: lists of privileges, by names of roles.
+pub fn names_roles(typid: Oid) -> bool {
+    matches!(typid.to_u32(), 1033 | 1034)
 }
 
 /// A value whose text would be names of objects, in a form that no check goes into.

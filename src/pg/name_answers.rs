@@ -206,6 +206,32 @@ fn field(body: &[u8], kind: u8) -> &[u8] {
         .map_or(b"", |(_, value)| value)
 }
 
+/// The literal in the statement's text that an error is about.
+fn literal_at<'a>(body: &[u8], text: &'a str) -> Option<&'a str> {
+    let at: usize = std::str::from_utf8(field(body, b'P')).ok()?.parse().ok()?;
+    let start = text.char_indices().nth(at.checked_sub(1)?)?.0;
+    let rest = text.get(start..)?;
+    if let Some(tagged) = rest.strip_prefix('$') {
+        let tag = tagged.split_once('$')?.0;
+        return tagged
+            .get(tag.len() + 1..)?
+            .split_once(&format!("${tag}$"))
+            .map(|found| found.0);
+    }
+    let prefix = rest.split_once('\'')?.0;
+    matches!(prefix, "" | "E" | "e" | "U&" | "u&").then_some(())?;
+    rest.get(prefix.len() + 1..)?.split('\'').next()
+}
+
+/// The first name that a message quotes, whatever language it is in.
+fn quoted(message: &str) -> Option<&str> {
+    const QUOTES: [(char, char); 5] = [('"', '"'), ('«', '»'), ('„', '“'), ('“', '”'), ('»', '«')];
+    QUOTES
+        .into_iter()
+        .find_map(|(open, close)| Some(message.split_once(open)?.1.split_once(close)?.0))
+        .map(|name| name.trim_matches([' ', '\u{a0}', '\u{202f}']))
+}
+
 /// Is it one of our own denials?
 fn is_denial(body: &[u8]) -> bool {
     field(body, b'D').starts_with(b"{\"rule\":")
@@ -217,15 +243,39 @@ pub fn instead_of(policy: &Policy, body: &[u8], text: &str) -> Option<Denial> {
     if is_denial(body) || policy.monitors() || field(body, b'V') != b"ERROR" {
         return None;
     }
-    let whole_name = match field(body, b'C') {
-        // Undefined table or object: the message has the qualified name.
-        b"42P01" | b"42704" => true,
+    let message = String::from_utf8_lossy(field(body, b'M')).into_owned();
+    let whole_name = match (field(body, b'C'), field(body, b'R')) {
+        // Roles have no schema: who is not shown is not there.
+        (
+            b"42704",
+            b"regrolein"
+            | b"aclparse"
+            | b"get_role_oid"
+            | b"get_rolespec_oid"
+            | b"get_rolespec_tuple",
+        ) => {
+            return Some(plan::unnamed(policy, "role"));
+        }
+        (b"3F000", b"regnamespacein") => return Some(plan::unnamed(policy, "schema")),
+        // The same before version 16: a literal that is no qualified name.
+        (b"3F000", b"get_namespace_oid")
+            if literal_at(body, text).is_some_and(|literal| !literal.contains('.')) =>
+        {
+            return Some(plan::unnamed(policy, "schema"));
+        }
+        (b"42883", b"regoperin" | b"regoperatorin") => {
+            let operator = message
+                .split_whitespace()
+                .find_map(|word| word.split_once('.'))?;
+            return (!policy.schema_name_shown(operator.0))
+                .then(|| plan::name_denied(policy, "schema", &names::quote(operator.0)));
+        }
+        // Undefined table, object or function: the message has the qualified name.
+        (b"42P01" | b"42704", _) | (b"42883", b"regprocin" | b"regprocedurein") => true,
         // Undefined schema, or no right to use it.
-        b"3F000" => false,
-        b"42501" if field(body, b'R') == b"aclcheck_error" => false,
+        (b"3F000", _) | (b"42501", b"aclcheck_error") => false,
         _ => return None,
     };
-    let message = String::from_utf8_lossy(field(body, b'M')).into_owned();
     let bounded = |name: &str| {
         message.match_indices(name).any(|(at, found)| {
             let word = |c: char| c.is_alphanumeric() || c == '_';
@@ -257,7 +307,7 @@ pub fn instead_of(policy: &Policy, body: &[u8], text: &str) -> Option<Denial> {
         });
     }
     // A name that came as a parameter or was put together.
-    let quoted = message.split('"').nth(1)?;
+    let quoted = quoted(&message)?;
     if whole_name {
         let parts = split(quoted).filter(|parts| parts.len() > 1)?;
         let schema = parts.first()?;

@@ -7,6 +7,7 @@ use pgrx::pg_sys::{self, CmdType, NodeTag, Oid, Query, RTEKind};
 use policy::builtins::guards::{names_array, names_type};
 
 use super::{compat, nodes, objects, raw};
+use crate::plan;
 
 /// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -300,7 +301,7 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
                             touched.named.push((class, oid));
                         } else if let Some(element) = names_array(typid.to_u32()) {
                             arrays.push(((*constant).constvalue, Oid::from_u32(element)));
-                        } else {
+                        } else if !is_empty_acl(constant) {
                             made.push(typid);
                         }
                         types.push(typid);
@@ -312,6 +313,16 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
                     }
                     NodeTag::T_Param | NodeTag::T_CoerceViaIO => {
                         let typid = raw::exprType(node);
+                        // What a parameter names is looked up before anybody is asked.
+                        if nodes::is_a(node, NodeTag::T_Param)
+                            && matches!(
+                                typid.to_u32(),
+                                4089 | 4090 | 4096 | 4097 | 1033 | ACLITEM_ARRAY
+                            )
+                            && super::depth::nesting() == 0
+                        {
+                            touched.unseen_names = Some(typid);
+                        }
                         let checked = names_type(typid.to_u32()).is_some()
                             || (nodes::is_a(node, NodeTag::T_Param)
                                 && names_array(typid.to_u32()).is_some());
@@ -348,13 +359,29 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
     }
     made.sort_unstable_by_key(|typid| typid.to_u32());
     made.dedup();
-    touched.unseen_names = made.into_iter().find(|typid| may_print_names(*typid));
+    touched.unseen_names = touched
+        .unseen_names
+        .or_else(|| made.into_iter().find(|typid| may_print_names(*typid)));
     for typid in types {
         note_row_type(typid, &mut touched.mentioned);
     }
     touched.functions.sort_unstable_by_key(|f| f.to_u32());
     touched.functions.dedup();
     touched
+}
+
+/// `aclitem[]`.
+const ACLITEM_ARRAY: u32 = 1034;
+
+/// A list of privileges without entries names nobody.
+unsafe fn is_empty_acl(constant: *const pg_sys::Const) -> bool {
+    // SAFETY: a constant of an array type that is not NULL holds an array.
+    unsafe {
+        (*constant).consttype.to_u32() == ACLITEM_ARRAY && {
+            let array = pg_sys::pg_detoast_datum((*constant).constvalue.cast_mut_ptr());
+            (*array.cast::<pg_sys::ArrayType>()).ndim == 0
+        }
+    }
 }
 
 /// The functions that make a row of a type out of JSON.
@@ -370,7 +397,8 @@ fn may_print_names(typid: Oid) -> bool {
     if number < super::FIRST_GENBKI_OID {
         return names_type(number).is_some()
             || names_array(number).is_some()
-            || ROWS.contains(&number);
+            || ROWS.contains(&number)
+            || plan::names_roles(typid);
     }
     objects::prints_names(typid)
 }

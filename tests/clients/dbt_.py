@@ -58,10 +58,12 @@ def project(place):
 
 
 def dbt(place, *arguments):
+    # dbt imports every module in its path that begins with dbt_, this one among them.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     run = subprocess.run(
         [DBT, "--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check", "--log-format-file", "text",
          *arguments, "--project-dir", ".", "--profiles-dir", "."],
-        cwd=place, capture_output=True, text=True, timeout=1200, env={**os.environ, "DO_NOT_TRACK": "1"})
+        cwd=place, capture_output=True, text=True, timeout=1200, env={**environment, "DO_NOT_TRACK": "1"})
     # Times, durations, versions.
     text = re.sub(r"^\d\d:\d\d:\d\d +", "", run.stdout, flags=re.M)
     text = re.sub(r"in [\d.]+s|\d+\.\d+ seconds|\d+ hours.*seconds", "in …", text)
@@ -111,4 +113,5 @@ def catalog(place):
             for kind in ("nodes", "sources")}
 
 
-main()
+if __name__ == "__main__":
+    main()
