@@ -34,6 +34,7 @@ const TUPLES_OK: c_int = 2;
 const COPIES: [c_int; 3] = [3, 4, 8];
 const DIAG_MESSAGE: c_int = 'M' as c_int;
 const DIAG_HINT: c_int = 'H' as c_int;
+const DIAG_SQLSTATE: c_int = 'C' as c_int;
 const BYTEA: pg_sys::Oid = pg_sys::Oid::from_u32(17);
 
 macro_rules! functions {
@@ -95,13 +96,21 @@ functions! {
 #[derive(Debug)]
 pub struct Failure {
     pub message: String,
+    /// When the other server said it.
+    sqlstate: String,
 }
 
 impl Failure {
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
+            sqlstate: String::new(),
         }
+    }
+
+    /// It is about what was sent.
+    pub fn is_about_data(&self) -> bool {
+        self.sqlstate.starts_with("22")
     }
 }
 
@@ -349,7 +358,10 @@ impl Connection {
                 }
                 let hint = Some(field(DIAG_HINT)).filter(|h| !h.is_empty());
                 let hint = hint.map_or_else(String::new, |h| format!(" ({h})"));
-                return Err(Failure::new(message + &hint));
+                return Err(Failure {
+                    message: message + &hint,
+                    sqlstate: field(DIAG_SQLSTATE),
+                });
             }
             if (api.PQntuples)(result) == 0 {
                 return Ok(Vec::new());
