@@ -2489,22 +2489,25 @@ COMMENT ON TABLE audit_shipper IS 'roles that may hand over audit records of a s
 CREATE TABLE audit_node (
     node       text PRIMARY KEY CHECK (node ~ '^[0-9a-f]{16}$'),
     role       regrole,
-    first_seen timestamptz NOT NULL DEFAULT pg_catalog.now()
+    first_seen timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    starts     bigint[] NOT NULL DEFAULT '{}'
 );
 COMMENT ON TABLE audit_node IS 'servers that audit records come from, by the number in health.node';
 COMMENT ON COLUMN audit_node.role IS
     'the role that hands over its records; NULL: none does, it is or was the primary';
+COMMENT ON COLUMN audit_node.starts IS
+    'numbers that the server drew when it started, the newest last: a copy of it draws others';
 
 SELECT pg_catalog.pg_extension_config_dump('audit_shipper', '');
 
 CREATE FUNCTION audit_receive(
-    session text, segment integer, at bigint, records bytea,
+    session text, segment integer, at bigint, records bytea, start bigint DEFAULT NULL,
     OUT next_segment integer, OUT next_at bigint, OUT finished boolean
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'audit_receive_wrapper';
-COMMENT ON FUNCTION audit_receive(text, integer, bigint, bytea) IS
+COMMENT ON FUNCTION audit_receive(text, integer, bigint, bytea, bigint) IS
     'takes audit records of a standby; called by its audit worker, as a role of add_standby()';
 
 CREATE FUNCTION add_standby(role regrole, node text DEFAULT NULL) RETURNS void
@@ -2524,7 +2527,7 @@ BEGIN
                   HINT = 'Give the standby a role of its own: CREATE ROLE ... LOGIN.';
     END IF;
     INSERT INTO agent_policy.audit_shipper VALUES (add_standby.role) ON CONFLICT DO NOTHING;
-    EXECUTE format('GRANT EXECUTE ON FUNCTION agent_policy.audit_receive(text, integer, bigint, bytea) TO %s',
+    EXECUTE format('GRANT EXECUTE ON FUNCTION agent_policy.audit_receive(text, integer, bigint, bytea, bigint) TO %s',
                    add_standby.role);
     IF add_standby.node IS NOT NULL THEN
         INSERT INTO agent_policy.audit_node AS n (node, role) VALUES (add_standby.node, add_standby.role)
@@ -2542,7 +2545,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    EXECUTE format('REVOKE EXECUTE ON FUNCTION agent_policy.audit_receive(text, integer, bigint, bytea) FROM %s',
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION agent_policy.audit_receive(text, integer, bigint, bytea, bigint) FROM %s',
                    remove_standby.role);
     DELETE FROM agent_policy.audit_shipper s WHERE s.role = remove_standby.role;
     UPDATE agent_policy.audit_node n SET role = NULL WHERE n.role = remove_standby.role;
@@ -2554,7 +2557,7 @@ COMMENT ON FUNCTION remove_standby(regrole) IS
     'takes that back; statements that the standby did not report the end of get the outcome unknown. Superusers only';
 
 REVOKE ALL ON audit_shipper, audit_node FROM PUBLIC;
-REVOKE ALL ON FUNCTION audit_receive(text, integer, bigint, bytea), add_standby(regrole, text),
+REVOKE ALL ON FUNCTION audit_receive(text, integer, bigint, bytea, bigint), add_standby(regrole, text),
     remove_standby(regrole) FROM PUBLIC;
 GRANT SELECT ON audit_shipper, audit_node TO agent_policy_admin;
 /* </end connected objects> */

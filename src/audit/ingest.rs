@@ -6,12 +6,16 @@
 //! after the commit that made it superfluous, and its progress forgotten after the unlink is
 //! durable. An error ends the worker; the launcher starts another, which reads the table again.
 //!
-//! What a standby hands over ([`super::receive`]) is read in the same way. When its sessions are
-//! over only it knows, and their progress is kept until it has removed its files: after a promotion
-//! the one who was a standby goes on reading there itself.
+//! What a standby hands over ([`super::receive`]) is read in the same way, after this server's own
+//! records are committed and whoever waits for them knows. When its sessions are over only it knows,
+//! and their progress is kept until it has removed its files: after a promotion the one who was a
+//! standby goes on reading there itself.
+
+mod standbys;
 
 use super::canonical::SALTS;
 use super::chain::{self, Chain};
+use super::progress::Session;
 use super::received::{self, Word};
 use super::row::{COLUMNS, Rows, day, started_at};
 use super::{node, now, spool, tables};
@@ -25,7 +29,6 @@ use pgrx::prelude::*;
 use policy::record::{self, End, Frame, Record, Start};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -42,26 +45,31 @@ const BATCH_ROWS: usize = 5_000;
 const BATCH_BYTES: u64 = 8 << 20;
 /// How often it is looked whether partitions are due; those in use are tried again that often.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
+/// Sessions, and how long each of their segments is.
+type Files = BTreeMap<String, BTreeMap<u32, u64>>;
 
-/// How far the files of a session are read.
-#[derive(Default)]
-pub struct Session {
-    pub segment: u32,
-    pub read_to: u64,
-    /// Starts whose ends have not come.
-    pub pending: BTreeMap<[u8; 16], Box<Start>>,
-    /// Its process is gone and everything it wrote is in the table.
-    pub finished: bool,
-    /// Differs from what the table says.
-    pub dirty: bool,
+/// Takes up a spool file; false when it is none.
+fn add_file(files: &mut Files, entry: &fs::DirEntry) -> bool {
+    let name = entry.file_name();
+    let Some((session, segment)) = name.to_str().and_then(spool::parse_name) else {
+        return false;
+    };
+    let len = entry.metadata().map_or(0, |m| m.len());
+    let segments = files.entry(session.to_owned()).or_default();
+    segments.insert(segment, len);
+    true
 }
 
 struct Ingest<'a> {
     slot: &'a Slot,
     dir: PathBuf,
+    /// Where the copies of other servers' files are.
+    received: PathBuf,
     /// This server, and those whose records somebody hands over.
     own: String,
     shipped: BTreeSet<String>,
+    /// `shipped` is as of this look.
+    shipped_now: bool,
     /// What standbys said about their sessions.
     words: BTreeMap<String, Word>,
     sessions: BTreeMap<String, Session>,
@@ -78,6 +86,8 @@ struct Ingest<'a> {
     taken: u64,
     /// Something was read in this look.
     moved: bool,
+    /// Where the next look at what standbys handed over begins.
+    next_received: String,
     partitions: BTreeSet<i64>,
 }
 
@@ -91,6 +101,7 @@ fn holding<R>(work: impl FnOnce() -> R) -> R {
 
 /// Runs until there has been nothing to do for a while.
 pub fn ingest(database: u32, slot: &Slot) {
+    let root = spool::root(&bgworker::this_backend().data_dir);
     let Some((sessions, conversion)) = transaction(|| {
         bgworker::hold_extension();
         bgworker::extension_installed().then(|| (tables::load_progress(), conversion()))
@@ -98,8 +109,9 @@ pub fn ingest(database: u32, slot: &Slot) {
         slot.failed_at.store(now(), SeqCst);
         slot.set_state(State::NoExtension);
         slot.to_notify.store(0, SeqCst);
-        let dir = spool::root(&bgworker::this_backend().data_dir).join(database.to_string());
-        if fs::read_dir(&dir).map_or(0, Iterator::count) == 0 {
+        let dir = root.join(database.to_string());
+        let files = |dir| fs::read_dir(dir).map_or(0, Iterator::count);
+        if files(dir) + files(received::dir(&root, database)) == 0 {
             // There is nothing to come back for.
             slot.seen_ended.store(slot.ended.load(SeqCst), SeqCst);
         }
@@ -113,8 +125,10 @@ pub fn ingest(database: u32, slot: &Slot) {
         slot,
         own,
         shipped: holding(tables::shipped_nodes),
+        shipped_now: true,
         words: BTreeMap::new(),
-        dir: spool::root(&bgworker::this_backend().data_dir).join(database.to_string()),
+        dir: root.join(database.to_string()),
+        received: received::dir(&root, database),
         sessions,
         gone: Vec::new(),
         batch: Vec::new(),
@@ -123,6 +137,7 @@ pub fn ingest(database: u32, slot: &Slot) {
         chain: Chain::open(),
         taken: 0,
         moved: false,
+        next_received: String::new(),
         partitions: BTreeSet::new(),
     };
     slot.last_seq.store(holding(tables::last_seq), SeqCst);
@@ -150,7 +165,6 @@ pub fn ingest(database: u32, slot: &Slot) {
             ingest.partitions.clear();
             ingest.make_ahead();
             holding(tables::drop_expired);
-            ingest.shipped = holding(tables::shipped_nodes);
             retention_at = Some(Instant::now());
         }
         bgworker::nap(BETWEEN_LOOKS);
@@ -187,59 +201,73 @@ impl Ingest<'_> {
         let written = slot.written.load(SeqCst);
         let news = ticket != slot.done.load(SeqCst) || ended != slot.seen_ended.load(SeqCst);
 
-        let mut files: BTreeMap<String, BTreeMap<u32, u64>> = self
-            .sessions
-            .keys()
-            .map(|s| (s.clone(), BTreeMap::new()))
-            .collect();
-        let mut unread = 0;
-        self.words.clear();
-        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            let Some((session, segment)) = spool::parse_name(name) else {
-                self.hear(name);
-                continue;
-            };
-            let len = entry.metadata().map_or(0, |m| m.len());
-            let read = self
-                .sessions
-                .get(session)
-                .map_or(0, |s| match segment.cmp(&s.segment) {
-                    std::cmp::Ordering::Less => len,
-                    std::cmp::Ordering::Equal => s.read_to,
-                    std::cmp::Ordering::Greater => 0,
-                });
-            unread += len.saturating_sub(read);
-            files
-                .entry(session.to_owned())
-                .or_default()
-                .insert(segment, len);
-        }
-        for session in self.words.keys() {
-            files.entry(session.clone()).or_default();
-        }
+        let mut of_standbys = self.list_received();
+        let own = self.list_own(&mut of_standbys);
+        let unread: u64 = own
+            .iter()
+            .chain(&of_standbys)
+            .map(|(session, segments)| self.unread(session, segments))
+            .sum();
         slot.backlog.store(unread, SeqCst);
         slot.seen_written.store(written, SeqCst);
 
         self.moved = false;
-        for (session, segments) in &files {
-            self.read_session(session, segments);
+        for (session, segments) in &own {
+            self.read_session(session, segments, false);
         }
         self.commit();
-        let unlinked = self.unlink(&files);
-        slot.backlog.store(0, SeqCst);
-        slot.seen_ended.store(ended, SeqCst);
+        let mut unlinked = self.unlink(&own, false);
+        // Nobody waits for what others hand over.
         slot.done.store(ticket, SeqCst);
-        slot.caught_up_at.store(now(), SeqCst);
+
+        self.shipped_now = false;
+        let all = self.read_received(&of_standbys);
+        unlinked |= self.unlink(&of_standbys, true);
+        if all {
+            slot.backlog.store(0, SeqCst);
+            slot.seen_ended.store(ended, SeqCst);
+            slot.caught_up_at.store(now(), SeqCst);
+        }
         news || self.moved || unlinked
     }
 
-    fn read_session(&mut self, name: &str, segments: &BTreeMap<u32, u64>) {
-        if self.sessions.get(name).is_some_and(|s| s.finished) {
-            return;
+    /// Every session of this server, also one that has no file any more. What is in its directory
+    /// it wrote, though it may have had another number then.
+    fn list_own(&self, of_standbys: &mut Files) -> Files {
+        let mut files: Files = self
+            .sessions
+            .keys()
+            .filter(|s| node::of(s) == self.own)
+            .map(|s| (s.clone(), BTreeMap::new()))
+            .collect();
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            add_file(&mut files, &entry);
         }
-        let foreign = node::of(name) != self.own;
+        of_standbys.retain(|session, _| !files.contains_key(session));
+        files
+    }
+
+    fn unread(&self, session: &str, segments: &BTreeMap<u32, u64>) -> u64 {
+        let read_to = self.sessions.get(session);
+        let (segment, read) = read_to.map_or((0, 0), |s| (s.segment, s.read_to));
+        segments
+            .range(segment..)
+            .map(|(n, len)| len.saturating_sub(if *n == segment { read } else { 0 }))
+            .sum()
+    }
+
+    fn read_session(&mut self, name: &str, segments: &BTreeMap<u32, u64>, foreign: bool) {
+        match self.sessions.get_mut(name) {
+            // A standby says when one is over, and may be mistaken.
+            Some(s) if s.finished => {
+                let behind = |(n, len): (&u32, &u64)| (*n, *len) > (s.segment, s.read_to);
+                if !foreign || !segments.iter().any(behind) {
+                    return;
+                }
+                (s.finished, s.dirty) = (false, true);
+            }
+            _ => {}
+        }
         // Whether it is gone is asked before its files are read to the end.
         let gone = !foreign && self.is_gone(name, segments);
         for (&segment, &len) in segments {
@@ -247,7 +275,7 @@ impl Ingest<'_> {
             // What is not whole of another server's file is handed over again.
             let complete = !foreign && (gone || followed);
             let len = if foreign && followed {
-                let path = self.dir.join(spool::segment_name(name, segment));
+                let path = self.received.join(spool::segment_name(name, segment));
                 fs::metadata(path).map_or(len, |m| m.len())
             } else {
                 len
@@ -257,11 +285,15 @@ impl Ingest<'_> {
                 if segment > s.segment {
                     (s.segment, s.read_to, s.dirty) = (segment, 0, true);
                 }
-                let more = segment == s.segment && self.read_chunk(name, &mut s, len, complete);
+                let more =
+                    segment == s.segment && self.read_chunk(name, &mut s, len, complete, foreign);
                 self.sessions.insert(name.to_owned(), s);
                 if self.batch.len() + self.reads.len() >= BATCH_ROWS || self.taken >= BATCH_BYTES {
                     self.commit();
                     pgrx::pg_sys::check_for_interrupts!();
+                    if foreign && self.somebody_waits() {
+                        return;
+                    }
                 }
                 if !more {
                     break;
@@ -273,7 +305,7 @@ impl Ingest<'_> {
             }
         }
         if foreign {
-            self.hear_out(name, segments.is_empty());
+            self.hear_out(name);
         } else if gone {
             self.finish(name);
         }
@@ -282,44 +314,8 @@ impl Ingest<'_> {
     /// Nothing more comes of a session: what has not ended never will.
     fn finish(&mut self, name: &str) {
         if let Some(s) = self.sessions.get_mut(name) {
-            self.batch.extend(
-                std::mem::take(&mut s.pending)
-                    .into_values()
-                    .map(|start| (start, None)),
-            );
+            self.batch.extend(s.give_up());
             s.finished = true;
-            s.dirty = true;
-        }
-    }
-
-    fn hear(&mut self, file: &str) {
-        if let Some((session, said)) = received::word(&self.dir, file)
-            && node::of(&session) != self.own
-        {
-            let word = self.words.entry(session).or_default();
-            word.ended = word.ended.or(said.ended);
-            word.forget |= said.forget;
-        }
-    }
-
-    /// Is the session of another server over, or does nobody hand over what is missing of it?
-    fn hear_out(&mut self, name: &str, no_files: bool) {
-        let word = self.words.get(name).copied().unwrap_or_default();
-        if word.forget || word.ended.is_some() {
-            self.sessions.entry(name.to_owned()).or_default();
-        }
-        let Some(s) = self.sessions.get_mut(name) else {
-            return;
-        };
-        if word.forget || word.ended.is_some_and(|end| (s.segment, s.read_to) >= end) {
-            self.finish(name);
-        } else if no_files && !s.pending.is_empty() && !self.shipped.contains(node::of(name)) {
-            // Should it come back, it goes on behind these.
-            self.batch.extend(
-                std::mem::take(&mut s.pending)
-                    .into_values()
-                    .map(|start| (start, None)),
-            );
             s.dirty = true;
         }
     }
@@ -338,9 +334,16 @@ impl Ingest<'_> {
 
     /// Takes the records of a piece of a segment; whether there is more. `complete`: nothing will
     /// be appended to it, so what is not a whole frame at its end is a torn tail.
-    fn read_chunk(&mut self, name: &str, s: &mut Session, len: u64, complete: bool) -> bool {
+    fn read_chunk(
+        &mut self,
+        name: &str,
+        s: &mut Session,
+        len: u64,
+        complete: bool,
+        foreign: bool,
+    ) -> bool {
         let file = spool::segment_name(name, s.segment);
-        let path = self.dir.join(&file);
+        let path = self.dir_of(foreign).join(&file);
         let mut want = CHUNK;
         if s.read_to >= len && !complete {
             return false;
@@ -356,9 +359,21 @@ impl Ingest<'_> {
             }
         };
         let mut rest = buf.as_slice();
+        let (mut endless, mut unknown) = (0_u32, 0_u32);
         while let Frame::Whole(payload, n) = record::first_frame(rest) {
-            self.take(&file, s, payload);
+            match record::decode(payload) {
+                Some(record) => endless += u32::from(!self.take(s, record, foreign)),
+                None => unknown += 1,
+            }
             rest = rest.get(n..).unwrap_or_default();
+        }
+        if endless > 0 {
+            warning!("audit spool file \"{file}\" has an end without its start (times: {endless})");
+        }
+        if unknown > 0 {
+            warning!(
+                "audit spool file \"{file}\" has a record of an unknown format (times: {unknown})"
+            );
         }
         let used = buf.len() - rest.len();
         if used > 0 {
@@ -383,32 +398,39 @@ impl Ingest<'_> {
         false
     }
 
-    fn take(&mut self, file: &str, s: &mut Session, payload: &[u8]) {
-        match record::decode(payload) {
-            Some(Record::Start(start)) => {
+    fn dir_of(&self, foreign: bool) -> &std::path::Path {
+        if foreign { &self.received } else { &self.dir }
+    }
+
+    /// False when it is an end without a start.
+    fn take(&mut self, s: &mut Session, record: Record, foreign: bool) -> bool {
+        match record {
+            Record::Start(start) => {
                 // A session has one statement at a time: the end of an earlier one is lost, since
                 // it could not be written.
                 if start.nesting_level == 0 {
-                    let lost = std::mem::take(&mut s.pending);
-                    self.batch
-                        .extend(lost.into_values().map(|start| (start, None)));
+                    self.batch.extend(s.give_up());
                 }
-                s.pending.insert(start.event_id, start);
+                if foreign && !s.has_room_for(&start) {
+                    self.batch.push((start, None));
+                } else {
+                    s.begin(start);
+                }
             }
-            Some(Record::End(mut end)) => match s.pending.remove(&end.event_id) {
-                Some(mut start) => {
-                    start.amend(&mut end);
-                    self.batch.push((start, Some(end)));
-                }
-                None => warning!("audit spool file \"{file}\" has an end without its start"),
-            },
-            Some(Record::Whole(mut start, mut end)) => {
+            Record::End(mut end) => {
+                let Some(mut start) = s.end(&end.event_id) else {
+                    return false;
+                };
                 start.amend(&mut end);
                 self.batch.push((start, Some(end)));
             }
-            Some(Record::Read(start)) => self.reads.push(*start),
-            None => warning!("audit spool file \"{file}\" has a record of an unknown format"),
+            Record::Whole(mut start, mut end) => {
+                start.amend(&mut end);
+                self.batch.push((start, Some(end)));
+            }
+            Record::Read(start) => self.reads.push(*start),
         }
+        true
     }
 
     /// Inserts the rows and remembers how far the files are read, in one transaction.
@@ -505,40 +527,40 @@ impl Ingest<'_> {
     }
 
     /// Unlinks what is in the table; whether there was any.
-    fn unlink(&mut self, files: &BTreeMap<String, BTreeMap<u32, u64>>) -> bool {
+    fn unlink(&mut self, files: &Files, foreign: bool) -> bool {
         let mut unlinked = false;
+        let dir = self.dir_of(foreign).to_owned();
         for (name, segments) in files {
-            let Some(s) = self.sessions.get(name) else {
-                continue;
-            };
-            for segment in segments.keys().filter(|n| s.finished || **n < s.segment) {
-                let path = self.dir.join(spool::segment_name(name, *segment));
-                match fs::remove_file(&path) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                        error!(
-                            "could not remove audit spool file \"{}\": {e}",
-                            path.display()
-                        );
-                    }
-                    _ => unlinked = true,
+            // Whoever hands it over again goes on where the table is.
+            let left = foreign && !segments.is_empty() && !self.is_shipped(node::of(name));
+            let s = self.sessions.get(name);
+            let done = |n: &u32| left || s.is_some_and(|s| s.finished || *n < s.segment);
+            for segment in segments.keys().filter(|n| done(n)) {
+                let path = dir.join(spool::segment_name(name, *segment));
+                if let Err(e) = received::remove(&path) {
+                    error!(
+                        "could not remove audit spool file \"{}\": {e}",
+                        path.display()
+                    );
                 }
+                unlinked = true;
             }
-            if self.words.contains_key(name) && s.finished {
-                if let Err(e) = received::remove_words(&self.dir, name) {
+            if self.words.contains_key(name) && s.is_none_or(|s| s.finished) {
+                if let Err(e) = received::remove_words(&dir, name) {
                     error!("could not remove audit spool files of \"{name}\": {e}");
                 }
                 unlinked = true;
             }
         }
-        if unlinked && let Err(e) = File::open(&self.dir).and_then(|d| d.sync_all()) {
-            error!("could not sync directory \"{}\": {e}", self.dir.display());
+        if unlinked && let Err(e) = File::open(&dir).and_then(|d| d.sync_all()) {
+            error!("could not sync directory \"{}\": {e}", dir.display());
         }
-        let (own, words) = (&self.own, &self.words);
+        let words = &self.words;
         let finished = self
             .sessions
             .extract_if(.., |name, s| {
-                let over = node::of(name) == own || words.get(name).is_some_and(|w| w.forget);
-                s.finished && over
+                let over = !foreign || words.get(name).is_some_and(|w| w.forget);
+                s.finished && over && files.contains_key(name)
             })
             .map(|(name, _)| name);
         self.gone.extend(finished);

@@ -1,7 +1,7 @@
 //! Starts the worker of a database when there is something for it to read.
 
 use super::settings::{max_spool, ship_conninfo};
-use super::{chain, node, now, received, spool};
+use super::{chain, now, received, spool};
 use crate::pg::bgworker;
 use crate::pg::shmem::{Shared, Slot, State};
 use pgrx::prelude::*;
@@ -26,10 +26,8 @@ pub fn launch(shared: &'static Shared) {
     let root = spool::root(&bgworker::this_backend().data_dir);
     let mut scanned: Option<Instant> = None;
     let mut kept_house = Instant::now();
-    if bgworker::in_recovery()
-        && let Some(own) = node::own()
-    {
-        received::clear(&root, &own);
+    if bgworker::in_recovery() {
+        received::clear(&root);
     }
     if !bgworker::in_recovery() {
         // Before anybody makes a standby: a base backup then brings the key along.
@@ -91,6 +89,12 @@ pub fn trouble(slot: &Slot) -> Option<String> {
             "agent_policy.audit_log cannot be written{}",
             reason()
         ))
+    } else if slot.refused.load(SeqCst) > 0 {
+        Some(format!(
+            "audit records of standbys cannot be put into agent_policy.audit_log: sessions refused: {}{}",
+            slot.refused.load(SeqCst),
+            reason()
+        ))
     } else if backlog > 0
         && caught_up > 0
         && now() - caught_up > LATE
@@ -144,6 +148,7 @@ fn serve(shared: &Shared, slot: &Slot, root: &Path) {
     let database = slot.database();
     if !bgworker::transaction(|| bgworker::database_exists(database)) {
         set_aside(&root.join(database.to_string()));
+        received::discard(&received::dir(root, database), "the database was dropped");
         shared.free(slot);
         return;
     }
@@ -173,41 +178,77 @@ fn set_aside(dir: &Path) {
 fn scan(shared: &Shared, root: &Path, first: bool) {
     for dir in fs::read_dir(root).into_iter().flatten().flatten() {
         let name = dir.file_name();
-        let Some(database) = name.to_str().and_then(|n| n.parse::<u32>().ok()) else {
-            continue;
-        };
-        let (mut bytes, mut left) = (0, 0_u64);
-        for file in fs::read_dir(dir.path()).into_iter().flatten().flatten() {
-            let path = file.path();
-            if path.extension().is_some_and(|e| e == "new") {
-                // A segment whose creator was killed before it had its name: nothing is in it.
-                let dead = File::open(&path).is_ok_and(|f| f.try_lock_shared().is_ok());
-                if first && dead {
-                    let _ = fs::remove_file(&path);
-                }
-                continue;
-            }
-            let Ok(f) = File::open(&path) else { continue };
-            bytes += f.metadata().map_or(0, |m| m.len());
-            left += u64::from(f.try_lock_shared().is_ok());
+        let Some(name) = name.to_str() else { continue };
+        if let Some(database) = received::database(name) {
+            scan_received(shared, database, &dir.path(), first);
+        } else if let Ok(database) = name.parse() {
+            scan_own(shared, database, &dir.path(), first);
         }
-        if left == 0 {
-            if !bgworker::transaction(|| bgworker::database_exists(database)) {
-                if bytes == 0 {
-                    let _ = fs::remove_dir(dir.path());
-                }
-            } else if first && let Some(slot) = shared.slot(database) {
-                // Its partitions may be due, made or dropped.
-                slot.ended.fetch_add(1, SeqCst);
+    }
+}
+
+fn scan_own(shared: &Shared, database: u32, dir: &Path, first: bool) {
+    let (mut bytes, mut left) = (0, 0_u64);
+    for file in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = file.path();
+        if path.extension().is_some_and(|e| e == "new") {
+            // A segment whose creator was killed before it had its name: nothing is in it.
+            let dead = File::open(&path).is_ok_and(|f| f.try_lock_shared().is_ok());
+            if first && dead {
+                let _ = fs::remove_file(&path);
             }
             continue;
         }
-        let Some(slot) = shared.slot(database) else {
-            continue;
-        };
-        if first {
-            slot.backlog.store(bytes, SeqCst);
+        let Ok(f) = File::open(&path) else { continue };
+        bytes += f.metadata().map_or(0, |m| m.len());
+        left += u64::from(f.try_lock_shared().is_ok());
+    }
+    if left == 0 {
+        if !bgworker::transaction(|| bgworker::database_exists(database)) {
+            if bytes == 0 {
+                let _ = fs::remove_dir(dir);
+            }
+        } else if first && let Some(slot) = shared.slot(database) {
+            // Its partitions may be due, made or dropped.
+            slot.ended.fetch_add(1, SeqCst);
         }
+        return;
+    }
+    let Some(slot) = shared.slot(database) else {
+        return;
+    };
+    if first {
+        slot.backlog.fetch_add(bytes, SeqCst);
+    }
+    slot.ended.fetch_add(1, SeqCst);
+}
+
+/// The worker is to look at copies now and then: nobody tells it that a role was taken away.
+fn scan_received(shared: &Shared, database: u32, dir: &Path, first: bool) {
+    let (mut bytes, mut left, mut refused) = (0, 0, 0);
+    for file in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = file.file_name();
+        let Some(name) = name.to_str() else { continue };
+        refused += u32::from(received::refused_session(name).is_some());
+        if received::is_work(name) {
+            bytes += file.metadata().map_or(0, |m| m.len());
+            left += 1;
+        }
+    }
+    if left + refused == 0 {
+        if !bgworker::transaction(|| bgworker::database_exists(database)) {
+            received::discard(dir, "the database was dropped");
+        }
+        return;
+    }
+    let Some(slot) = shared.slot(database) else {
+        return;
+    };
+    slot.refused.store(refused, SeqCst);
+    if first {
+        slot.backlog.fetch_add(bytes, SeqCst);
+    }
+    if left > 0 {
         slot.ended.fetch_add(1, SeqCst);
     }
 }

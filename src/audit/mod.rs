@@ -12,6 +12,8 @@ mod debug;
 mod ingest;
 mod launcher;
 mod node;
+mod primary;
+mod progress;
 mod receive;
 mod received;
 mod row;

@@ -15,11 +15,22 @@ use std::sync::atomic::Ordering::SeqCst;
 /// Digits of a node's name.
 const DIGITS: usize = 16;
 
-/// The number of the server with this data directory; made when there is none.
+/// The number of the server with this data directory, made when there is none; and a number that is
+/// drawn anew each time: two servers with one number are a copy and its original.
 ///
 /// # Errors
 /// When its file cannot be read or made durable.
-pub fn read_or_make(data_dir: &str) -> io::Result<u64> {
+pub fn read_or_make(data_dir: &str) -> io::Result<(u64, u64)> {
+    Ok((number(data_dir)?, random()? >> 1))
+}
+
+fn random() -> io::Result<u64> {
+    let mut number = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut number)?;
+    Ok(u64::from_be_bytes(number))
+}
+
+fn number(data_dir: &str) -> io::Result<u64> {
     let dir = spool::root(data_dir);
     let file = dir.join("node");
     match fs::read_to_string(&file) {
@@ -35,9 +46,7 @@ pub fn read_or_make(data_dir: &str) -> io::Result<u64> {
         Err(e) => return Err(e),
     }
     spool::create_dirs(&dir)?;
-    let mut number = [0; 8];
-    File::open("/dev/urandom")?.read_exact(&mut number)?;
-    let number = u64::from_be_bytes(number).max(1);
+    let number = random()?.max(1);
     write_durably(&file, &name(number))?;
     Ok(number)
 }
@@ -70,6 +79,12 @@ pub fn own() -> Option<String> {
     (number != 0).then(|| name(number))
 }
 
+/// What this server drew when it started.
+pub fn start() -> i64 {
+    let start = shmem::shared().map_or(0, |s| s.start.load(SeqCst));
+    i64::try_from(start).unwrap_or(0)
+}
+
 /// The name of a session, in its files and in `audit_progress`.
 pub fn session(node: &str, started_at: i64, pid: i32) -> String {
     format!("{node}-{started_at:020}-{pid}")
@@ -78,6 +93,11 @@ pub fn session(node: &str, started_at: i64, pid: i32) -> String {
 /// The node of a session.
 pub fn of(session: &str) -> &str {
     session.split('-').next().unwrap_or(session)
+}
+
+/// When a session of this name began, in PostgreSQL's epoch.
+pub fn began(session: &str) -> Option<i64> {
+    session.split('-').nth(1)?.parse().ok()
 }
 
 /// Is it the name of a session, spelled as [`session`] does?

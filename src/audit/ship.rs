@@ -8,30 +8,32 @@
 
 use super::received::Position;
 use super::settings::ship_conninfo;
-use super::{node, now, spool, tables};
+use super::{node, now, primary, spool, tables};
 use crate::pg::bgworker::{self, transaction};
 use crate::pg::facts;
-use crate::pg::libpq::{self, Connection, Failure, Param};
+use crate::pg::libpq::{Connection, Failure, Param};
 use crate::pg::shmem::{Slot, State};
 use pgrx::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// A connection that stayed open would keep the primary from dropping the database.
 const IDLE: Duration = Duration::from_secs(2);
-const CONNECTING: Duration = Duration::from_secs(10);
 const ANSWERING: Duration = Duration::from_secs(30);
-/// How long the log may lag behind what was handed over before the primary is asked again.
-const UNSEEN: Duration = Duration::from_secs(60);
+/// How long the log may lag behind what was handed over of a session before the primary is asked again.
+const UNSEEN: Duration = Duration::from_secs(30);
 const FORGET_AGAIN: Duration = Duration::from_secs(10);
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 const RECEIVE: &CStr =
-    c"SELECT next_segment, next_at, finished FROM agent_policy.audit_receive($1, $2, $3, $4)";
+    c"SELECT next_segment, next_at, finished FROM agent_policy.audit_receive($1, $2, $3, $4, $5)";
+/// Bytes handed over at a time, or one record.
+const AT_A_TIME: usize = 256 << 10;
 
 /// A session of this server.
 #[derive(Default)]
@@ -44,10 +46,12 @@ struct Session {
     seen: Option<Position>,
     /// How far the primary is, as it said.
     given: Option<Position>,
-    /// … over the connection at hand.
-    asked: bool,
     /// It knows that nothing follows.
     told: bool,
+    /// When the table, or the primary, last went on with it.
+    advanced: Option<Instant>,
+    /// When it last refused what is in the files, and why.
+    refused: Option<(Instant, String)>,
 }
 
 impl Session {
@@ -60,11 +64,56 @@ impl Session {
         all.saturating_sub(read)
     }
 
+    /// Hands it over again from where the table is, if that has not moved for long.
+    fn doubt(&mut self) {
+        if self.unseen() == 0 && !self.gone {
+            self.advanced = None;
+        } else if self.advanced.get_or_insert_with(Instant::now).elapsed() > UNSEEN {
+            self.start_over();
+        }
+    }
+
+    fn start_over(&mut self) {
+        self.given = self.seen;
+        self.told = false;
+        self.advanced = None;
+    }
+
     /// Is there something that the primary has not been given?
     fn waits(&self) -> bool {
+        if self
+            .refused
+            .as_ref()
+            .is_some_and(|(at, _)| at.elapsed() < REFUSED_AGAIN)
+        {
+            return false;
+        }
         let (segment, at) = self.given.or(self.seen).unwrap_or_default();
         let more = |(n, end): (&u32, &u64)| *end > if *n == segment { at } else { 0 };
         self.ends.range(segment..).any(more) || self.gone && !self.told
+    }
+
+    /// Hands over what there is.
+    fn give(&mut self, connection: &mut Connection, dir: &Path, name: &str) -> Result<(), Failure> {
+        let session = c(name);
+        let spool = |e| Failure::new(format!("could not read the audit spool: {e}"));
+        while let Some((position, records)) = next(dir, name, self).map_err(spool)? {
+            let (reached, _) = call(connection, &session, Some(position), Some(&records))?;
+            if self.given.replace(reached) == Some(reached) {
+                return Err(Failure::new("the primary does not take what it asks for"));
+            }
+            self.advanced = None;
+            pg_sys::check_for_interrupts!();
+            if !bgworker::in_recovery() {
+                return Ok(());
+            }
+        }
+        if self.gone && !self.told {
+            let position = self.given.unwrap_or_default();
+            call(connection, &session, Some(position), None)?;
+            self.told = true;
+        }
+        Ok(())
     }
 }
 
@@ -72,15 +121,18 @@ struct Shipper<'a> {
     slot: &'a Slot,
     own: String,
     dir: PathBuf,
-    database: String,
     sessions: BTreeMap<String, Session>,
     /// In the table, without files: when the primary was last told.
     forgotten: BTreeMap<String, Option<Instant>>,
+    /// In the table, not finished, and nothing that this server ever had.
+    strange: Option<String>,
+    /// What was told of single sessions.
+    told: Option<String>,
+    /// When this server started, as sessions say it.
+    started_at: i64,
     connection: Option<Connection>,
     /// After a failure.
     not_before: Option<Instant>,
-    /// When the table, or the primary, last went on.
-    advanced: Instant,
 }
 
 /// Hands over what there is; runs until there has been nothing to do for a while, or this is no
@@ -89,22 +141,22 @@ pub fn ship(database: u32, slot: &Slot) {
     let Some(own) = node::own() else {
         error!("it is not known which server this is");
     };
-    let name = transaction(|| bgworker::extension_installed().then(facts::database_name));
-    let Some(name) = name else {
+    if !transaction(bgworker::extension_installed) {
         slot.failed_at.store(now(), SeqCst);
         slot.set_state(State::NoExtension);
         return;
-    };
+    }
     let mut shipper = Shipper {
         slot,
         own,
         dir: spool::root(&bgworker::this_backend().data_dir).join(database.to_string()),
-        database: name,
         sessions: BTreeMap::new(),
         forgotten: BTreeMap::new(),
+        strange: None,
+        told: None,
+        started_at: facts::server_started_at(),
         connection: None,
         not_before: None,
-        advanced: Instant::now(),
     };
     let mut busy_at = Instant::now();
     loop {
@@ -122,7 +174,7 @@ pub fn ship(database: u32, slot: &Slot) {
         if busy {
             busy_at = Instant::now();
         } else if busy_at.elapsed() > IDLE {
-            shipper.disconnect();
+            shipper.connection = None;
             if !left {
                 return;
             }
@@ -156,12 +208,7 @@ impl Shipper<'_> {
         if self.unseen() == 0 {
             slot.caught_up_at.store(now(), SeqCst);
         }
-        if self.unseen() == 0 && !self.over_but_kept() {
-            self.advanced = Instant::now();
-        } else if self.advanced.elapsed() > UNSEEN {
-            self.start_over();
-            self.advanced = Instant::now();
-        }
+        self.sessions.values_mut().for_each(Session::doubt);
         let due = self.not_before.is_none_or(|t| Instant::now() >= t);
         let waits = self.sessions.values().any(Session::waits)
             || self
@@ -174,13 +221,19 @@ impl Shipper<'_> {
                 Ok(()) => {
                     given = true;
                     self.not_before = None;
-                    slot.failures.store(0, SeqCst);
-                    slot.set_error("");
+                    self.well();
                 }
                 Err(e) => self.failed(&e),
             }
         }
-        let left = waits || self.unseen() > 0 || !self.forgotten.is_empty() || self.over_but_kept();
+        if self.not_before.is_none() {
+            self.tell_of_sessions();
+        }
+        let left = waits
+            || self.strange.is_some()
+            || self.unseen() > 0
+            || !self.forgotten.is_empty()
+            || self.over_but_kept();
         (cleared || given, left)
     }
 
@@ -193,27 +246,51 @@ impl Shipper<'_> {
         self.sessions.values().any(|s| s.gone)
     }
 
-    fn disconnect(&mut self) {
-        self.connection = None;
-        self.sessions.values_mut().for_each(|s| s.asked = false);
-    }
-
     /// Everything is handed over again that the table has not.
     fn start_over(&mut self) {
-        self.disconnect();
-        for s in self.sessions.values_mut() {
-            s.given = None;
-            s.told = false;
+        self.connection = None;
+        self.sessions.values_mut().for_each(Session::start_over);
+    }
+
+    fn well(&mut self) {
+        if !self.sessions.values().any(|s| s.refused.is_some()) && self.strange.is_none() {
+            self.slot.failures.store(0, SeqCst);
+            self.slot.set_error("");
         }
+    }
+
+    /// What is wrong with single sessions, while the others are handed over.
+    fn tell_of_sessions(&mut self) {
+        let refused = self.sessions.values().find_map(|s| s.refused.as_ref());
+        let trouble = self
+            .strange
+            .as_ref()
+            .map(|session| {
+                format!(
+                    "session {session} is none of this server: another one has its number, one is \
+                     a copy of the other"
+                )
+            })
+            .or_else(|| refused.map(|(_, why)| why.clone()));
+        match &trouble {
+            Some(what) if trouble != self.told => {
+                self.slot.failures.fetch_max(1, SeqCst);
+                self.slot.failed_at.store(now(), SeqCst);
+                self.slot.set_error(what);
+            }
+            None if self.told.is_some() => self.well(),
+            _ => {}
+        }
+        self.told = trouble;
     }
 
     fn failed(&mut self, e: &Failure) {
         self.start_over();
+        self.told = None;
         let slot = self.slot;
         let failures = slot.failures.fetch_add(1, SeqCst).min(5);
         slot.failed_at.store(now(), SeqCst);
-        let words: Vec<_> = e.message.split_whitespace().collect();
-        slot.set_error(&words.join(" "));
+        slot.set_error(&one_line(&e.message));
         self.not_before = Some(Instant::now() + Duration::from_secs(1 << failures));
     }
 
@@ -237,11 +314,14 @@ impl Shipper<'_> {
         }
         let mut removed = false;
         for (session, segments) in &mut files {
-            let Some(((reached, _), finished)) = seen.get(session) else {
-                continue;
+            let over = match seen.get(session) {
+                Some((reached, finished)) => self.over(session, segments, *reached, *finished)?,
+                None if self.is_empty(session) => segments.clone(),
+                None => continue,
             };
-            for segment in segments.extract_if(.., |n| *finished || *n < *reached) {
+            for segment in over {
                 fs::remove_file(self.dir.join(spool::segment_name(session, segment)))?;
+                segments.remove(&segment);
                 removed = true;
             }
         }
@@ -252,14 +332,51 @@ impl Shipper<'_> {
         // Only what is durably gone is forgotten.
         self.forgotten
             .retain(|s, _| seen.contains_key(s) && !files.contains_key(s));
-        for session in seen.keys().filter(|s| !files.contains_key(*s)) {
-            self.forgotten.entry(session.clone()).or_default();
+        self.strange = None;
+        for (session, (_, finished)) in seen.iter().filter(|(s, _)| !files.contains_key(*s)) {
+            // What began here while this server runs has its files until it is finished.
+            if !finished && node::began(session).is_some_and(|t| t > self.started_at) {
+                self.strange = Some(session.clone());
+            } else {
+                self.forgotten.entry(session.clone()).or_default();
+            }
         }
         self.sessions.retain(|s, _| files.contains_key(s));
         for (name, segments) in files {
             self.scan(&name, &segments, seen.get(&name).map(|(p, _)| *p))?;
         }
         Ok(removed)
+    }
+
+    /// The segments that the table has to their end; never one that a backend still writes to.
+    fn over(
+        &self,
+        session: &str,
+        segments: &BTreeSet<u32>,
+        (reached, at): Position,
+        finished: bool,
+    ) -> io::Result<BTreeSet<u32>> {
+        let newest = segments.last().copied();
+        let mut over = BTreeSet::new();
+        for &segment in segments {
+            let file = || File::open(self.dir.join(spool::segment_name(session, segment)));
+            if segment >= reached {
+                let from = if segment == reached { at } else { 0 };
+                if !finished || !spool::frames_at(&file()?, from, 1)?.is_empty() {
+                    continue;
+                }
+            }
+            if newest != Some(segment) || file()?.try_lock_shared().is_ok() {
+                over.insert(segment);
+            }
+        }
+        Ok(over)
+    }
+
+    /// Its process is gone, and there is no record in its files.
+    fn is_empty(&self, session: &str) -> bool {
+        let known = self.sessions.get(session);
+        known.is_some_and(|s| s.gone && s.ends.values().all(|end| *end == 0))
     }
 
     fn scan(
@@ -271,7 +388,7 @@ impl Shipper<'_> {
         let s = self.sessions.entry(name.to_owned()).or_default();
         if s.seen != seen {
             s.seen = seen;
-            self.advanced = Instant::now();
+            s.advanced = None;
         }
         s.given = s.given.max(seen);
         s.ends.retain(|n, _| segments.contains(n));
@@ -289,7 +406,7 @@ impl Shipper<'_> {
             });
             let file = File::open(path(segment))?;
             loop {
-                let frames = spool::frames_at(&file, *end)?;
+                let frames = spool::frames_at(&file, *end, 1 << 20)?;
                 if frames.is_empty() {
                     break;
                 }
@@ -301,127 +418,38 @@ impl Shipper<'_> {
         Ok(())
     }
 
-    /// Hands over everything that the primary has not.
+    /// Hands over everything that the primary has not. What it refuses of one session does not keep
+    /// it from the others.
     fn give(&mut self) -> Result<(), Failure> {
-        if self.connection.is_none() {
-            self.connection = Some(Connection::open(&self.options()?, CONNECTING)?);
-        }
-        let Some(connection) = &mut self.connection else {
-            return Ok(());
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                // Whatever was said before, it may be another server by now.
+                self.start_over();
+                primary::connect()?
+            }
         };
         for (name, s) in self.sessions.iter_mut().filter(|(_, s)| s.waits()) {
-            let session = c(name);
-            if !s.asked {
-                // Whatever an earlier connection said, it may be another server by now.
-                (s.given, s.told, s.asked) = (s.seen, false, true);
+            match s.give(&mut connection, &self.dir, name) {
+                Ok(()) => s.refused = None,
+                Err(e) if e.is_about_data() => {
+                    s.refused = Some((Instant::now(), one_line(&e.message)));
+                }
+                Err(e) => return Err(e),
             }
-            while let Some((position, records)) = next(&self.dir, name, s)
-                .map_err(|e| Failure::new(format!("could not read the audit spool: {e}")))?
-            {
-                let (reached, finished) = call(connection, &session, position, Some(&records))?;
-                if finished {
-                    s.given = s.ends.last_key_value().map(|(n, end)| (*n, *end));
-                    s.told = true;
-                    break;
-                }
-                let before = s.given.replace(reached);
-                if before == Some(reached) {
-                    return Err(Failure::new("the primary does not take what it asks for"));
-                }
-                self.advanced = Instant::now();
-                pg_sys::check_for_interrupts!();
-                if !bgworker::in_recovery() {
-                    return Ok(());
-                }
-            }
-            if s.gone && !s.told {
-                call(connection, &session, s.given.unwrap_or_default(), None)?;
-                s.told = true;
+            pg_sys::check_for_interrupts!();
+            if !bgworker::in_recovery() {
+                return Ok(());
             }
         }
         for (session, told) in &mut self.forgotten {
             if told.is_none_or(|t| t.elapsed() > FORGET_AGAIN) {
-                connection.query(
-                    RECEIVE,
-                    &[
-                        Param::Text(&c(session)),
-                        Param::Null,
-                        Param::Null,
-                        Param::Null,
-                    ],
-                    ANSWERING,
-                )?;
+                call(&mut connection, &c(session), None, None)?;
                 *told = Some(Instant::now());
             }
         }
+        self.connection = Some(connection);
         Ok(())
-    }
-
-    /// What the setting says; what it does not, replication does.
-    fn options(&self) -> Result<Vec<(String, String)>, Failure> {
-        const FROM_REPLICATION: &[&str] = &[
-            "host",
-            "hostaddr",
-            "port",
-            "sslmode",
-            "sslnegotiation",
-            "sslcert",
-            "sslkey",
-            "sslrootcert",
-            "sslcrl",
-            "sslcrldir",
-            "sslsni",
-            "ssl_min_protocol_version",
-            "ssl_max_protocol_version",
-            "gssencmode",
-            "krbsrvname",
-            "channel_binding",
-            "keepalives",
-            "keepalives_idle",
-            "keepalives_interval",
-            "keepalives_count",
-            "tcp_user_timeout",
-        ];
-        let set = ship_conninfo().unwrap_or_default();
-        let mut options = libpq::parse(&set).map_err(|e| {
-            Failure::new(format!("agent_policy.audit_ship_conninfo: {}", e.message))
-        })?;
-        let has = |options: &[(String, String)], key: &str| options.iter().any(|(k, _)| k == key);
-        for (key, instead) in [
-            ("password", "use passfile or service"),
-            (
-                "dbname",
-                "each database's records go to the database of that name",
-            ),
-            ("replication", "leave it out"),
-        ] {
-            if has(&options, key) {
-                return Err(Failure::new(format!(
-                    "agent_policy.audit_ship_conninfo must not have {key}: {instead}"
-                )));
-            }
-        }
-        let elsewhere = ["host", "hostaddr", "service"]
-            .iter()
-            .any(|k| has(&options, k));
-        if !elsewhere && let Some(replication) = facts::primary_conninfo() {
-            for (key, value) in libpq::parse(&replication)? {
-                if FROM_REPLICATION.contains(&key.as_str()) && !has(&options, &key) {
-                    options.push((key, value));
-                }
-            }
-        }
-        options.push(("dbname".into(), self.database.clone()));
-        for (key, value) in [
-            ("application_name", "agent_policy audit shipper"),
-            ("target_session_attrs", "read-write"),
-            ("client_encoding", "UTF8"),
-        ] {
-            if !has(&options, key) {
-                options.push((key.into(), value.into()));
-            }
-        }
-        Ok(options)
     }
 }
 
@@ -429,14 +457,18 @@ fn c(text: &str) -> CString {
     CString::new(text).unwrap_or_default()
 }
 
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The records to hand over next, and where they stand.
-fn next(dir: &std::path::Path, name: &str, s: &Session) -> io::Result<Option<(Position, Vec<u8>)>> {
+fn next(dir: &Path, name: &str, s: &Session) -> io::Result<Option<(Position, Vec<u8>)>> {
     let (from, at) = s.given.unwrap_or_default();
     for (&segment, &end) in s.ends.range(from..) {
         let at = if segment == from { at } else { 0 };
         if at < end {
             let file = File::open(dir.join(spool::segment_name(name, segment)))?;
-            let records = spool::frames_at(&file, at)?;
+            let records = spool::frames_at(&file, at, AT_A_TIME)?;
             if records.is_empty() {
                 return Err(io::Error::other("no record where the primary asks for one"));
             }
@@ -446,27 +478,42 @@ fn next(dir: &std::path::Path, name: &str, s: &Session) -> io::Result<Option<(Po
     Ok(None)
 }
 
-/// How far the primary is, and whether it has the whole session.
+/// How far the primary is, and whether it has the session as over. Without a position: nothing is
+/// left of it here.
 fn call(
     connection: &mut Connection,
     session: &CStr,
-    (segment, at): Position,
+    position: Option<Position>,
     records: Option<&[u8]>,
 ) -> Result<(Position, bool), Failure> {
-    let answer = connection.query(
-        RECEIVE,
-        &[
-            Param::Text(session),
-            Param::Text(&c(&segment.to_string())),
-            Param::Text(&c(&at.to_string())),
-            records.map_or(Param::Null, Param::Bytes),
-        ],
-        ANSWERING,
-    )?;
-    let field = |n: usize| answer.get(n).and_then(Option::as_deref);
-    let number = |n| field(n).and_then(|v| v.parse::<u64>().ok());
-    match (number(0).and_then(|n| u32::try_from(n).ok()), number(1)) {
-        (Some(segment), Some(at)) => Ok(((segment, at), field(2) == Some("t"))),
-        _ => Err(Failure::new("the primary gave no answer that makes sense")),
+    let number = |n: Option<u64>| n.map(|n| c(&n.to_string()));
+    let segment = number(position.map(|(segment, _)| segment.into()));
+    let at = number(position.map(|(_, at)| at));
+    let start = c(&node::start().to_string());
+    // The first call of a server is to note who calls.
+    for _ in 0..3 {
+        let answer = connection.query(
+            RECEIVE,
+            &[
+                Param::Text(session),
+                segment.as_deref().map_or(Param::Null, Param::Text),
+                at.as_deref().map_or(Param::Null, Param::Text),
+                records.map_or(Param::Null, Param::Bytes),
+                Param::Text(&start),
+            ],
+            ANSWERING,
+        )?;
+        if answer.is_empty() {
+            continue;
+        }
+        let field = |n: usize| answer.get(n).and_then(Option::as_deref);
+        let number = |n| field(n).and_then(|v| v.parse::<u64>().ok());
+        return match (number(0).and_then(|n| u32::try_from(n).ok()), number(1)) {
+            (Some(segment), Some(at)) => Ok(((segment, at), field(2) == Some("t"))),
+            _ => Err(Failure::new("the primary gave no answer that makes sense")),
+        };
     }
+    Err(Failure::new(
+        "the primary does not note whose records these are",
+    ))
 }

@@ -231,11 +231,10 @@ impl Spool {
     }
 }
 
-/// The whole records that begin at a position of a file: about a megabyte of them, one at least;
+/// The whole records that begin at a position of a file: about so many bytes of them, one at least;
 /// none when there is not a whole one.
-pub fn frames_at(file: &File, at: u64) -> io::Result<Vec<u8>> {
-    const CHUNK: usize = 1 << 20;
-    let mut want = CHUNK;
+pub fn frames_at(file: &File, at: u64, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut want = bytes.max(record::FRAME_HEADER);
     let mut buf = loop {
         let buf = read_at(file, at, want)?;
         match record::first_frame(&buf) {

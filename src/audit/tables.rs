@@ -1,6 +1,7 @@
 //! The worker's tables; everything here runs inside its transaction.
 
-use super::ingest::Session;
+use super::progress::Session;
+use crate::pg::facts;
 use crate::pg::rows::{self, Cursor, Fields};
 use evidence::block::{Block, Kind};
 use evidence::key::PublicKey;
@@ -133,23 +134,14 @@ pub fn load_progress() -> BTreeMap<String, Session> {
     Spi::connect(|c| {
         let mut sessions = BTreeMap::new();
         for row in c.select(sql, None, &[])? {
-            let mut s = Session {
-                segment: row
-                    .get::<i32>(2)?
-                    .and_then(|n| n.try_into().ok())
-                    .unwrap_or(0),
-                read_to: row
-                    .get::<i64>(3)?
-                    .and_then(|n| n.try_into().ok())
-                    .unwrap_or(0),
-                finished: row.get::<bool>(5)?.unwrap_or(false),
-                ..Session::default()
-            };
+            let ((segment, read_to), finished) =
+                (position(&row, 2)?, row.get::<bool>(5)?.unwrap_or(false));
+            let mut s = Session::new(segment, read_to, finished);
             let pending = row.get::<Vec<u8>>(4)?.unwrap_or_default();
             let mut rest = pending.as_slice();
             while let Frame::Whole(payload, n) = record::first_frame(rest) {
                 if let Some(Record::Start(start)) = record::decode(payload) {
-                    s.pending.insert(start.event_id, start);
+                    s.begin(start);
                 }
                 rest = rest.get(n..).unwrap_or_default();
             }
@@ -165,7 +157,7 @@ pub fn save_progress<'a>(sessions: impl Iterator<Item = (&'a String, &'a Session
     let (mut pending, mut finished) = (Vec::new(), Vec::new());
     for (name, s) in sessions {
         let mut frames = Vec::new();
-        for start in s.pending.values() {
+        for start in s.pending() {
             // It was short enough when it was read.
             let _ = record::encode_start(start, &mut frames);
         }
@@ -271,20 +263,61 @@ pub fn is_shipper(role: pg_sys::Oid) -> bool {
     number(sql, &[role.into()]) > 0
 }
 
-/// Whether a role speaks for a server; the first that does so for a new server goes on to.
-pub fn claim_node(node: &str, role: pg_sys::Oid) -> bool {
-    let mine = || {
-        let sql =
-            "SELECT pg_catalog.count(*) FROM agent_policy.audit_node WHERE node = $1 AND role = $2";
-        number(sql, &[node.into(), role.into()]) > 0
+/// What a role is to a server that it speaks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody can take it back by a rollback.
+    Committed,
+    /// Made, or changed, in the transaction at hand.
+    Made,
+    /// Another one speaks for it, or nobody.
+    Refused,
+    /// Two servers have this number: since this one, the other has called.
+    Copied,
+}
+
+/// Whether a role speaks for a server, and which one of that number; the first that does so for a
+/// new server goes on to. `start` is what the server drew when it started.
+pub fn claim_node(node: &str, role: pg_sys::Oid, start: Option<i64>) -> Claim {
+    let look = || -> Option<(bool, Vec<i64>, i64)> {
+        let sql = "SELECT role = $2, starts, xmin::text::bigint FROM agent_policy.audit_node WHERE node = $1";
+        Spi::connect_mut(|c| {
+            let mut found = None;
+            for row in c.update(sql, None, &[node.into(), role.into()])? {
+                found = Some((
+                    row.get::<bool>(1)?.unwrap_or(false),
+                    row.get::<Vec<i64>>(2)?.unwrap_or_default(),
+                    row.get::<i64>(3)?.unwrap_or(0),
+                ));
+            }
+            Ok::<_, spi::Error>(found)
+        })
+        .unwrap_or_else(|e| error!("audit: {e}"))
     };
-    mine() || {
-        let sql = "INSERT INTO agent_policy.audit_node (node, role)
-                   SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM agent_policy.audit_progress
-                                                   WHERE pg_catalog.starts_with(session, $1 || '-'))
+    let Some((mine, starts, xid)) = look() else {
+        let sql = "INSERT INTO agent_policy.audit_node (node, role, starts)
+                   SELECT $1, $2, CASE WHEN $3 IS NULL THEN '{}' ELSE ARRAY[$3] END
+                   WHERE NOT EXISTS (SELECT FROM agent_policy.audit_progress
+                                     WHERE pg_catalog.starts_with(session, $1 || '-'))
                    ON CONFLICT DO NOTHING";
-        run(sql, &[node.into(), role.into()]);
-        mine()
+        run(sql, &[node.into(), role.into(), start.into()]);
+        return match look() {
+            Some((true, ..)) => Claim::Made,
+            _ => Claim::Refused,
+        };
+    };
+    match start {
+        _ if !mine => Claim::Refused,
+        Some(start) if starts.last() != Some(&start) && starts.contains(&start) => Claim::Copied,
+        Some(start) if starts.last() != Some(&start) => {
+            let sql = "UPDATE agent_policy.audit_node SET starts = (starts || $3)[
+                           greatest(1, pg_catalog.cardinality(starts) - 98):]
+                       WHERE node = $1 AND role = $2 AND NOT $3 = ANY (starts)";
+            run(sql, &[node.into(), role.into(), start.into()]);
+            Claim::Made
+        }
+        _ if facts::is_current_transaction(u32::try_from(xid).unwrap_or(0)) => Claim::Made,
+        _ => Claim::Committed,
     }
 }
 

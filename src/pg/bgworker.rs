@@ -303,6 +303,50 @@ pub fn transaction<R>(f: impl FnOnce() -> R) -> R {
     }
 }
 
+/// Why some work was given up.
+pub struct GaveUp {
+    pub code: PgSqlErrorCode,
+    pub message: String,
+}
+
+impl GaveUp {
+    /// It is about what was to be stored, and would be the same another time: not about locks, the
+    /// disk or whoever ended it.
+    pub fn is_about_data(&self) -> bool {
+        let class: Vec<u8> = (0..2)
+            .map(|n| b'0' + ((self.code as i32 >> (6 * n)) & 0x3f) as u8)
+            .collect();
+        matches!(class.as_slice(), b"22" | b"23" | b"54" | b"XX")
+    }
+}
+
+/// Runs `work`, which has transactions of its own; an error rolls back the one at hand.
+pub fn attempt<R>(work: impl FnOnce() -> R) -> Result<R, GaveUp> {
+    fn typed<R, F>(work: F) -> Result<R, GaveUp>
+    where
+        F: FnOnce() -> Result<R, GaveUp> + std::panic::UnwindSafe,
+    {
+        PgTryBuilder::new(work)
+            .catch_others(|error| {
+                use pg_sys::panic::CaughtError::{ErrorReport, PostgresError, RustPanic};
+                let (PostgresError(report)
+                | ErrorReport(report)
+                | RustPanic {
+                    ereport: report, ..
+                }) = &error;
+                // SAFETY: what PostgreSQL's own loops do after an error; does nothing outside a
+                // transaction.
+                unsafe { pg_sys::AbortCurrentTransaction() };
+                Err(GaveUp {
+                    code: report.sql_error_code(),
+                    message: report.message().to_owned(),
+                })
+            })
+            .execute()
+    }
+    typed(AssertUnwindSafe(|| Ok(work())))
+}
+
 /// Whether there is a database; inside a transaction.
 pub fn database_exists(database: u32) -> bool {
     // SAFETY: a look-up in a shared catalog inside a transaction.

@@ -51,6 +51,24 @@ pub fn database_name() -> String {
     unsafe { text::from_ptr(pg_sys::get_database_name(pg_sys::MyDatabaseId)) }.unwrap_or_default()
 }
 
+/// When this server started, in PostgreSQL's epoch.
+pub fn server_started_at() -> i64 {
+    // SAFETY: set by the postmaster before there are other processes.
+    unsafe { pg_sys::PgStartTime }
+}
+
+/// Is this the transaction at hand, or a part of it?
+pub fn is_current_transaction(xid: u32) -> bool {
+    // SAFETY: compares with what this backend knows of its transaction.
+    unsafe { pg_sys::TransactionIdIsCurrentTransactionId(pg_sys::TransactionId::from(xid)) }
+}
+
+/// The system identifier, and the database at hand: the same on a standby as on its primary.
+pub fn database_identity() -> (u64, u32) {
+    // SAFETY: reads the control file's copy in shared memory, and a backend variable.
+    unsafe { (pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId.to_u32()) }
+}
+
 /// How replication reaches the primary, if that is set.
 pub fn primary_conninfo() -> Option<CString> {
     // SAFETY: a look-up among the settings; a C string that stays until they change, or null.

@@ -2,8 +2,11 @@
 //!
 //! PostgreSQL loads `libpqwalreceiver` where it needs a client, and with it libpq; so do we, and
 //! ask the loader for libpq's functions. Nothing is linked: where no records are shipped, nothing
-//! is loaded. All calls are made without blocking and waited for at the process's latch, so that
-//! the worker can be ended at any time.
+//! is loaded. Queries are sent and answers read without blocking, and waited for at the process's
+//! latch, so that the worker can be ended at any time. What blocks is within libpq's functions for
+//! making a connection: the look-up of a host's name (getaddrinfo) above all, for as long as the
+//! resolver takes; then files (passfile, service, certificates), and the exchanges of GSSAPI with
+//! its servers.
 
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -26,8 +29,12 @@ const POLLING_FAILED: c_int = 0;
 const POLLING_READING: c_int = 1;
 const POLLING_OK: c_int = 3;
 const TUPLES_OK: c_int = 2;
+/// PGRES_COPY_OUT, PGRES_COPY_IN, PGRES_COPY_BOTH: the same result again and again, until the copy
+/// is done.
+const COPIES: [c_int; 3] = [3, 4, 8];
 const DIAG_MESSAGE: c_int = 'M' as c_int;
 const DIAG_HINT: c_int = 'H' as c_int;
+const DIAG_SQLSTATE: c_int = 'C' as c_int;
 const BYTEA: pg_sys::Oid = pg_sys::Oid::from_u32(17);
 
 macro_rules! functions {
@@ -89,13 +96,21 @@ functions! {
 #[derive(Debug)]
 pub struct Failure {
     pub message: String,
+    /// When the other server said it.
+    sqlstate: String,
 }
 
 impl Failure {
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
+            sqlstate: String::new(),
         }
+    }
+
+    /// It is about what was sent.
+    pub fn is_about_data(&self) -> bool {
+        self.sqlstate.starts_with("22")
     }
 }
 
@@ -303,6 +318,10 @@ impl Connection {
             }
             let mut answer = None;
             loop {
+                pg_sys::check_for_interrupts!();
+                if Instant::now() > until {
+                    return Err(Failure::new("no answer in time"));
+                }
                 while (api.PQisBusy)(conn) == 1 {
                     self.wait(For::Reading, until)?;
                     if (api.PQconsumeInput)(conn) == 0 {
@@ -313,8 +332,12 @@ impl Connection {
                 if result.is_null() {
                     break;
                 }
+                let copies = COPIES.contains(&(api.PQresultStatus)(result));
                 let one = self.row(result);
                 (api.PQclear)(result);
+                if copies {
+                    return Err(Failure::new("the other server wants to copy"));
+                }
                 answer.get_or_insert(one);
             }
             answer.unwrap_or_else(|| Err(Failure::new("no answer")))
@@ -335,7 +358,10 @@ impl Connection {
                 }
                 let hint = Some(field(DIAG_HINT)).filter(|h| !h.is_empty());
                 let hint = hint.map_or_else(String::new, |h| format!(" ({h})"));
-                return Err(Failure::new(message + &hint));
+                return Err(Failure {
+                    message: message + &hint,
+                    sqlstate: field(DIAG_SQLSTATE),
+                });
             }
             if (api.PQntuples)(result) == 0 {
                 return Ok(Vec::new());

@@ -96,6 +96,8 @@ pub struct Slot {
     pub write_failures: AtomicU64,
     /// … and whether that is how it stands.
     unwritable: AtomicBool,
+    /// Sessions of standbys whose records the table does not take.
+    pub refused: AtomicU32,
     /// What has been told of it: [`Word`].
     pub told: AtomicU32,
     /// A word that the worker is to pass on to listeners.
@@ -196,6 +198,8 @@ impl Slot {
 pub struct Shared {
     /// Which server this is; 0 when that cannot be known.
     pub node: AtomicU64,
+    /// Drawn at each start: tells this server from a copy of it.
+    pub start: AtomicU64,
     pub launcher: Peer,
     /// The launcher was woken and has not looked yet.
     woken: AtomicBool,
@@ -255,7 +259,7 @@ impl Shared {
             ] {
                 n.store(0, SeqCst);
             }
-            for n in [&slot.failures, &slot.told, &slot.to_notify] {
+            for n in [&slot.failures, &slot.refused, &slot.told, &slot.to_notify] {
                 n.store(0, SeqCst);
             }
             slot.write_failures.store(0, SeqCst);
@@ -341,7 +345,10 @@ unsafe extern "C-unwind" fn startup_hook() {
         if let Some(shared) = shared() {
             let data_dir = CStr::from_ptr(pg_sys::DataDir).to_string_lossy();
             match crate::audit::node_of(&data_dir) {
-                Ok(node) => shared.node.store(node, SeqCst),
+                Ok((node, start)) => {
+                    shared.node.store(node, SeqCst);
+                    shared.start.store(start, SeqCst);
+                }
                 Err(e) => {
                     pgrx::warning!("agents are refused: this server's audit has no number: {e}")
                 }

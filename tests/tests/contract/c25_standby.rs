@@ -23,24 +23,24 @@ pub const CASES: &[Case] = cases![
     a_database_can_be_dropped,
 ];
 
-const SHIP: &str = "agent_policy.audit_ship_conninfo = 'user=shipper'\n";
+pub const SHIP: &str = "agent_policy.audit_ship_conninfo = 'user=shipper'\n";
 
 /// A primary, and a hot standby of it.
-struct Pair {
-    primary: Bench,
-    standby: Bench,
+pub struct Pair {
+    pub primary: Bench,
+    pub standby: Bench,
 }
 
 impl Pair {
     /// The shop is masked, and the standby ships by a role that may.
-    fn new(b: &Bench) -> Self {
+    pub fn new(b: &Bench) -> Self {
         let pair = Self::with(b, SHIP);
         pair.primary
             .setup("SELECT agent_policy.add_standby('shipper')");
         pair
     }
 
-    fn with(b: &Bench, conf: &str) -> Self {
+    pub fn with(b: &Bench, conf: &str) -> Self {
         let primary = Bench::new(Arc::new(Cluster::start(b.version, "")));
         primary.mask();
         primary.setup("CREATE ROLE shipper LOGIN");
@@ -49,7 +49,7 @@ impl Pair {
     }
 
     /// The standby has what the primary has by now.
-    fn caught_up(&self) {
+    pub fn caught_up(&self) {
         let at = self.primary.value("SELECT pg_current_wal_insert_lsn()");
         wait("replay", || {
             self.standby
@@ -60,7 +60,7 @@ impl Pair {
 }
 
 #[track_caller]
-fn wait(what: &str, mut done: impl FnMut() -> bool) {
+pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();
     while !done() {
         assert!(
@@ -71,7 +71,7 @@ fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn count(b: &Bench, filter: &str) -> usize {
+pub fn count(b: &Bench, filter: &str) -> usize {
     b.value(&format!(
         "SELECT count(*) FROM agent_policy.audit_log WHERE {filter}"
     ))
@@ -80,7 +80,7 @@ fn count(b: &Bench, filter: &str) -> usize {
 }
 
 #[track_caller]
-fn wait_for(b: &Bench, n: usize, filter: &str) {
+pub fn wait_for(b: &Bench, n: usize, filter: &str) {
     wait(&format!("{n} records where {filter}"), || {
         count(b, filter) >= n
     });
@@ -89,13 +89,13 @@ fn wait_for(b: &Bench, n: usize, filter: &str) {
 
 /// The chain has no gap, and nothing was changed.
 #[track_caller]
-fn intact(b: &Bench) {
+pub fn intact(b: &Bench) {
     let answer = b.setup("SELECT intact FROM agent_policy.audit_verify()");
     assert_eq!(answer.one(), "t", "{:?}", answer.notices);
 }
 
 /// Nothing is left to hand over, and nothing lies about.
-fn wait_until_empty(pair: &Pair) {
+pub fn wait_until_empty(pair: &Pair) {
     wait("empty spool", || {
         pair.standby
             .value("SELECT spool_bytes FROM agent_policy.health")
@@ -103,15 +103,24 @@ fn wait_until_empty(pair: &Pair) {
     });
 }
 
-fn node(b: &Bench) -> String {
+pub fn node(b: &Bench) -> String {
     b.value("SELECT node FROM agent_policy.health")
 }
 
 /// Files in the spool of a database whose names are so.
-fn files(b: &Bench, names: &str) -> usize {
+pub fn files(b: &Bench, names: &str) -> usize {
+    files_in(b, "", names)
+}
+
+/// Copies of a standby's files whose names are so.
+pub fn copies(b: &Bench, names: &str) -> usize {
+    files_in(b, ".received", names)
+}
+
+fn files_in(b: &Bench, suffix: &str, names: &str) -> usize {
     b.value(&format!(
         "SELECT count(*) FROM pg_ls_dir('agent_policy/pgsql_tmp_spool/' || (SELECT oid FROM pg_database
-         WHERE datname = current_database()), true, false) AS file WHERE file {names}"
+         WHERE datname = current_database()) || '{suffix}', true, false) AS file WHERE file {names}"
     ))
     .parse()
     .expect("a number")
@@ -173,7 +182,7 @@ fn its_records_reach_the_log(b: &Bench) {
             "SELECT count(*) FROM agent_policy.audit_progress WHERE session {of_standby}"
         )) == "0"
     });
-    wait("removal of the copies", || files(p, &of_standby) == 0);
+    wait("removal of the copies", || copies(p, &of_standby) == 0);
     intact(p);
     assert_eq!(count(p, "true"), 5);
     // A statement that is being executed when its backend is killed.
@@ -227,7 +236,7 @@ fn a_primary_that_is_away(b: &Bench) {
 }
 
 /// A name that a session of this server could have, and a record of it.
-fn forged(of: &str) -> String {
+pub fn forged(of: &str) -> String {
     format!("'{of}-00000825000000000000-4711'")
 }
 
@@ -275,9 +284,8 @@ fn what_the_shipper_may(b: &Bench) {
     let mut held = login();
     held.query("BEGIN ISOLATION LEVEL SERIALIZABLE");
     let foreign = forged(&node(s));
-    held.query(&format!(
-        "SELECT * FROM agent_policy.audit_receive({foreign}, 0, 0, ''::bytea)"
-    ));
+    let record = super::c25_shipping::record(&node(s), "held", |_| {});
+    held.query(&super::c25_shipping::receive(&foreign, 0, 0, &record));
     p.agent().query("SELECT 1 AS not_held_up");
     wait_for(p, 1, "statement LIKE '%not_held_up%'");
     for table in ["audit_log", "audit_progress", "audit_node"] {
@@ -331,6 +339,7 @@ fn records_that_are_none(b: &Bench) {
     }
     // Bytes that are no records, and a record that says another server: one of the primary's own.
     for bytes in [
+        "''",
         "'\\x00'",
         "'\\x0000000000000000'",
         "decode(repeat('ff', 100), 'hex')",
@@ -355,9 +364,8 @@ fn records_that_are_none(b: &Bench) {
     );
     drop(agent);
     // Where the standby's role breaks off, it goes on: positions that lie ahead are not believed.
-    let answer = shipper.query(&format!(
-        "SELECT next_segment, next_at, finished FROM agent_policy.audit_receive({mine}, 0, 5000, '')"
-    ));
+    let record = super::c25_shipping::record(&node(s), "ahead", |_| {});
+    let answer = shipper.query(&super::c25_shipping::receive(&mine, 0, 5000, &record));
     assert_eq!(answer.rows[0][1].as_deref(), Some(b"0".as_slice()));
     p.agent().query("SELECT 1 AS still_there");
     wait_for(p, 1, "statement LIKE '%still_there%'");
@@ -374,7 +382,7 @@ fn nobody_else_may_hand_over(b: &Bench) {
     assert_eq!(b.unconfined().error(&statement).code, "42501");
     b.denies(&statement, "42501", "");
     // A right to call it is not enough.
-    b.setup("GRANT EXECUTE ON FUNCTION agent_policy.audit_receive(text, integer, bigint, bytea) TO @plain@");
+    b.setup("GRANT EXECUTE ON FUNCTION agent_policy.audit_receive(text, integer, bigint, bytea, bigint) TO @plain@");
     assert_eq!(b.unconfined().error(&statement).code, "42501");
     assert_eq!(
         b.setup_error("SELECT agent_policy.add_standby('postgres')")
@@ -588,8 +596,11 @@ fn promotion_under_load(b: &Bench) {
         .expect("the superuser connects");
     lock.query("BEGIN; LOCK TABLE agent_policy.audit_log IN ACCESS EXCLUSIVE MODE");
     std::thread::sleep(Duration::from_secs(3));
-    let copies = format!("LIKE '{}-%'", node(s));
-    assert!(files(p, &copies) > 0, "nothing was shipped under the lock");
+    let of_standby = format!("LIKE '{}-%'", node(s));
+    assert!(
+        copies(p, &of_standby) > 0,
+        "nothing was shipped under the lock"
+    );
     p.cluster.kill_all();
     s.cluster.promote();
     std::thread::sleep(Duration::from_secs(2));

@@ -38,6 +38,7 @@ mod c23_more_masks;
 mod c23_preview;
 mod c23_unclassified;
 mod c24_export;
+mod c25_shipping;
 mod c25_standby;
 
 fn main() -> std::process::ExitCode {
@@ -79,5 +80,6 @@ fn main() -> std::process::ExitCode {
         c23_unclassified::CASES,
         c24_export::CASES,
         c25_standby::CASES,
+        c25_shipping::CASES,
     ]))
 }
