@@ -1,6 +1,7 @@
 //! What a policy allows: relations, functions, schemas to define things in.
 
 use pgrx::pg_sys::Oid;
+use policy::builtins::guards::class;
 use policy::builtins::{self, Catalog, Disposition};
 use policy::model::{Access, Capability};
 
@@ -262,6 +263,5 @@ fn builtin_relation(schema: Oid, relid: Oid) -> Option<Catalog> {
 
 /// Catalogs that functions of the server itself read by SQL, as the caller (pg_get_viewdef, say).
 pub fn readable_by_builtins(relid: Oid) -> bool {
-    const PG_REWRITE: u32 = 2618;
-    relid.to_u32() == PG_REWRITE
+    relid.to_u32() == class::REWRITE
 }

@@ -60,6 +60,11 @@ impl Policy {
             class::CONSTRAINT => self.constraint_listed(object),
             class::STATISTIC_EXT => self.statistics_listed(object),
             class::EXTENSION => built_in(object) || self.extension_allowed(object),
+            // What a view stands on, as far as it is shown itself.
+            class::REWRITE => {
+                built_in(object)
+                    || objects::table_of_rule(object).is_some_and(|view| self.view_shown(view))
+            }
             class::OPERATOR => {
                 built_in(object)
                     || self.of_allowed_extension(class, object)

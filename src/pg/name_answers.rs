@@ -309,8 +309,8 @@ pub fn instead_of(policy: &Policy, body: &[u8], text: &str) -> Option<Denial> {
     // A name that came as a parameter or was put together.
     let quoted = quoted(&message)?;
     if whole_name {
-        let parts = split(quoted).filter(|parts| parts.len() > 1)?;
-        let schema = parts.first()?;
+        // As the message has it: bare, whatever characters it is made of.
+        let (schema, _) = quoted.split_once('.')?;
         (!policy.schema_name_shown(schema))
             .then(|| plan::name_denied(policy, "schema", &names::quote(schema)))
     } else {

@@ -283,6 +283,28 @@ fn some_dependents(class: u32, object: Oid, limit: usize) -> Vec<(u32, Oid, i32)
     found
 }
 
+/// The relation that a rule is of.
+pub fn table_of_rule(rule: Oid) -> Option<Oid> {
+    // pg_rewrite and its index on oid.
+    const REWRITE: Oid = Oid::from_u32(2618);
+    const REWRITE_BY_OID: Oid = Oid::from_u32(2692);
+    #[repr(C)]
+    struct Rewrite {
+        oid: Oid,
+        rulename: pg_sys::NameData,
+        ev_class: Oid,
+    }
+    let mut found = None;
+    // SAFETY: attribute 1 is oid; GETSTRUCT's layout is the catalog's.
+    unsafe {
+        scan(REWRITE, REWRITE_BY_OID, &[(1, rule.to_u32())], |tuple| {
+            found = Some((*pg_sys::heap_tuple_get_struct::<Rewrite>(tuple)).ev_class);
+            false
+        });
+    }
+    found
+}
+
 /// Does `judge` hold for something of this database that the role owns?
 pub fn owns(role: Oid, mut judge: impl FnMut(u32, Oid) -> bool) -> bool {
     // pg_shdepend and its index on (refclassid, refobjid).

@@ -374,7 +374,14 @@ fn hidden_and_absent_are_the_same(b: &Bench) {
         ("zebu_vault", "gnuu_vault"),
         ("zebu_vault.zebu_table", "zebu_vault.gnuu_table"),
         ("zebu_function", "gnuu_function"),
+        ("zebu_vault.#+#", "gnuu_vault.#+#"),
+        ("zebu_role", "gnuu_role"),
+        ("zebu_collation", "gnuu_collation"),
+        ("zebu_config", "gnuu_config"),
     ];
+    b.setup("CREATE OPERATOR zebu_vault.#+# (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq)");
+    // Roles are of the cluster, and this one outlives the test.
+    b.setup("DO $$ BEGIN CREATE ROLE zebu_role; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$");
     let mut statements = Vec::new();
     for form in [
         "SELECT * FROM zebu_vault.zebu_table",
@@ -391,6 +398,32 @@ fn hidden_and_absent_are_the_same(b: &Bench) {
         "SELECT NULL::zebu_vault.zebu_status",
         "SELECT has_schema_privilege('zebu_vault', 'usage')",
         "SELECT 'zebu_vault'::text::regnamespace",
+        "SELECT 'zebu_vault'::regnamespace",
+        "SELECT E'zebu_vault'::regnamespace",
+        "SELECT $$zebu_vault$$::regnamespace /* gnuu_vault.x zebu_vault.x */",
+        "SELECT CAST('zebu_vault' AS regnamespace)",
+        "SELECT '{zebu_vault}'::regnamespace[]",
+        "SELECT 'zebu_vault'::regnamespace, 'no_such'::regnamespace",
+        "SELECT oid FROM pg_class WHERE relnamespace = 'zebu_vault'::regnamespace",
+        "PREPARE z(regnamespace) AS SELECT $1; EXECUTE z('zebu_vault')",
+        "SELECT 'zebu_role'::regrole",
+        "SELECT 'zebu_role'::text::regrole",
+        "SELECT '{zebu_role}'::regrole[]",
+        "SELECT 'zebu_role'::regrole, 'no_such'::regrole",
+        "SELECT 'zebu_role=r/zebu_role'::aclitem",
+        "SELECT 'zebu_role=r/zebu_role'::text::aclitem",
+        "SELECT '{zebu_role=r/zebu_role}'::aclitem[]",
+        "SELECT aclexplode('{zebu_role=r/zebu_role}')",
+        "SELECT has_table_privilege('zebu_role', 'shop.orders', 'select')",
+        "SET ROLE zebu_role",
+        "SELECT 'zebu_vault.#+#'::regoper",
+        "SELECT 'zebu_vault.#+#(text,text)'::regoperator",
+        "SELECT 'zebu_vault.zebu_function'::regproc",
+        "SELECT 'zebu_vault.zebu_function(int)'::regprocedure",
+        "SELECT 'zebu_vault.zebu_table'::regtype",
+        "SELECT 'zebu_vault.zebu_collation'::regcollation",
+        "SELECT 'x' COLLATE zebu_vault.zebu_collation",
+        "SELECT 'zebu_vault.zebu_config'::regconfig",
         "SELECT pg_get_viewdef('zebu_vault.zebu_view')",
         "COPY zebu_vault.zebu_table TO STDOUT",
         "EXPLAIN SELECT * FROM zebu_vault.zebu_table",
@@ -404,6 +437,32 @@ fn hidden_and_absent_are_the_same(b: &Bench) {
         }
     }
     let name = |text: &str| text.replace("zebu", "gnuu");
+    // Values of parameters, too.
+    for typ in [
+        "regnamespace",
+        "regrole",
+        "regnamespace[]",
+        "aclitem",
+        "regclass",
+        "regtype",
+        "regproc",
+        "regoper",
+    ] {
+        let sql = format!("SELECT $1::{typ}");
+        for (hidden, absent) in pairs {
+            let value = |name: &str| match typ {
+                "regnamespace[]" => format!("{{{name}}}"),
+                "aclitem" => format!("{name}=r/{name}"),
+                _ => name.to_owned(),
+            };
+            let said = |value: String| {
+                let answer = b.agent().extended(&sql, &[Some(&value)]);
+                String::from_utf8_lossy(&answer.bytes).into_owned()
+            };
+            let (one, other) = (said(value(hidden)), said(value(absent)));
+            assert_eq!(name(&one), name(&other), "{typ} {hidden}");
+        }
+    }
     for (hidden, absent) in &statements {
         // A session for each: nothing that an earlier answer has left behind may tell.
         let hold = |statement: &str| {

@@ -119,6 +119,7 @@ pub mod class {
     pub const CAST: u32 = 2605;
     pub const NAMESPACE: u32 = 2615;
     pub const OPCLASS: u32 = 2616;
+    pub const REWRITE: u32 = 2618;
     pub const OPERATOR: u32 = 2617;
     pub const OPFAMILY: u32 = 2753;
     pub const EXTENSION: u32 = 3079;
