@@ -32,8 +32,11 @@ pub fn judge(policy: &Policy, touched: &Touched) -> Result<(), Denial> {
         found(judge_named(policy, *class, *object))?;
     }
     if let Some(typid) = touched.unseen_names {
-        found(Err(if names_roles(typid) {
+        // As what a constant names would be refused if it were not there.
+        found(Err(if pg::objects::prints_roles(typid) {
             unnamed(policy, "role")
+        } else if pg::objects::prints_schemas(typid) {
+            unnamed(policy, "schema")
         } else {
             names_made(typid)
         }))?;
@@ -227,11 +230,6 @@ pub fn unnamed(policy: &Policy, kind: &str) -> Denial {
 fn text_has(text: &[u8], name: &str) -> bool {
     let text = pg::text::from_server(text).to_lowercase();
     text.contains(&name.to_lowercase())
-}
-
-/// `aclitem` and its array: lists of privileges, by names of roles.
-pub fn names_roles(typid: Oid) -> bool {
-    matches!(typid.to_u32(), 1033 | 1034)
 }
 
 /// A value whose text would be names of objects, in a form that no check goes into.

@@ -410,21 +410,44 @@ pub fn range_of(multirange: Oid) -> Option<Oid> {
 }
 
 /// Does the text of a value of this type name objects by itself: one of the types like regclass,
-/// or an array, domain or row that holds such?
+/// a list of privileges, or an array, domain or row that holds such?
 pub fn prints_names(typid: Oid) -> bool {
-    let number = typid.to_u32();
-    if names_type(number).is_some() || names_array(number).is_some() {
+    holds(typid, |number| {
+        names_type(number).is_some() || names_array(number).is_some() || is_acl(number)
+    })
+}
+
+/// Roles among them?
+pub fn prints_roles(typid: Oid) -> bool {
+    holds(typid, |number| {
+        matches!(number, 4096 | 4097) || is_acl(number)
+    })
+}
+
+/// Schemas?
+pub fn prints_schemas(typid: Oid) -> bool {
+    holds(typid, |number| matches!(number, 4089 | 4090))
+}
+
+/// `aclitem` and `aclitem[]`: by names of roles.
+pub fn is_acl(number: u32) -> bool {
+    matches!(number, 1033 | 1034)
+}
+
+/// Is the type such, or made of such?
+fn holds(typid: Oid, such: fn(u32) -> bool) -> bool {
+    if such(typid.to_u32()) {
         return true;
     }
     // SAFETY: syscache look-ups; the descriptor is released by the lookup's owner at the end.
     unsafe {
         let base = pg_sys::getBaseType(typid);
         if base != typid {
-            return prints_names(base);
+            return holds(base, such);
         }
         let element = pg_sys::get_element_type(typid);
         if element != Oid::INVALID {
-            return prints_names(element);
+            return holds(element, such);
         }
         let relation = pg_sys::get_typ_typrelid(typid);
         if relation == Oid::INVALID {
@@ -432,7 +455,7 @@ pub fn prints_names(typid: Oid) -> bool {
         }
         super::names::columns(relation)
             .into_iter()
-            .any(|(attno, _)| prints_names(pg_sys::get_atttype(relation, attno)))
+            .any(|(attno, _)| holds(pg_sys::get_atttype(relation, attno), such))
     }
 }
 

@@ -7,7 +7,6 @@ use pgrx::pg_sys::{self, CmdType, NodeTag, Oid, Query, RTEKind};
 use policy::builtins::guards::{names_array, names_type};
 
 use super::{compat, nodes, objects, raw};
-use crate::plan;
 
 /// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -391,14 +390,14 @@ fn fills_record(function: Oid) -> bool {
 
 /// [`objects::prints_names`], with a short way for the types that every statement has.
 fn may_print_names(typid: Oid) -> bool {
-    // Row types of pg_type, pg_attribute, pg_proc and pg_class.
-    const ROWS: [u32; 4] = [71, 75, 81, 83];
+    // Row types of pg_type, pg_attribute, pg_proc, pg_class and pg_database, and arrays of the first four.
+    const ROWS: [u32; 9] = [71, 75, 81, 83, 1248, 210, 270, 272, 273];
     let number = typid.to_u32();
     if number < super::FIRST_GENBKI_OID {
         return names_type(number).is_some()
             || names_array(number).is_some()
             || ROWS.contains(&number)
-            || plan::names_roles(typid);
+            || objects::is_acl(number);
     }
     objects::prints_names(typid)
 }
