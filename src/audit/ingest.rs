@@ -11,20 +11,17 @@
 //! and their progress is kept until it has removed its files: after a promotion the one who was a
 //! standby goes on reading there itself.
 
+mod commit;
 mod standbys;
 
-use super::canonical::SALTS;
-use super::chain::{self, Chain};
+use super::chain::Chain;
 use super::progress::Session;
 use super::received::{self, Word};
-use super::row::{COLUMNS, Rows, day, started_at};
+use super::row::Rows;
 use super::{node, now, spool, tables};
 use crate::pg::bgworker::{self, transaction};
-use crate::pg::copy_in::{conversion, copy_binary};
-use crate::pg::rows;
+use crate::pg::copy_in::conversion;
 use crate::pg::shmem::{Slot, State};
-use evidence::block::{Block, Kind};
-use evidence::merkle::Tree;
 use pgrx::prelude::*;
 use policy::record::{self, End, Frame, Record, Start};
 use std::collections::{BTreeMap, BTreeSet};
@@ -433,99 +430,6 @@ impl Ingest<'_> {
         true
     }
 
-    /// Inserts the rows and remembers how far the files are read, in one transaction.
-    fn commit(&mut self) {
-        let today = now() / 86_400_000_000;
-        let days = [today, today + 1]
-            .into_iter()
-            .chain(self.batch.iter().map(|(start, _)| day(start)))
-            .filter(|d| !self.partitions.contains(d))
-            .collect::<BTreeSet<i64>>();
-        let dirty = self.sessions.values().any(|s| s.dirty);
-        if self.batch.is_empty() && self.reads.is_empty() && !dirty && self.gone.is_empty() {
-            return;
-        }
-        let count = self.batch.len() as i64;
-        // A block has rows of one day, so that it is kept or dropped as a whole.
-        self.batch.sort_by_key(|(start, _)| day(start));
-        let mut salts = vec![0; self.batch.len() * SALTS];
-        if !rows::random(&mut salts) {
-            error!("no random numbers for the audit log");
-        }
-        let last = holding(|| {
-            if count == 0 && self.reads.is_empty() {
-                tables::ensure_partitions(&days);
-                self.save_progress();
-                return None;
-            }
-            let before = self.chain.begin(count);
-            tables::ensure_partitions(&days);
-            if count > 0 {
-                let blocks = self.fill(before, &salts);
-                let copied = copy_binary(c"audit_log", COLUMNS, self.rows.finish());
-                if copied != count as u64 {
-                    error!("inserted {copied} audit records of {count}");
-                }
-                for block in blocks {
-                    self.chain.append(block);
-                }
-            }
-            for block in read_blocks(&self.reads) {
-                self.chain.append(block);
-            }
-            self.save_progress();
-            Some(before + count)
-        });
-        self.chain.committed();
-        self.partitions.extend(days);
-        self.batch.clear();
-        self.reads.clear();
-        self.rows.clear();
-        self.gone.clear();
-        self.sessions.values_mut().for_each(|s| s.dirty = false);
-        let slot = self.slot;
-        slot.backlog
-            .fetch_sub(self.taken.min(slot.backlog.load(SeqCst)), SeqCst);
-        self.taken = 0;
-        if let Some(last) = last {
-            slot.last_seq.store(last, SeqCst);
-            slot.ingested_at.store(now(), SeqCst);
-        }
-        slot.failures.store(0, SeqCst);
-    }
-
-    fn save_progress(&self) {
-        tables::save_progress(self.sessions.iter().filter(|(_, s)| s.dirty));
-        tables::forget_progress(&self.gone);
-    }
-
-    /// Makes rows of the batch, and a block of each day's rows.
-    fn fill(&mut self, before: i64, salts: &[u8]) -> Vec<Block> {
-        let mut blocks = Vec::new();
-        let mut seq = before;
-        let mut salts = salts.as_chunks::<SALTS>().0.iter();
-        for rows in self.batch.chunk_by(|(a, _), (b, _)| day(a) == day(b)) {
-            let mut tree = Tree::default();
-            let (first_seq, mut oldest, mut newest) = (seq + 1, i64::MAX, i64::MIN);
-            for ((start, end), salts) in rows.iter().zip(&mut salts) {
-                seq += 1;
-                tree.push(self.rows.push(seq, start, end.as_deref(), salts));
-                oldest = oldest.min(started_at(start));
-                newest = newest.max(started_at(start));
-            }
-            let of_day = rows.first().map_or(0, |(start, _)| day(start));
-            let of_day = i32::try_from(of_day).unwrap_or(i32::MAX);
-            blocks.push(Block {
-                first_seq,
-                last_seq: seq,
-                oldest,
-                newest,
-                ..chain::block(Kind::Rows, of_day, tree.root(), None)
-            });
-        }
-        blocks
-    }
-
     /// Unlinks what is in the table; whether there was any.
     fn unlink(&mut self, files: &Files, foreign: bool) -> bool {
         let mut unlinked = false;
@@ -566,29 +470,4 @@ impl Ingest<'_> {
         self.gone.extend(finished);
         unlinked || !self.gone.is_empty()
     }
-}
-
-/// A block for each day on which the log was read; its note is a list of the readers.
-fn read_blocks(reads: &[Start]) -> Vec<Block> {
-    let mut days: BTreeMap<i64, Vec<serde_json::Value>> = BTreeMap::new();
-    for s in reads {
-        days.entry(day(s)).or_default().push(serde_json::json!({
-            "read_at": started_at(s),
-            "role_name": s.origin.role_name,
-            "session_user_name": s.origin.session_user_name,
-            "application_name": s.origin.application_name,
-            "client_addr": s.origin.client_addr.map(|a| a.to_string()),
-            "backend_pid": s.origin.backend_pid,
-            "session_id": s.origin.session_id,
-            "relations": s.objects.relations,
-            "statement": s.statement.as_deref(),
-        }));
-    }
-    let block = |(day, list)| {
-        let note = chain::ascii(&serde_json::Value::Array(list));
-        let root = evidence::block::note_root(&note);
-        let day = i32::try_from(day).unwrap_or(i32::MAX);
-        chain::block(Kind::Reads, day, root, Some(note))
-    };
-    days.into_iter().map(block).collect()
 }

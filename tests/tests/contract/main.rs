@@ -12,8 +12,10 @@ mod c06_limits;
 mod c07_audit;
 mod c07_complete;
 mod c07_durability;
+mod c07_forgery;
 mod c07_ingest;
 mod c07_power;
+mod c07_returned;
 mod c08_identity;
 mod c09_change;
 mod c10_explain;
@@ -53,8 +55,10 @@ fn main() -> std::process::ExitCode {
         c07_audit::CASES,
         c07_complete::CASES,
         c07_durability::CASES,
+        c07_forgery::CASES,
         c07_ingest::CASES,
         c07_power::CASES,
+        c07_returned::CASES,
         c08_identity::CASES,
         c09_change::CASES,
         c10_explain::CASES,
