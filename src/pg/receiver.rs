@@ -1,4 +1,5 @@
-//! A receiver in front of the client's that counts rows and stops at the limit.
+//! A receiver in front of the client's that counts rows and stops at the limit: the query, or if it
+//! changes data, what is sent of it.
 
 use std::cell::RefCell;
 
@@ -26,6 +27,8 @@ struct Counting {
     inner: *mut DestReceiver,
     sent: u64,
     max: u64,
+    /// The query changes data: it runs to its end, whatever is sent of it.
+    changes: bool,
 }
 
 unsafe extern "C-unwind" fn receive(slot: *mut TupleTableSlot, own: *mut DestReceiver) -> bool {
@@ -33,9 +36,12 @@ unsafe extern "C-unwind" fn receive(slot: *mut TupleTableSlot, own: *mut DestRec
     // nothing that an ERROR of the inner receiver could leave behind.
     unsafe {
         let counting = own.cast::<Counting>();
+        if (*counting).changes && limits::is_cut() {
+            return true;
+        }
         if (*counting).sent >= (*counting).max {
             at_limit();
-            return false;
+            return (*counting).changes;
         }
         let inner = (*counting).inner;
         let go_on = match (*inner).receiveSlot {
@@ -43,7 +49,7 @@ unsafe extern "C-unwind" fn receive(slot: *mut TupleTableSlot, own: *mut DestRec
             None => false,
         };
         if limits::is_cut() {
-            return false;
+            return (*counting).changes;
         }
         (*counting).sent += 1;
         go_on
@@ -132,6 +138,7 @@ pub unsafe fn with_limit<T>(query: *mut QueryDesc, max: u64, run: impl FnOnce() 
             inner,
             sent: before,
             max,
+            changes: (*query).operation != pg_sys::CmdType::CMD_SELECT,
         };
         counting.base.receiveSlot = Some(receive);
         counting.base.rStartup = Some(startup);

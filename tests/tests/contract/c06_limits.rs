@@ -270,6 +270,67 @@ fn returning_is_limited(b: &Bench) {
         "{} rows by RETURNING",
         answer.rows.len()
     );
+    // What is not shown is changed all the same: half a change would be worse than none.
+    b.setup("SELECT agent_policy.set_limits('@agent@', max_rows => 5); GRANT ALL ON shop.scratch TO @agent@");
+    for (sql, check, count) in [
+        (
+            "UPDATE shop.orders SET status = 'a' RETURNING id",
+            "SELECT count(*) FROM shop.orders WHERE status = 'a'",
+            "3000",
+        ),
+        (
+            "WITH u AS (UPDATE shop.orders SET status = 'b' RETURNING id) SELECT * FROM u",
+            "SELECT count(*) FROM shop.orders WHERE status = 'b'",
+            "3000",
+        ),
+        (
+            "INSERT INTO shop.scratch SELECT i, 'many' FROM generate_series(1001, 2000) i RETURNING *",
+            "SELECT count(*) FROM shop.scratch WHERE v = 'many'",
+            "1000",
+        ),
+        (
+            "DELETE FROM shop.orders WHERE status = 'b' RETURNING *",
+            "SELECT count(*) FROM shop.orders",
+            "0",
+        ),
+    ] {
+        let answer = b.agent().query(sql);
+        assert_eq!(answer.rows.len(), 5, "{sql}");
+        assert!(
+            answer
+                .notices
+                .iter()
+                .any(|notice| notice.message.contains("truncated")),
+            "{sql}"
+        );
+        assert_eq!(b.value(check), count, "{sql}");
+    }
+    let answer = b
+        .agent()
+        .extended("UPDATE shop.scratch SET v = 'c' RETURNING *", &[]);
+    assert_eq!(answer.rows.len(), 5);
+    assert_eq!(
+        b.value("SELECT count(*) FROM shop.scratch WHERE v = 'c'"),
+        "1002"
+    );
+    // An error changes nothing.
+    b.setup("SELECT agent_policy.set_limits('@agent@', on_excess => 'error')");
+    let answer = b
+        .agent()
+        .simple("UPDATE shop.scratch SET v = 'd' RETURNING *");
+    assert_eq!(answer.err().code, "54000");
+    assert_eq!(
+        b.value("SELECT count(*) FROM shop.scratch WHERE v = 'd'"),
+        "0"
+    );
+    // Bytes, too.
+    b.setup("SELECT agent_policy.reset_limits('@agent@', 'max_rows'), agent_policy.set_limits('@agent@', max_bytes => 2000, on_excess => 'truncate')");
+    b.agent()
+        .simple("UPDATE shop.scratch SET v = repeat('e', 100) RETURNING *");
+    assert_eq!(
+        b.value("SELECT count(*) FROM shop.scratch WHERE v LIKE 'e%'"),
+        "1002"
+    );
 }
 
 fn explain_prepared_and_execute(b: &Bench) {
