@@ -8,7 +8,7 @@ BEGIN; DECLARE h CURSOR FOR SELECT o.* FROM shop.orders o; MOVE 5 FROM h; FETCH 
 BEGIN; DECLARE h CURSOR WITH HOLD FOR SELECT id FROM shop.orders; COMMIT; FETCH ALL FROM h;
 -- id: H-02.2 | control: rowlimit | expect: deny | kept, and scrolled [multi]
 BEGIN; DECLARE h SCROLL CURSOR WITH HOLD FOR TABLE shop.orders; COMMIT; FETCH LAST FROM h;
--- id: H-03.1 | control: rowlimit | expect: limited | rows that an UPDATE gives back [rw]
+-- id: H-03.1 | control: rowlimit | expect: limited | rows that an UPDATE gives back [rw] [moves]
 UPDATE shop.orders SET status = status RETURNING id;
 -- id: H-03.2 | control: rowlimit | expect: limited | rows of EXECUTE
 PREPARE r AS SELECT id FROM shop.orders UNION ALL SELECT id FROM shop.orders; EXECUTE r;
