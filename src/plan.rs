@@ -151,6 +151,17 @@ fn judge_columns(policy: &Policy, used: &Use) -> Result<(), Denial> {
     }
     if used.writes() {
         judge_references(policy, used)?;
+        if let Some(minimum) = relation.group_size {
+            // Rows of one's own would make groups of others' large enough.
+            let name = names::relation(used.relid);
+            return Err(Denial::new(
+                Rule::GroupSize,
+                name.as_str(),
+                format!("{name} cannot be changed: its rows are shown in groups of {minimum} and more only"),
+            )
+            .with("minimum", minimum)
+            .hint(format!("Read it with aggregates: SELECT …, count(*) FROM {name} GROUP BY …")));
+        }
     }
     if used.writes() || used.target {
         for columns in [&used.selected, &used.inserted, &used.updated] {

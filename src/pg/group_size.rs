@@ -1,15 +1,16 @@
 //! Relations that may be read through aggregates only, groups of a few of their rows left out.
 //!
-//! Each query level that reads such a relation must group by itself; a condition is added to its
-//! HAVING that counts the relation's own rows, each once however a join repeats them. What is looked
-//! at before rows are grouped (WHERE, JOIN … ON, sub-queries in FROM, the grouping expressions) may
-//! not raise an error: it would tell of a group of one.
+//! Each query level that reads such a relation must read nothing else and group by itself; a condition
+//! on the number of rows is added to its HAVING. What is looked at before rows are grouped (WHERE, the
+//! grouping expressions, arguments of aggregates) may not raise an error: it would tell of a group of
+//! one. Another relation beside it would be a second way to tell: a plan may come to it only where one
+//! certain row was found, and whatever it does then (an error, a lock, a counter) is seen; and rows of
+//! its own would give weights to those of the groups. Groups may be joined with anything.
 
-use pgrx::pg_sys::{self, List, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry};
+use pgrx::pg_sys::{self, List, Node, NodeTag, Oid, Query, RangeTblEntry};
 use policy::rule::Rule;
 
-use super::touched::Command;
-use super::{compat, names, nodes};
+use super::{compat, names, nodes, raw};
 use crate::denial::Denial;
 
 /// Aggregates whose result is no single row's value. min, max, array_agg and their like hand out the
@@ -39,15 +40,18 @@ const AGGREGATES: [&str; 21] = [
 ];
 
 /// Built-in functions that raise no error whatever their arguments hold, beyond those that the server
-/// calls leakproof: lower, upper, length, date(timestamp), date(timestamptz), generate_series of two
-/// integers, unnest(anyarray).
-const GENTLE: [u32; 8] = [870, 871, 1317, 2029, 1178, 1067, 1069, 2331];
+/// calls leakproof: lower, upper, length and left of text, btrim(text), date(timestamp),
+/// date(timestamptz), now(), and the six comparisons of numeric.
+const GENTLE: [u32; 14] = [
+    870, 871, 1317, 3060, 885, 2029, 1178, 1299, 1718, 1719, 1720, 1721, 1722, 1723,
+];
 
 /// LIKE, NOT LIKE, ILIKE and NOT ILIKE of text, name and char: gentle when the pattern is a constant that
 /// is whole.
 const LIKE: [u32; 8] = [850, 851, 858, 859, 1631, 1632, 1633, 1634];
 
-/// date_trunc and extract of dates and timestamps: gentle when the unit is one that all of them know.
+/// date_trunc and extract of dates and timestamps: gentle when the unit is one that all of them know and
+/// they are asked of a column.
 const WITH_UNIT: [u32; 5] = [1217, 2020, 6199, 6202, 6203];
 const UNITS: [&str; 5] = ["year", "quarter", "month", "week", "day"];
 
@@ -75,34 +79,18 @@ impl Demand {
         .hint(hint)
     }
 
-    /// A statement that changes the relation tells of single rows, unless it only adds some.
-    ///
-    /// # Errors
-    /// When it does more.
-    pub unsafe fn judge_target(&self) -> Result<(), Denial> {
-        // SAFETY: the owner is a query that goes to the planner next.
-        let adds = unsafe {
-            Command::from_cmd((*self.owner).commandType) == Command::Insert
-                && (*self.owner).onConflict.is_null()
-                && (*self.owner).returningList.is_null()
-        };
-        if adds {
-            return Ok(());
-        }
-        Err(self.denial(
-            "this statement would tell of single rows of",
-            "Use INSERT without RETURNING and ON CONFLICT.",
-        ))
-    }
-
     /// May the level read the relation as it does?
     ///
     /// # Errors
     /// When it could show a single row, or an error could.
+    ///
+    /// # Safety
+    /// The owner is a query that goes to the planner next, and has such an entry.
     pub unsafe fn judge(&self) -> Result<(), Denial> {
-        // SAFETY: the owner is a query that goes to the planner next.
+        // SAFETY: by the caller's promise.
         unsafe {
             let owner = self.owner;
+            let name = names::relation(self.relid);
             let groups = (*owner).hasAggs
                 || !(*owner).groupClause.is_null()
                 || !(*owner).groupingSets.is_null()
@@ -110,37 +98,69 @@ impl Demand {
             if (*owner).commandType != pg_sys::CmdType::CMD_SELECT || !groups {
                 return Err(self.denial(
                     "single rows are not shown of",
-                    &format!(
-                        "Aggregate in the same SELECT that reads it: SELECT …, count(*), avg(…) FROM {} GROUP BY …",
-                        names::relation(self.relid)
-                    ),
+                    &format!("Aggregate in the same SELECT that reads it: SELECT …, count(*), avg(…) FROM {name} GROUP BY …"),
                 ));
             }
-            self.judge_vars()?;
+            let rte = nodes::rte((*owner).rtable, self.rti as u32);
+            if !self.is_alone() || (*owner).hasTargetSRFs || !(*rte).tablesample.is_null() {
+                return Err(self.denial(
+                    "nothing may stand beside",
+                    &format!("Group it in a WITH query of its own and go on with the groups: WITH g AS (SELECT …, count(*) FROM {name} GROUP BY …) SELECT … FROM g JOIN …"),
+                ));
+            }
+            self.judge_columns()?;
             self.judge_aggregates()?;
             self.judge_before_groups()
         }
     }
 
-    /// Its columns are named one by one, and only by this level where rows are not grouped yet.
-    unsafe fn judge_vars(&self) -> Result<(), Denial> {
-        let mut special = false;
-        // SAFETY: the walk only reads.
+    /// Is it all that the level reads?
+    unsafe fn is_alone(&self) -> bool {
+        // SAFETY: reads the caller's tree.
+        unsafe {
+            let mut from = nodes::pointers::<Node>((*(*self.owner).jointree).fromlist);
+            from.next().is_some_and(|item| {
+                nodes::is_a(item, NodeTag::T_RangeTblRef)
+                    && (*item.cast::<pg_sys::RangeTblRef>()).rtindex == self.rti
+            }) && from.next().is_none()
+        }
+    }
+
+    /// Is the Var one of the relation's, seen from a query level below the owner's or its own?
+    unsafe fn is_of(&self, var: *const pg_sys::Var, level: u32) -> bool {
+        // SAFETY: a Var of the caller's tree.
+        unsafe { (*var).varlevelsup + 1 == level && i64::from((*var).varno) == i64::from(self.rti) }
+    }
+
+    /// Its columns are named one by one, and none is computed when it is read.
+    unsafe fn judge_columns(&self) -> Result<(), Denial> {
+        let mut columns: Vec<i16> = Vec::new();
+        // SAFETY: the walk only reads; then a look-up for each column.
         unsafe {
             nodes::walk(self.owner.cast(), |node, level| {
                 if nodes::is_a(node, NodeTag::T_Var) {
                     let var = node.cast::<pg_sys::Var>();
-                    special |=
-                        (*var).varlevelsup + 1 == level && (*var).varattno <= 0 && self.is_of(var);
+                    if self.is_of(var, level) {
+                        columns.push((*var).varattno);
+                    }
                 }
-                special
+                false
             });
-        }
-        if special {
-            return Err(self.denial(
-                "whole rows and system columns are not shown of",
-                "Name its columns one by one.",
-            ));
+            columns.sort_unstable();
+            columns.dedup();
+            if columns.first().is_some_and(|attno| *attno <= 0) {
+                return Err(self.denial(
+                    "whole rows and system columns are not shown of",
+                    "Name its columns one by one.",
+                ));
+            }
+            let computed = |attno: &i16| pg_sys::get_attgenerated(self.relid, *attno) as u8 == b'v';
+            if columns.iter().any(computed) {
+                return Err(self.denial(
+                    "virtual generated columns are not shown of",
+                    "Name other columns of it.",
+                ));
+            }
         }
         Ok(())
     }
@@ -159,13 +179,14 @@ impl Demand {
                 false
             });
             for aggregate in aggregates {
-                if !is_known_aggregate((*aggregate).aggfnoid, &[]) {
-                    let name = names::function_name((*aggregate).aggfnoid);
+                let function = (*aggregate).aggfnoid;
+                let name =
+                    names::function_name(function).map_or_else(String::new, |(_, name)| name);
+                if function.to_u32() >= super::FIRST_NORMAL_OID
+                    || !AGGREGATES.contains(&name.as_str())
+                {
                     return Err(self.denial(
-                        &format!(
-                            "{} is not allowed beside",
-                            name.map_or_else(|| "an aggregate".into(), |(_, name)| name)
-                        ),
+                        &format!("{name} is not allowed beside"),
                         "Use count, sum, avg, stddev, variance, corr, covar_… or regr_…: their results are no single row's.",
                     ));
                 }
@@ -175,8 +196,12 @@ impl Demand {
                         "Put the condition into WHERE: then the rows that it leaves are counted.",
                     ));
                 }
-                let plain = nodes::pointers::<pg_sys::TargetEntry>((*aggregate).args)
-                    .all(|entry| is_column((*entry).expr.cast()));
+                let plain =
+                    nodes::pointers::<pg_sys::TargetEntry>((*aggregate).args).all(|entry| {
+                        let argument = (*entry).expr.cast::<Node>();
+                        is_column(argument)
+                            || (name == "count" && nodes::is_a(argument, NodeTag::T_Const))
+                    });
                 if !plain {
                     return Err(self.denial(
                         "aggregates of expressions are not allowed beside",
@@ -188,14 +213,13 @@ impl Demand {
         Ok(())
     }
 
-    /// What is looked at before rows are grouped, whatever it is about: a plan may come to it only where
-    /// a row of the relation has been found, and an error would tell of that.
+    /// What is looked at before rows are grouped.
     unsafe fn judge_before_groups(&self) -> Result<(), Denial> {
         let mut early: Vec<*mut Node> = Vec::new();
         // SAFETY: reads the caller's tree.
         unsafe {
             let owner = self.owner;
-            early.push((*owner).jointree.cast());
+            early.push((*(*owner).jointree).quals);
             let keys: Vec<u32> = nodes::pointers::<pg_sys::SortGroupClause>((*owner).groupClause)
                 .map(|clause| (*clause).tleSortGroupRef)
                 .collect();
@@ -206,78 +230,20 @@ impl Demand {
             }
             for rte in nodes::pointers::<RangeTblEntry>((*owner).rtable) {
                 early.extend(nodes::pointers::<Node>(compat::group_expressions(rte)));
-                let others: [*mut Node; 4] = [
-                    (*rte).subquery.cast(),
-                    (*rte).functions.cast(),
-                    (*rte).values_lists.cast(),
-                    (*rte).tablefunc.cast(),
-                ];
-                early.extend(others);
-                let alone = Counted::of(owner, self.rti) == Counted::Alone;
-                if (*rte).rtekind == RTEKind::RTE_CTE || (!(*rte).tablesample.is_null() && !alone) {
-                    return Err(self.may_raise());
-                }
             }
             early.retain(|node| !node.is_null());
             if early.into_iter().any(|node| !is_gentle(node)) {
-                return Err(self.may_raise());
+                return Err(self.denial(
+                    "an error could tell of a single row of",
+                    "Use plain conditions and grouping expressions: =, <, >, BETWEEN, IN, LIKE, IS NULL, lower, upper, length, left, and extract and date_trunc of a column. Calculate with the groups.",
+                ));
             }
         }
         Ok(())
     }
-
-    fn may_raise(&self) -> Denial {
-        let name = names::relation(self.relid);
-        self.denial(
-            "an error could tell of a single row of",
-            &format!(
-                "Aggregate {name} in a WITH query of its own, with plain conditions (=, <, >, BETWEEN, IN, LIKE, IS NULL, lower, upper, length, extract, date_trunc), and calculate or join with its groups."
-            ),
-        )
-    }
-
-    /// Is the Var, of this level, one of the relation's, be it by way of a join or of a group?
-    unsafe fn is_of(&self, var: *const pg_sys::Var) -> bool {
-        // SAFETY: a Var of the owner's level.
-        unsafe {
-            let number = (*var).varno as i32;
-            if number == self.rti {
-                return true;
-            }
-            if number < 1 || number > (*(*self.owner).rtable).length {
-                return false;
-            }
-            let rte = nodes::rte((*self.owner).rtable, number as u32);
-            let stands_for = if (*rte).rtekind == RTEKind::RTE_JOIN {
-                (*rte).joinaliasvars
-            } else {
-                compat::group_expressions(rte)
-            };
-            let wanted = (*var).varattno;
-            nodes::pointers::<Node>(stands_for)
-                .enumerate()
-                .any(|(i, node)| (wanted <= 0 || i + 1 == wanted as usize) && self.below(node))
-        }
-    }
-
-    /// Is one of the relation's columns anywhere below a node of the owner's level?
-    unsafe fn below(&self, node: *mut Node) -> bool {
-        let mut found = false;
-        // SAFETY: the walk only reads.
-        unsafe {
-            nodes::walk(node, |node, level| {
-                if level == 0 && nodes::is_a(node, NodeTag::T_Var) {
-                    let var = node.cast::<pg_sys::Var>();
-                    found |= (*var).varlevelsup == 0 && self.is_of(var);
-                }
-                found
-            });
-        }
-        found
-    }
 }
 
-/// A column as it is, but for a type that the aggregate asked for.
+/// A column as it is, but for a type that the aggregate or function asked for.
 unsafe fn is_column(mut node: *mut Node) -> bool {
     use pg_sys::CoercionForm::COERCE_IMPLICIT_CAST;
     // SAFETY: an expression of an analyzed query.
@@ -300,114 +266,71 @@ unsafe fn is_column(mut node: *mut Node) -> bool {
             };
             node = argument;
         }
-        nodes::is_a(node, NodeTag::T_Var) || nodes::is_a(node, NodeTag::T_Const)
+        nodes::is_a(node, NodeTag::T_Var)
     }
 }
 
-/// Does nothing of the tree raise an error, whatever the rows hold?
-unsafe fn is_gentle(tree: *mut Node) -> bool {
-    let mut all: Vec<*mut Node> = Vec::new();
-    // SAFETY: the walk only notes nodes of the caller's tree.
-    unsafe {
-        nodes::walk(tree, |node, _| {
-            all.push(node);
-            false
-        });
-        all.into_iter().all(|node| is_gentle_node(node))
+/// Does nothing of the expression raise an error, whatever the rows hold?
+unsafe fn is_gentle(node: *mut Node) -> bool {
+    if node.is_null() {
+        return true;
     }
-}
-
-unsafe fn is_gentle_node(node: *mut Node) -> bool {
-    // SAFETY: a node of an analyzed query; the catalog look-ups raise nothing for functions that it
-    // names.
+    // SAFETY: an expression of an analyzed query; the catalog look-ups raise nothing for functions that
+    // it names.
     unsafe {
+        pg_sys::check_stack_depth();
+        let all = |list: *const List| nodes::pointers::<Node>(list).all(|node| is_gentle(node));
         match (*node).type_ {
-            // What statements are made of.
-            NodeTag::T_List
-            | NodeTag::T_FromExpr
-            | NodeTag::T_JoinExpr
-            | NodeTag::T_RangeTblRef
-            | NodeTag::T_RangeTblFunction
-            | NodeTag::T_TargetEntry
-            | NodeTag::T_SortGroupClause
-            | NodeTag::T_GroupingSet
-            | NodeTag::T_SetOperationStmt
-            // What expressions are made of, and takes any value.
-            | NodeTag::T_Var
+            NodeTag::T_Var
             | NodeTag::T_Const
             | NodeTag::T_Param
-            | NodeTag::T_BoolExpr
-            | NodeTag::T_RelabelType
-            | NodeTag::T_NullTest
-            | NodeTag::T_BooleanTest
-            | NodeTag::T_CaseExpr
-            | NodeTag::T_CaseWhen
             | NodeTag::T_CaseTestExpr
-            | NodeTag::T_CoalesceExpr
-            | NodeTag::T_ArrayExpr
             | NodeTag::T_SQLValueFunction => true,
-            NodeTag::T_Query => {
-                let query = node.cast::<Query>();
-                is_row_count((*query).limitCount) && is_row_count((*query).limitOffset)
+            NodeTag::T_List => all(node.cast()),
+            NodeTag::T_BoolExpr => all((*node.cast::<pg_sys::BoolExpr>()).args),
+            NodeTag::T_RelabelType => is_gentle((*node.cast::<pg_sys::RelabelType>()).arg.cast()),
+            NodeTag::T_NullTest => is_gentle((*node.cast::<pg_sys::NullTest>()).arg.cast()),
+            NodeTag::T_BooleanTest => is_gentle((*node.cast::<pg_sys::BooleanTest>()).arg.cast()),
+            NodeTag::T_CoalesceExpr => all((*node.cast::<pg_sys::CoalesceExpr>()).args),
+            NodeTag::T_CaseExpr => {
+                let case = node.cast::<pg_sys::CaseExpr>();
+                is_gentle((*case).arg.cast())
+                    && all((*case).args)
+                    && is_gentle((*case).defresult.cast())
             }
-            NodeTag::T_RangeTblEntry => {
-                let rte = node.cast::<RangeTblEntry>();
-                (*rte).rtekind != RTEKind::RTE_CTE && (*rte).tablesample.is_null()
+            NodeTag::T_CaseWhen => {
+                let when = node.cast::<pg_sys::CaseWhen>();
+                is_gentle((*when).expr.cast()) && is_gentle((*when).result.cast())
             }
-            // A sub-query in the place of a value raises one when it has two rows.
-            NodeTag::T_SubLink => matches!(
-                (*node.cast::<pg_sys::SubLink>()).subLinkType,
-                pg_sys::SubLinkType::EXISTS_SUBLINK
-                    | pg_sys::SubLinkType::ANY_SUBLINK
-                    | pg_sys::SubLinkType::ALL_SUBLINK
-            ),
+            NodeTag::T_ArrayExpr => {
+                let array = node.cast::<pg_sys::ArrayExpr>();
+                !(*array).multidims && all((*array).elements)
+            }
             NodeTag::T_OpExpr | NodeTag::T_DistinctExpr | NodeTag::T_NullIfExpr => {
                 let operation = node.cast::<pg_sys::OpExpr>();
-                let pattern = nodes::pointers::<Node>((*operation).args).nth(1);
-                is_gentle_function((*operation).opfuncid)
-                    || (LIKE.contains(&(*operation).opfuncid.to_u32())
-                        && pattern.is_some_and(|pattern| is_whole_pattern(pattern)))
+                let (function, args) = ((*operation).opfuncid, (*operation).args);
+                let known = is_gentle_function(function) || is_like(function, args);
+                is_folded(node)
+                    || is_modest_shift(function, args)
+                    || known && is_compared((*operation).inputcollid, args) && all(args)
             }
             NodeTag::T_ScalarArrayOpExpr => {
-                is_gentle_function((*node.cast::<pg_sys::ScalarArrayOpExpr>()).opfuncid)
+                let operation = node.cast::<pg_sys::ScalarArrayOpExpr>();
+                is_gentle_function((*operation).opfuncid)
+                    && is_compared((*operation).inputcollid, (*operation).args)
+                    && all((*operation).args)
             }
             NodeTag::T_FuncExpr => {
                 let call = node.cast::<pg_sys::FuncExpr>();
-                let unit = nodes::pointers::<Node>((*call).args).next();
-                is_gentle_function((*call).funcid)
-                    || (WITH_UNIT.contains(&(*call).funcid.to_u32())
-                        && unit
-                            .and_then(|unit| text_constant(unit))
-                            .is_some_and(|unit| UNITS.contains(&unit.to_lowercase().as_str())))
-            }
-            NodeTag::T_Aggref => {
-                is_known_aggregate((*node.cast::<pg_sys::Aggref>()).aggfnoid, &["min", "max"])
+                let args = (*call).args;
+                let known = is_gentle_function((*call).funcid)
+                    && !(*call).funcretset
+                    && is_compared((*call).inputcollid, args)
+                    && all(args);
+                known || is_folded(node) || is_unit_of_column((*call).funcid, args)
             }
             _ => false,
         }
-    }
-}
-
-/// Nothing, or a number of rows that LIMIT and OFFSET take.
-unsafe fn is_row_count(node: *mut Node) -> bool {
-    // SAFETY: null, or an analyzed expression.
-    unsafe {
-        node.is_null()
-            || (nodes::is_a(node, NodeTag::T_Const) && {
-                let constant = node.cast::<pg_sys::Const>();
-                (*constant).constisnull || (*constant).constvalue.value() as i64 >= 0
-            })
-    }
-}
-
-/// A pattern that does not end in its escape character.
-unsafe fn is_whole_pattern(node: *mut Node) -> bool {
-    // SAFETY: an analyzed expression.
-    unsafe {
-        text_constant(node).is_some_and(|pattern| {
-            let escapes = pattern.len() - pattern.trim_end_matches('\\').len();
-            escapes.is_multiple_of(2)
-        })
     }
 }
 
@@ -419,11 +342,110 @@ unsafe fn is_gentle_function(function: Oid) -> bool {
     }
 }
 
-/// Is it one of the aggregates above, or of `more`, as PostgreSQL has it?
-fn is_known_aggregate(function: Oid, more: &[&str]) -> bool {
-    function.to_u32() < super::FIRST_NORMAL_OID
-        && names::function_name(function)
-            .is_some_and(|(_, name)| AGGREGATES.contains(&&*name) || more.contains(&&*name))
+/// Texts are compared by a collation that is known, and that knows all comparisons: otherwise the first
+/// of them raises an error.
+unsafe fn is_compared(collation: Oid, args: *const List) -> bool {
+    // SAFETY: look-ups by numbers that an analyzed expression holds.
+    unsafe {
+        let collatable = nodes::pointers::<Node>(args)
+            .any(|node| pg_sys::type_is_collatable(raw::exprType(node)));
+        !collatable
+            || (collation != Oid::INVALID && pg_sys::get_collation_isdeterministic(collation))
+    }
+}
+
+/// LIKE with a pattern that does not end in its escape character.
+unsafe fn is_like(function: Oid, args: *const List) -> bool {
+    // SAFETY: arguments of an analyzed expression.
+    unsafe {
+        LIKE.contains(&function.to_u32())
+            && nodes::pointers::<Node>(args)
+                .nth(1)
+                .and_then(|pattern| text_constant(pattern))
+                .is_some_and(|pattern| {
+                    let escapes = pattern.len() - pattern.trim_end_matches('\\').len();
+                    escapes.is_multiple_of(2)
+                })
+    }
+}
+
+/// `date_trunc` or `extract` of a column.
+unsafe fn is_unit_of_column(function: Oid, args: *const List) -> bool {
+    // SAFETY: arguments of an analyzed expression.
+    unsafe {
+        let mut args = nodes::pointers::<Node>(args);
+        WITH_UNIT.contains(&function.to_u32())
+            && args
+                .next()
+                .and_then(|unit| text_constant(unit))
+                .is_some_and(|unit| UNITS.contains(&unit.to_lowercase().as_str()))
+            && args.next().is_some_and(|of| is_column(of))
+    }
+}
+
+/// Constants and immutable built-in functions of them: worked out while the statement is planned,
+/// before any row is seen, and so is their error.
+unsafe fn is_folded(node: *mut Node) -> bool {
+    // SAFETY: an expression of an analyzed query.
+    unsafe {
+        let all = |list: *const List| nodes::pointers::<Node>(list).all(|node| is_folded(node));
+        let immutable = |function: Oid| {
+            function != Oid::INVALID
+                && function.to_u32() < super::FIRST_NORMAL_OID
+                && pg_sys::func_volatile(function) as u8 == b'i'
+        };
+        match (*node).type_ {
+            NodeTag::T_Const => true,
+            NodeTag::T_RelabelType => is_folded((*node.cast::<pg_sys::RelabelType>()).arg.cast()),
+            NodeTag::T_OpExpr => {
+                let operation = node.cast::<pg_sys::OpExpr>();
+                immutable((*operation).opfuncid) && all((*operation).args)
+            }
+            NodeTag::T_FuncExpr => {
+                let call = node.cast::<pg_sys::FuncExpr>();
+                immutable((*call).funcid) && !(*call).funcretset && all((*call).args)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Now or today, some days or months earlier or later: never out of range.
+unsafe fn is_modest_shift(function: Oid, args: *const List) -> bool {
+    // timestamptz, timestamp and date with an interval; date with days.
+    const SHIFTS: [u32; 8] = [1189, 1190, 2032, 2033, 2071, 2072, 1141, 1142];
+    const NOW: u32 = 1299;
+    const DAYS: i32 = 400_000;
+    const MONTHS: i32 = 12_000;
+    const MICROSECONDS: i64 = DAYS as i64 * 86_400_000_000;
+    // SAFETY: arguments of an analyzed expression; a constant of a type holds a value of it.
+    unsafe {
+        let mut args = nodes::pointers::<Node>(args);
+        let (Some(from), Some(by)) = (args.next(), args.next()) else {
+            return false;
+        };
+        let now = nodes::is_a(from, NodeTag::T_SQLValueFunction)
+            || (nodes::is_a(from, NodeTag::T_FuncExpr)
+                && (*from.cast::<pg_sys::FuncExpr>()).funcid.to_u32() == NOW);
+        if !SHIFTS.contains(&function.to_u32()) || !now || !nodes::is_a(by, NodeTag::T_Const) {
+            return false;
+        }
+        let by = by.cast::<pg_sys::Const>();
+        if (*by).constisnull {
+            return true;
+        }
+        let value = (*by).constvalue;
+        match (*by).consttype {
+            pg_sys::INT4OID => (value.value() as i32).unsigned_abs() <= DAYS.unsigned_abs(),
+            pg_sys::INTERVALOID => {
+                let interval = &*value.cast_mut_ptr::<pg_sys::Interval>();
+                interval.day.unsigned_abs() <= DAYS.unsigned_abs()
+                    && interval.month.unsigned_abs() <= MONTHS.unsigned_abs()
+                    && interval.time.unsigned_abs() <= MICROSECONDS.unsigned_abs()
+            }
+            _ => false,
+        }
+    }
 }
 
 unsafe fn text_constant(node: *mut Node) -> Option<String> {
@@ -437,59 +459,8 @@ unsafe fn text_constant(node: *mut Node) -> Option<String> {
             return None;
         }
         let detoasted = pg_sys::pg_detoast_datum((*constant).constvalue.cast_mut_ptr());
-        Some(super::text::from_server(
-            pgrx::varlena::varlena_to_byte_slice(detoasted),
-        ))
-    }
-}
-
-/// How the rows of a relation are told apart in a level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counted {
-    /// It is the only one: each of its rows is there once.
-    Alone,
-    /// By where a row is.
-    Plain,
-    /// By table, too: it has children.
-    WithChildren,
-}
-
-impl Counted {
-    pub const ALL: [Self; 3] = [Self::Alone, Self::Plain, Self::WithChildren];
-
-    /// A query whose only column is the condition on a group.
-    pub fn query(self, relation: &str, minimum: i32) -> String {
-        let rows = match self {
-            Self::Alone => "*",
-            Self::Plain => "DISTINCT t.ctid",
-            Self::WithChildren => {
-                "DISTINCT CASE WHEN t.tableoid IS NOT NULL THEN ROW(t.tableoid, t.ctid) END"
-            }
-        };
-        format!(
-            "SELECT pg_catalog.count({rows}) OPERATOR(pg_catalog.>=) {minimum} FROM {relation} AS t"
-        )
-    }
-
-    /// # Safety
-    /// `owner` is a query and `rti` the index of an entry of its range table that is a relation.
-    pub unsafe fn of(owner: *const Query, rti: i32) -> Self {
-        // SAFETY: by the caller's promise.
-        unsafe {
-            let mut from = nodes::pointers::<Node>((*(*owner).jointree).fromlist);
-            let alone = from.next().is_some_and(|item| {
-                nodes::is_a(item, NodeTag::T_RangeTblRef)
-                    && (*item.cast::<pg_sys::RangeTblRef>()).rtindex == rti
-            }) && from.next().is_none();
-            let rte = nodes::rte((*owner).rtable, rti as u32);
-            if alone {
-                Self::Alone
-            } else if (*rte).inh && super::raw::guarded::has_subclass((*rte).relid) {
-                Self::WithChildren
-            } else {
-                Self::Plain
-            }
-        }
+        let bytes = pgrx::varlena::varlena_to_byte_slice(detoasted);
+        Some(super::text::from_server(bytes))
     }
 }
 

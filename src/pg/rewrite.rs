@@ -11,7 +11,7 @@ use pgrx::pg_sys::{self, List, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry
 use policy::builtins::guards::class;
 use policy::rule::Rule;
 
-use super::group_size::{self, Counted, Demand};
+use super::group_size::{self, Demand};
 use super::planted::{self, Leak};
 use super::{compat, names, nodes, template::Template, touched::Command};
 use crate::catalog::{Policy, Relation};
@@ -187,13 +187,7 @@ impl Found {
             minimum,
         };
         // SAFETY: see `apply`.
-        unsafe {
-            if self.is_target() {
-                demand.judge_target()
-            } else {
-                demand.judge()
-            }
-        }
+        unsafe { demand.judge() }
     }
 }
 
@@ -221,6 +215,14 @@ unsafe fn apply_one(
         .hint("Ask the database administrator to repair the policy of this relation."));
     }
     let template = policy.template(relation)?;
+    if relation.group_size.is_some() && template.may_raise {
+        return Err(Denial::new(
+            Rule::PolicyUnavailable,
+            name(),
+            format!("{} cannot be read: it is shown in groups, and a mask or row filter of it may raise an error about a single row", name()),
+        )
+        .hint("Ask the database administrator for masks and row filters of leakproof functions and operators on this relation."));
+    }
     facts.may_raise |= template.may_raise;
     // SAFETY: see `apply`.
     unsafe {
@@ -239,7 +241,6 @@ unsafe fn apply_one(
             .hint("Leave the FOR UPDATE/SHARE clause out."));
         }
         note_masked_columns(owner, rte, relation, facts);
-        let counted = Counted::of(owner, rti);
         if template.has_masks() {
             replace(owner, rte, rti, relation, &template, special)?;
         } else {
@@ -247,9 +248,7 @@ unsafe fn apply_one(
             mark(rte);
         }
         if relation.group_size.is_some() {
-            let condition = template.group(counted);
-            fit_group(owner, rte, rti, condition);
-            group_size::require(owner, condition, owner == top);
+            group_size::require(owner, template.group(), owner == top);
         }
         Ok(())
     }
@@ -403,7 +402,7 @@ unsafe fn replace(
         (*rte).inh = false;
         (*rte).tablesample = std::ptr::null_mut();
         (*rte).securityQuals = std::ptr::null_mut();
-        system_columns(owner, rte, rti, relation, special)
+        system_columns(owner, rte, rti, relation, sub, special)
     }
 }
 
@@ -457,6 +456,7 @@ unsafe fn system_columns(
     rte: *mut RangeTblEntry,
     rti: i32,
     relation: &Relation,
+    sub: *mut Query,
     special: &[(*mut Query, *mut pg_sys::Var)],
 ) -> Result<(), Denial> {
     let refuse = |column: &str| {
@@ -501,67 +501,25 @@ unsafe fn system_columns(
         if whole_row {
             return Err(refuse("tableoid"));
         }
-        let resno = hand_through(rte, TABLE_OID, pg_sys::OIDOID, c"tableoid");
-        for var in table_oids {
-            (*var).varattno = resno;
-        }
-        Ok(())
-    }
-}
-
-/// Gives the sub-query that stands in for a relation one more column, a system column of the relation;
-/// its number.
-unsafe fn hand_through(
-    rte: *mut RangeTblEntry,
-    attno: i16,
-    typid: Oid,
-    name: &core::ffi::CStr,
-) -> i16 {
-    // SAFETY: see `apply`.
-    unsafe {
-        let sub = (*rte).subquery;
         let resno = (*(*sub).targetList).length as i16 + 1;
-        let var = pg_sys::makeVar(1, attno, typid, -1, Oid::INVALID, 0);
-        let entry =
-            pg_sys::makeTargetEntry(var.cast(), resno, pg_sys::pstrdup(name.as_ptr()), false);
+        let var = pg_sys::makeVar(1, TABLE_OID, pg_sys::OIDOID, -1, Oid::INVALID, 0);
+        let entry = pg_sys::makeTargetEntry(
+            var.cast(),
+            resno,
+            pg_sys::pstrdup(c"tableoid".as_ptr()),
+            false,
+        );
         (*sub).targetList = pg_sys::lappend((*sub).targetList, entry.cast());
         let eref: *mut pg_sys::Alias = nodes::copy((*rte).eref);
         (*eref).colnames = pg_sys::lappend(
             (*eref).colnames,
-            pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast(),
+            pg_sys::makeString(pg_sys::pstrdup(c"tableoid".as_ptr())).cast(),
         );
         (*rte).eref = eref;
-        resno
-    }
-}
-
-/// Fits the condition on groups to the entry that stands for the relation.
-unsafe fn fit_group(owner: *mut Query, rte: *mut RangeTblEntry, rti: i32, condition: *mut Node) {
-    const CTID: i16 = pg_sys::SelfItemPointerAttributeNumber as i16;
-    // SAFETY: see `apply`; the condition is this query's own.
-    unsafe {
-        pg_sys::ChangeVarNodes(condition, 1, rti, 0);
-        let mut vars: Vec<*mut pg_sys::Var> = Vec::new();
-        nodes::walk(condition, |node, _| {
-            if nodes::is_a(node, NodeTag::T_Var) {
-                vars.push(node.cast());
-            }
-            false
-        });
-        let (mut table, mut place) = (None, None);
-        for var in vars {
-            compat::set_nulling_joins(var, owner, rti);
-            if (*rte).rtekind != RTEKind::RTE_SUBQUERY {
-                continue;
-            }
-            (*var).varattno = if (*var).varattno == CTID {
-                *place.get_or_insert_with(|| hand_through(rte, CTID, pg_sys::TIDOID, c"ctid"))
-            } else {
-                *table.get_or_insert_with(|| {
-                    hand_through(rte, TABLE_OID, pg_sys::OIDOID, c"tableoid")
-                })
-            };
+        for var in table_oids {
+            (*var).varattno = resno;
         }
+        Ok(())
     }
 }
 

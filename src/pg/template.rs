@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys::{self, List, NodeTag, Oid, Query};
 
-use super::group_size::Counted;
 use super::{compat, internal, names, nodes, raw, text, users};
 use crate::catalog::{Filter, Mask, Relation, SYSTEM};
 
@@ -18,9 +17,8 @@ pub struct Template {
     masked: *mut Query,
     /// The filters, each an expression over the relation at range table index 1; NIL without.
     filters: *mut List,
-    /// The conditions on a group of its rows, one for each [`Counted`], over range table index 1; NIL
-    /// where rows are shown one by one.
-    groups: *mut List,
+    /// The condition on a group of its rows; null where rows are shown one by one.
+    group: *mut pg_sys::Node,
     /// Functions that the expressions call.
     pub functions: Vec<Oid>,
     /// An expression of the DBA's may raise an error that quotes a value.
@@ -114,7 +112,7 @@ fn build(relation: &Relation) -> Template {
         );
         let _owner = users::become_owner();
         let mut may_raise = false;
-        let (masked, quals, groups) = under_own_settings(|| {
+        let (masked, quals, group) = under_own_settings(|| {
             let masked = if masks.is_empty() {
                 std::ptr::null_mut()
             } else {
@@ -126,19 +124,15 @@ fn build(relation: &Relation) -> Template {
                 may_raise |= filter.name != SYSTEM && pg_sys::contain_leaked_vars(qual);
                 quals = pg_sys::lappend(quals, qual.cast());
             }
-            let mut groups = std::ptr::null_mut();
-            if let Some(minimum) = relation.group_size {
-                for counted in Counted::ALL {
-                    let condition = group_condition(relid, counted, minimum);
-                    groups = pg_sys::lappend(groups, condition.cast());
-                }
-            }
-            (masked, quals, groups)
+            let group = relation.group_size.map_or(std::ptr::null_mut(), |minimum| {
+                group_condition(relid, minimum)
+            });
+            (masked, quals, group)
         });
         let caller = pg_sys::MemoryContextSwitchTo(context);
         let masked = nodes::copy(masked);
         let filters: *mut List = nodes::copy(quals);
-        let groups: *mut List = nodes::copy(groups);
+        let group = nodes::copy(group);
         pg_sys::MemoryContextSwitchTo(caller);
         let mut functions = Vec::new();
         collect_functions(masked.cast(), &mut functions);
@@ -149,7 +143,7 @@ fn build(relation: &Relation) -> Template {
             context,
             masked,
             filters,
-            groups,
+            group,
             functions,
             may_raise,
         }
@@ -284,8 +278,11 @@ unsafe fn filter_expression(relid: Oid, filter: &Filter) -> *mut pg_sys::Node {
     }
 }
 
-unsafe fn group_condition(relid: Oid, counted: Counted, minimum: i32) -> *mut pg_sys::Node {
-    let query = analyze(&counted.query(&names::relation(relid), minimum));
+unsafe fn group_condition(relid: Oid, minimum: i32) -> *mut pg_sys::Node {
+    let query = analyze(&format!(
+        "SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>=) {minimum} FROM {}",
+        names::relation(relid)
+    ));
     // SAFETY: an analyzed query with one column.
     unsafe {
         nodes::pointers::<pg_sys::TargetEntry>((*query).targetList)
@@ -349,14 +346,10 @@ impl Template {
         }
     }
 
-    /// A copy of the condition on a group, over range table index 1.
-    pub fn group(&self, counted: Counted) -> *mut pg_sys::Node {
+    /// A copy of the condition on a group of its rows.
+    pub fn group(&self) -> *mut pg_sys::Node {
         // SAFETY: the template lives while it is copied.
-        unsafe {
-            nodes::pointers::<pg_sys::Node>(self.groups)
-                .nth(counted as usize)
-                .map_or(std::ptr::null_mut(), |condition| nodes::copy(condition))
-        }
+        unsafe { nodes::copy(self.group) }
     }
 
     pub fn filters_have_sub_queries(&self) -> bool {
