@@ -199,7 +199,7 @@ impl Demand {
                 let plain =
                     nodes::pointers::<pg_sys::TargetEntry>((*aggregate).args).all(|entry| {
                         let argument = (*entry).expr.cast::<Node>();
-                        is_column(argument)
+                        is_column(argument, (*aggregate).agglevelsup)
                             || (name == "count" && nodes::is_a(argument, NodeTag::T_Const))
                     });
                 if !plain {
@@ -243,8 +243,9 @@ impl Demand {
     }
 }
 
-/// A column as it is, but for a type that the aggregate or function asked for.
-unsafe fn is_column(mut node: *mut Node) -> bool {
+/// A column of the level `up` from here, as it is but for a type that the aggregate or function asked
+/// for.
+unsafe fn is_column(mut node: *mut Node, up: u32) -> bool {
     use pg_sys::CoercionForm::COERCE_IMPLICIT_CAST;
     // SAFETY: an expression of an analyzed query.
     unsafe {
@@ -266,7 +267,7 @@ unsafe fn is_column(mut node: *mut Node) -> bool {
             };
             node = argument;
         }
-        nodes::is_a(node, NodeTag::T_Var)
+        nodes::is_a(node, NodeTag::T_Var) && (*node.cast::<pg_sys::Var>()).varlevelsup == up
     }
 }
 
@@ -281,8 +282,9 @@ unsafe fn is_gentle(node: *mut Node) -> bool {
         pg_sys::check_stack_depth();
         let all = |list: *const List| nodes::pointers::<Node>(list).all(|node| is_gentle(node));
         match (*node).type_ {
-            NodeTag::T_Var
-            | NodeTag::T_Const
+            // What stands for a column of a query around may be computed only here.
+            NodeTag::T_Var => (*node.cast::<pg_sys::Var>()).varlevelsup == 0,
+            NodeTag::T_Const
             | NodeTag::T_Param
             | NodeTag::T_CaseTestExpr
             | NodeTag::T_SQLValueFunction => true,
@@ -379,7 +381,7 @@ unsafe fn is_unit_of_column(function: Oid, args: *const List) -> bool {
                 .next()
                 .and_then(|unit| text_constant(unit))
                 .is_some_and(|unit| UNITS.contains(&unit.to_lowercase().as_str()))
-            && args.next().is_some_and(|of| is_column(of))
+            && args.next().is_some_and(|of| is_column(of, 0))
     }
 }
 

@@ -69,10 +69,6 @@ fn groups_that_are_too_small_are_left_out(b: &Bench) {
             "team 0 1005|team 1 1015",
         ),
         (
-            "SELECT t.title, x.people FROM shop.teams t, LATERAL (SELECT count(*) AS people FROM shop.staff s WHERE s.boss = t.boss) x ORDER BY 1 LIMIT 2",
-            "team 0 9|team 1 10",
-        ),
-        (
             "WITH a AS (SELECT region, count(*) AS n FROM shop.staff GROUP BY region) SELECT sum(n) FROM a",
             "45",
         ),
@@ -275,6 +271,12 @@ fn nothing_stands_beside_it(b: &Bench) {
         "SELECT count(*) FROM shop.staff s WHERE boss IN (SELECT boss FROM shop.teams)",
         "SELECT count(*) FROM shop.staff s WHERE EXISTS (SELECT FROM shop.teams t WHERE t.boss = s.boss)",
         "SELECT count(*) FROM shop.staff TABLESAMPLE BERNOULLI (10)",
+        // What a query around computes may be computed where a row was found.
+        "SELECT x.n FROM shop.teams t, LATERAL (SELECT count(*) AS n FROM shop.staff s WHERE s.boss = t.boss) x",
+        "SELECT (SELECT count(*) FROM shop.staff s WHERE s.boss = t.boss) FROM shop.teams t",
+        "SELECT x.n FROM (SELECT 1 / (boss - 1) AS d FROM shop.teams) t, LATERAL (SELECT count(*) AS n FROM shop.staff s WHERE s.id = 7 AND t.d = 1) x",
+        "SELECT x.n FROM (VALUES (timestamp '4714-11-24 00:00 BC')) v(a), LATERAL (SELECT count(*) AS n FROM shop.staff s WHERE CASE WHEN s.id = 7 THEN date_trunc('year', v.a) END IS NULL) x",
+        "SELECT x.n FROM (VALUES (numeric '1e400')) v(a), LATERAL (SELECT corr(s.pay, v.a) AS n FROM shop.staff s WHERE s.id = 7) x",
     ] {
         b.denies(sql, "42501", "group_size");
     }
@@ -293,18 +295,6 @@ fn nothing_stands_beside_it(b: &Bench) {
             "WITH g AS (SELECT boss, count(*) AS n FROM shop.staff GROUP BY boss) SELECT title, n FROM g JOIN shop.teams USING (boss) ORDER BY 1"
         ),
         "team 0 9|team 1 10|team 2 10|team 3 10|team 4 10"
-    );
-    assert_eq!(
-        rows(
-            "SELECT title, (SELECT count(*) FROM shop.staff s WHERE s.boss = t.boss) FROM shop.teams t ORDER BY 1 LIMIT 2"
-        ),
-        "team 0 9|team 1 10"
-    );
-    assert_eq!(
-        rows(
-            "SELECT title, (SELECT count(*) FROM shop.staff s WHERE s.boss = t.boss AND s.id = 7) FROM shop.teams t ORDER BY 1 LIMIT 2"
-        ),
-        "team 0 ∅|team 1 ∅"
     );
 }
 
