@@ -30,7 +30,7 @@ fi
 trap 'rm -rf "$LOGS"' EXIT
 
 PASSED=0 FAILED=0
-TABLE=()
+TABLE=() FAILURES=()
 
 strip_ansi() { sed -u -E 's/\x1b\[[0-9;]*[A-Za-z]//g'; }
 
@@ -77,6 +77,7 @@ step() { # a step without counts of its own
         TABLE+=("$(printf '%-28s     ok %43ds' "$1" "$RUN_SECONDS")")
     else
         record "$1" 0 1 0 "$RUN_SECONDS" "exit status $RUN_RC"
+        failures "$1"
     fi
     return "$RUN_RC"
 }
@@ -91,7 +92,17 @@ suite() { # a test runner, whose counts are parsed
         f=1 note="no test ran"
     fi
     record "$1" "$p" "$f" "$i" "$RUN_SECONDS" "$note"
+    if [ "$f" -ne 0 ]; then failures "$1"; fi
     [ "$f" -eq 0 ]
+}
+
+# Keeps what a suite said of its failures, for the end: the list that the runner closes with, in which
+# each failed test stands with its message.
+failures() { # name
+    local said
+    said="$(awk '/^failures:$/ { on = 1 } /^test result: / { on = 0 } on' "$RUN_LOG" | cut -c1-600 | head -n 60)"
+    [ -n "$said" ] || said="$(tail -n 15 "$RUN_LOG" | cut -c1-600)"
+    FAILURES+=("--- $1"$'\n'"$said")
 }
 
 fail() { # name message: a suite that cannot start
@@ -271,6 +282,10 @@ esac
 printf '\n'
 printf '%s\n' "${TABLE[@]}"
 printf '\n'
+if [ "$FAILED" -ne 0 ]; then
+    printf '%s\n' "${FAILURES[@]}"
+    printf '\n'
+fi
 summary="$PASSED passed, $FAILED failed"
 if [ -n "${AGENT_POLICY_SUMMARY:-}" ]; then printf '%s\n' "$summary" >"$AGENT_POLICY_SUMMARY"; fi
 printf '%s\n' "$summary"

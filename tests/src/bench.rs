@@ -25,6 +25,13 @@ pub const CANARY_PATTERN: &str =
 /// Those that are long enough to be told from chance in hex, in base64 or backwards.
 pub const CANARY_WORDS: &[&str] = &["QUAGGA", "okapi.test", "811-22-", "+44-7700-9"];
 
+/// The shop, and what both roles of a test may do in it.
+fn shop() -> (&'static str, &'static str) {
+    include_str!("../fixtures/shop.sql")
+        .split_once("-- What both roles of a test may natively do.\n")
+        .expect("the part about rights")
+}
+
 pub struct Bench {
     pub cluster: Arc<Cluster>,
     pub version: u32,
@@ -39,11 +46,25 @@ pub struct Bench {
 impl Bench {
     /// Database with the shop in it and, unless AGENT_POLICY_PLAIN, the extension.
     pub fn new(cluster: Arc<Cluster>) -> Self {
-        Self::with_database(cluster, "")
+        cluster.once(|| {
+            let connect = |database| {
+                cluster
+                    .connect("postgres", database, &[])
+                    .expect("the superuser connects")
+            };
+            connect("postgres").query("CREATE ROLE shop_owner");
+            connect("postgres").query("CREATE DATABASE shop");
+            connect("shop").query(shop().0);
+        });
+        Self::make(cluster, "TEMPLATE shop", false)
     }
 
-    /// `database`: further options of CREATE DATABASE.
+    /// `database`: further options of CREATE DATABASE. In one of [`new`](Self::new)'s clusters.
     pub fn with_database(cluster: Arc<Cluster>, database: &str) -> Self {
+        Self::make(cluster, database, true)
+    }
+
+    fn make(cluster: Arc<Cluster>, database: &str, load: bool) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let (db, agent, plain) = (format!("t{n}"), format!("agent_{n}"), format!("plain_{n}"));
@@ -55,9 +76,6 @@ impl Bench {
             maintenance.query(&format!(
                 "CREATE ROLE {agent} LOGIN; CREATE ROLE {plain} LOGIN"
             ));
-            maintenance.query(
-                "DO $$ BEGIN CREATE ROLE shop_owner; EXCEPTION WHEN OTHERS THEN NULL; END $$",
-            );
         }
         let su = cluster
             .connect("postgres", &db, &[])
@@ -76,7 +94,11 @@ impl Bench {
             let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
             bench.setup("CREATE EXTENSION agent_policy");
         }
-        bench.setup(include_str!("../fixtures/shop.sql"));
+        let (tables, rights) = shop();
+        if load {
+            bench.setup(tables);
+        }
+        bench.setup(rights);
         bench
     }
 

@@ -2,11 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::faults::Faults;
@@ -189,6 +189,15 @@ pub struct Cluster {
     dir: PathBuf,
     server: Mutex<Option<(Child, ChildStdin)>>,
     faults: Option<Faults>,
+    seen: Mutex<Seen>,
+    prepared: Once,
+}
+
+/// How far the log was read for crashes, and how many there were.
+#[derive(Default)]
+struct Seen {
+    bytes: u64,
+    crashes: usize,
 }
 
 impl Cluster {
@@ -229,6 +238,8 @@ impl Cluster {
             dir: new_dir(primary.version),
             server: Mutex::new(None),
             faults: None,
+            seen: Mutex::default(),
+            prepared: Once::new(),
         };
         cluster.follow(primary, conf);
         cluster
@@ -325,6 +336,8 @@ impl Cluster {
             dir,
             server: Mutex::new(None),
             faults,
+            seen: Mutex::default(),
+            prepared: Once::new(),
         };
         cluster.launch();
         cluster
@@ -408,9 +421,25 @@ impl Cluster {
 
     /// How often a server process of this cluster has died by itself so far.
     pub fn crashes(&self) -> usize {
-        let log = self.log();
-        log.matches("was terminated by signal 6").count()
-            + log.matches("was terminated by signal 11").count()
+        let mut seen = self.seen.lock().unwrap_or_else(|e| e.into_inner());
+        // Asked around every test: only what is new is read, up to its last whole line.
+        let mut new = Vec::new();
+        if let Ok(mut file) = fs::File::open(self.dir.join("log")) {
+            file.seek(SeekFrom::Start(seen.bytes))
+                .and_then(|_| file.read_to_end(&mut new))
+                .expect("the server's log can be read");
+        }
+        let whole = new.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        let text = String::from_utf8_lossy(&new[..whole]);
+        seen.bytes += whole as u64;
+        seen.crashes += text.matches("was terminated by signal 6:").count()
+            + text.matches("was terminated by signal 11:").count();
+        seen.crashes
+    }
+
+    /// What is to be done once in this cluster, before the first test in it.
+    pub fn once(&self, prepare: impl FnOnce()) {
+        self.prepared.call_once(prepare);
     }
 
     /// The server's log so far.
