@@ -119,11 +119,13 @@ lint() {
     for n in "${VERSIONS[@]}"; do
         if ! (use_pg "$n") >/dev/null 2>&1; then fail "clippy pg$n" "PostgreSQL $n is not installed"; continue; fi
         use_pg "$n"
-        step "clippy pg$n" cargo clippy --package agent_policy --lib --locked \
-            --no-default-features --features "pg$n" -- -D warnings
-        step "clippy pg$n tests" cargo clippy --package agent_policy --all-targets --locked \
+        step "clippy pg$n" cargo clippy --package agent_policy --all-targets --locked \
             --no-default-features --features "pg$n pg_test" -- -D warnings
     done
+    # As it is shipped; what differs between versions has been seen with the tests.
+    if [ "$n" = 18 ]; then
+        step "clippy without tests" cargo clippy --package agent_policy --lib --locked -- -D warnings
+    fi
     deny
     if cargo pgrx --version >/dev/null 2>&1; then
         step "schema" scripts/schema.sh --check

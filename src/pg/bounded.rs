@@ -1,10 +1,13 @@
 //! Built-in functions that make a value of any size from a few bytes, with a bound: what reads such
 //! a value next cannot be interrupted while it does.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid};
+use policy::format::{Width, specifiers};
 use policy::rule::Rule;
 
-use super::call::{arg, arg_is_null, sql_function};
+use super::call::{self, arg, arg_is_null, sql_function};
 use super::names;
 use crate::denial::Denial;
 use crate::{enforce, identity};
@@ -186,9 +189,80 @@ sql_function! {
     }
 }
 
+/// An argument of `format`, with its type.
+type Argument = Option<(Datum, Oid)>;
+
+/// The arguments behind the format text, one by one also when they came as an array.
+unsafe fn format_arguments(fcinfo: FunctionCallInfo) -> Vec<Argument> {
+    // SAFETY: a variadic function that is not strict; with VARIADIC the second argument is an array.
+    unsafe {
+        if pg_sys::get_fn_expr_variadic((*fcinfo).flinfo) {
+            if arg_is_null(fcinfo, 1) {
+                return Vec::new();
+            }
+            let array: Oid = pg_sys::get_fn_expr_argtype((*fcinfo).flinfo, 1);
+            let kind = pg_sys::get_base_element_type(array);
+            return call::elements(arg(fcinfo, 1))
+                .map(|value| value.map(|value| (value, kind)))
+                .collect();
+        }
+        (1..usize::try_from((*fcinfo).nargs).unwrap_or(0))
+            .map(|n| {
+                let kind = pg_sys::get_fn_expr_argtype((*fcinfo).flinfo, n as i32);
+                (!arg_is_null(fcinfo, n)).then(|| (arg(fcinfo, n), kind))
+            })
+            .collect()
+    }
+}
+
+/// A width as `text_format` takes it from an argument; what is no number is for it to refuse.
+unsafe fn width_of((value, kind): (Datum, Oid)) -> u64 {
+    // SAFETY: the value is of its type; the output function gives a C string.
+    let width: i32 = unsafe {
+        match kind {
+            pg_sys::INT4OID => value.value() as i32,
+            pg_sys::INT2OID => i32::from(value.value() as i16),
+            _ => {
+                let (mut output, mut is_varlena) = (Oid::INVALID, false);
+                pg_sys::getTypeOutputInfo(kind, &raw mut output, &raw mut is_varlena);
+                let text = pg_sys::OidOutputFunctionCall(output, value);
+                let text = CStr::from_ptr(text).to_string_lossy();
+                text.trim_ascii().parse().unwrap_or(0)
+            }
+        }
+    };
+    width.unsigned_abs().into()
+}
+
+/// Before anything is made: widths, and texts as often as they are asked for. What the values of
+/// other types come to is seen in the result.
+unsafe fn judge_format(fcinfo: FunctionCallInfo) {
+    // SAFETY: the first argument is a text, if it is not NULL.
+    unsafe {
+        if arg_is_null(fcinfo, 0) {
+            return;
+        }
+        let arguments = format_arguments(fcinfo);
+        let argument = |n: usize| arguments.get(n.checked_sub(1)?).copied().flatten();
+        let least = specifiers(call::bytes(arg(fcinfo, 0))).fold(0_u64, |sum, specifier| {
+            let width = match specifier.width {
+                Width::Characters(n) => n,
+                Width::Argument(n) => argument(n).map_or(0, |a| width_of(a)),
+            };
+            let value = match argument(specifier.value) {
+                Some((value, pg_sys::TEXTOID | pg_sys::VARCHAROID)) => size(value),
+                _ => 0,
+            };
+            sum.saturating_add(width.max(value))
+        });
+        judge("format", least);
+    }
+}
+
 sql_function! {
     /// `format(text, VARIADIC "any")`.
     fn agent_format / pg_finfo_agent_format(fcinfo) {
+        judge_format(fcinfo);
         let result = pg_sys::text_format(fcinfo);
         judge_formatted(fcinfo, result);
         result

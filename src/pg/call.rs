@@ -76,6 +76,46 @@ pub unsafe fn bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
     }
 }
 
+/// How values of a type are stored: length, by value, alignment.
+pub fn storage(kind: pg_sys::Oid) -> (i32, bool, c_char) {
+    let (mut length, mut by_value, mut align) = (0_i16, false, 0 as c_char);
+    // SAFETY: a syscache look-up that fills the three.
+    unsafe {
+        pg_sys::get_typlenbyvalalign(
+            kind,
+            &raw mut length,
+            &raw mut by_value,
+            (&raw mut align).cast(),
+        );
+    }
+    (length.into(), by_value, align)
+}
+
+/// The elements of an array, whatever its dimensions; None for a NULL.
+///
+/// # Safety
+/// `datum` is an array.
+pub unsafe fn elements(datum: pg_sys::Datum) -> impl Iterator<Item = Option<pg_sys::Datum>> {
+    // SAFETY: by the caller's promise; both lists have `count` entries and are the caller's to keep.
+    unsafe {
+        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+        let (length, by_value, align) = storage((*array).elemtype);
+        let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+        pg_sys::deconstruct_array(
+            array,
+            (*array).elemtype,
+            length,
+            by_value,
+            align as _,
+            &raw mut values,
+            &raw mut nulls,
+            &raw mut count,
+        );
+        (0..usize::try_from(count).unwrap_or(0))
+            .map(move |i| (!*nulls.add(i)).then(|| *values.add(i)))
+    }
+}
+
 const HEADER: usize = pg_sys::VARHDRSZ;
 
 /// The one allocation that a mask function makes. With MCXT_ALLOC_NO_OOM and a size that is in

@@ -3,7 +3,7 @@
 use pgrx::pg_sys::{self, NodeTag, Oid, Query};
 use policy::builtins::guards::{class, names_array, names_type};
 
-use super::{compat, nodes, raw, text, touched};
+use super::{call, compat, nodes, raw, text, touched};
 
 /// A row of a catalog, copied out of its cache. Fields are found by name: their numbers differ
 /// between versions.
@@ -429,9 +429,12 @@ pub fn prints_schemas(typid: Oid) -> bool {
     holds(typid, |number| matches!(number, 4089 | 4090))
 }
 
+pub const ACLITEM: Oid = Oid::from_u32(1033);
+pub const ACLITEM_ARRAY: Oid = Oid::from_u32(1034);
+
 /// `aclitem` and `aclitem[]`: by names of roles.
 pub fn is_acl(number: u32) -> bool {
-    matches!(number, 1033 | 1034)
+    [ACLITEM, ACLITEM_ARRAY].contains(&Oid::from_u32(number))
 }
 
 /// Is the type such, or made of such?
@@ -463,26 +466,12 @@ fn holds(typid: Oid, such: fn(u32) -> bool) -> bool {
 ///
 /// # Safety
 /// `datum` is an array of a four-byte type.
-pub unsafe fn oids_of(datum: pg_sys::Datum, element: Oid) -> Vec<Oid> {
+pub unsafe fn oids_of(datum: pg_sys::Datum) -> Vec<Oid> {
     // SAFETY: by the caller's promise; NULL elements are left out.
-    unsafe {
-        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
-        let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-        pg_sys::deconstruct_array(
-            array,
-            element,
-            4,
-            true,
-            b'i' as core::ffi::c_char,
-            &raw mut values,
-            &raw mut nulls,
-            &raw mut count,
-        );
-        (0..usize::try_from(count).unwrap_or(0))
-            .filter(|i| !*nulls.add(*i))
-            .map(|i| Oid::from_u32((*values.add(i)).value() as u32))
-            .collect()
-    }
+    unsafe { call::elements(datum) }
+        .flatten()
+        .map(|element| Oid::from_u32(element.value() as u32))
+        .collect()
 }
 
 /// The entries of an ACL that are about PUBLIC or about roles that `shown` holds for.
@@ -490,43 +479,24 @@ pub unsafe fn oids_of(datum: pg_sys::Datum, element: Oid) -> Vec<Oid> {
 /// # Safety
 /// `acl` is an `aclitem[]`.
 pub unsafe fn filtered_acl(acl: pg_sys::Datum, shown: impl Fn(Oid) -> bool) -> pg_sys::Datum {
-    const ACLITEM: Oid = Oid::from_u32(1033);
-    let size = size_of::<pg_sys::AclItem>() as i32;
-    let align = if align_of::<pg_sys::AclItem>() == 8 {
-        b'd'
-    } else {
-        b'i'
-    } as core::ffi::c_char;
-    // SAFETY: an array of fixed-size items passed by reference, none of them NULL; size and
-    // alignment are those of the struct, as pg_type has them.
+    let shows = |role: Oid| role == Oid::INVALID || shown(role);
+    // SAFETY: items are passed by reference; none of an ACL is NULL.
     unsafe {
-        let array = pg_sys::pg_detoast_datum(acl.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
-        let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-        pg_sys::deconstruct_array(
-            array,
-            ACLITEM,
-            size,
-            false,
-            align,
-            &raw mut values,
-            &raw mut nulls,
-            &raw mut count,
-        );
-        let mut kept: Vec<pg_sys::Datum> = (0..usize::try_from(count).unwrap_or(0))
-            .map(|i| *values.add(i))
+        let mut kept: Vec<pg_sys::Datum> = call::elements(acl)
+            .flatten()
             .filter(|item| {
                 let item = item.cast_mut_ptr::<pg_sys::AclItem>();
-                let shows = |role: Oid| role == Oid::INVALID || shown(role);
                 shows((*item).ai_grantee) && shows((*item).ai_grantor)
             })
             .collect();
+        let (size, by_value, align) = call::storage(ACLITEM);
         let result = pg_sys::construct_array(
             kept.as_mut_ptr(),
             kept.len() as i32,
             ACLITEM,
             size,
-            false,
-            align,
+            by_value,
+            align as _,
         );
         pg_sys::Datum::from(result)
     }
@@ -629,10 +599,8 @@ pub unsafe fn named_by_parameters(params: pg_sys::ParamListInfo) -> Vec<(u32, Oi
             if param.isnull {
             } else if let Some(class) = names_type(param.ptype.to_u32()) {
                 found.push((class, Oid::from_u32(param.value.value() as u32)));
-            } else if let Some(element) = names_array(param.ptype.to_u32())
-                && let Some(class) = names_type(element)
-            {
-                let oids = oids_of(param.value, Oid::from_u32(element));
+            } else if let Some(class) = names_array(param.ptype.to_u32()).and_then(names_type) {
+                let oids = oids_of(param.value);
                 found.extend(oids.into_iter().map(|oid| (class, oid)));
             }
         }

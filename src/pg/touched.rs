@@ -314,10 +314,8 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
                         let typid = raw::exprType(node);
                         // What a parameter names is looked up before anybody is asked.
                         if nodes::is_a(node, NodeTag::T_Param)
-                            && matches!(
-                                typid.to_u32(),
-                                4089 | 4090 | 4096 | 4097 | 1033 | ACLITEM_ARRAY
-                            )
+                            && (matches!(typid.to_u32(), 4089 | 4090 | 4096 | 4097)
+                                || objects::is_acl(typid.to_u32()))
                             && super::depth::nesting() == 0
                         {
                             touched.unseen_names = Some(typid);
@@ -349,7 +347,7 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
         });
         for (array, element) in arrays {
             if let Some(class) = names_type(element.to_u32()) {
-                let oids = objects::oids_of(array, element);
+                let oids = objects::oids_of(array);
                 touched
                     .named
                     .extend(oids.into_iter().map(|oid| (class, oid)));
@@ -369,14 +367,11 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
     touched
 }
 
-/// `aclitem[]`.
-const ACLITEM_ARRAY: u32 = 1034;
-
 /// A list of privileges without entries names nobody.
 unsafe fn is_empty_acl(constant: *const pg_sys::Const) -> bool {
     // SAFETY: a constant of an array type that is not NULL holds an array.
     unsafe {
-        (*constant).consttype.to_u32() == ACLITEM_ARRAY && {
+        (*constant).consttype == objects::ACLITEM_ARRAY && {
             let array = pg_sys::pg_detoast_datum((*constant).constvalue.cast_mut_ptr());
             (*array.cast::<pg_sys::ArrayType>()).ndim == 0
         }

@@ -100,7 +100,11 @@ fn from_both_ends<T>(mut items: impl DoubleEndedIterator<Item = T>) -> impl Iter
     let mut back = true;
     std::iter::from_fn(move || {
         back = !back;
-        if back { items.next_back() } else { items.next() }
+        if back {
+            items.next_back()
+        } else {
+            items.next()
+        }
     })
 }
 

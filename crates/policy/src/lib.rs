@@ -6,6 +6,7 @@
 )]
 
 pub mod builtins;
+pub mod format;
 pub mod label;
 pub mod mask;
 pub mod model;

@@ -626,6 +626,14 @@ fn what_makes_large_values_is_bounded(b: &Bench) {
             "SELECT length(format('%*s', VARIADIC ARRAY['100000000', 'x']))",
             "format",
         ),
+        (
+            "SELECT length(format('%s %2$-*3$s', 1, 'x', 900000000))",
+            "format",
+        ),
+        (
+            "SELECT length(format(repeat('%1$s', 9000), repeat('x', 100000)))",
+            "format",
+        ),
         ("EXECUTE p(100000000)", "repeat"),
     ] {
         let mut agent = b.agent();
@@ -638,7 +646,7 @@ fn what_makes_large_values_is_bounded(b: &Bench) {
     let same = "SELECT repeat('ab', 3), repeat('x', -1), repeat(NULL, 3), lpad('x', 5), lpad('x', 3, ''), rpad('abc', 2), \
                 rpad('x', 5, 'yz'), array_fill(7, ARRAY[2, 2]), array_fill('a'::text, ARRAY[2], ARRAY[5]), \
                 array_fill(NULL::int, ARRAY[2]), format('%s-%I-%L', 1, 'A b', 'c'), format('%2$s', VARIADIC ARRAY['a', 'b']), \
-                format(NULL), pg_typeof(array_fill(1::smallint, ARRAY[1]))";
+                format(NULL), format('%*s|%-*s', 3, 'a', -4::smallint, 'b'), format('%*s', VARIADIC ARRAY['5', 'x']), pg_typeof(array_fill(1::smallint, ARRAY[1]))";
     let (ours, plain) = (b.agent().query(same), b.unconfined().query(same));
     assert_eq!(
         (&ours.columns, ours.texts()),
