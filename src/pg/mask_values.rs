@@ -7,6 +7,7 @@ use super::call::{arg, bytes, new_varlena, return_null, sql_function};
 use super::{names, secret, text};
 use pgrx::pg_sys::{self, Datum, FmgrInfo, Oid};
 use policy::mask::json::{self, Masker, Rule};
+use policy::mask::numeric;
 
 /// What a call of `mask_each` keeps between rows.
 struct Each {
@@ -160,11 +161,12 @@ sql_function! {
     }
 }
 
-/// As pointers, which pgrx's bindings are not.
+/// As pointers, which pgrx's bindings are not, and without their guard.
 mod numerics {
-    use pgrx::pg_sys::{Datum, FunctionCallInfo};
+    use pgrx::pg_sys::{Datum, FunctionCallInfo, Numeric};
 
     unsafe extern "C-unwind" {
+        pub fn int64_to_numeric(value: i64) -> Numeric;
         pub fn numeric_floor(fcinfo: FunctionCallInfo) -> Datum;
         pub fn numeric_lt(fcinfo: FunctionCallInfo) -> Datum;
     }
@@ -173,6 +175,14 @@ mod numerics {
 sql_function! {
     /// mask_bucket(value numeric, size numeric, lowest numeric)
     fn mask_bucket_numeric / pg_finfo_mask_bucket_numeric(fcinfo) {
+        // Whole sizes and values of up to 16 digits need no arithmetic of numerics, which is slow.
+        let (value, least) = (bytes(arg(fcinfo, 0)), bytes(arg(fcinfo, 2)));
+        if let Some(bucket) = numeric::bucket(value, bytes(arg(fcinfo, 1)))
+            && (numeric::is_minus_infinity(least)
+                || numeric::whole(least).is_some_and(|least| least.floor < bucket))
+        {
+            return Datum::from(numerics::int64_to_numeric(bucket));
+        }
         let numeric = |n: usize| {
             Datum::from(pg_sys::pg_detoast_datum(arg(fcinfo, n).cast_mut_ptr()))
         };

@@ -3,6 +3,7 @@
 
 pub mod hash;
 pub mod json;
+pub mod numeric;
 mod spec;
 pub mod value;
 

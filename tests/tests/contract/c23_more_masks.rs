@@ -16,6 +16,7 @@ pub const CASES: &[Case] = cases![
     labels_of_parents_and_children,
     labels_survive_a_dump,
     expressions_use_other_columns,
+    buckets_of_numerics,
 ];
 
 fn json_by_path(b: &Bench) {
@@ -501,4 +502,23 @@ fn expressions_use_other_columns(b: &Bench) {
         "SOUTH1"
     );
     b.masks("SELECT c, c.name, c.salary, c.email FROM shop.customers c WHERE id = 1");
+}
+
+fn buckets_of_numerics(b: &Bench) {
+    // As text: how many digits are shown is part of the value. Sizes and values on both sides of what
+    // is computed without numerics' own arithmetic.
+    let unlike = "SELECT concat(count(*) > 100000, string_agg(format(' %s by %s: %s', value, size, ours), ',') \
+                  FILTER (WHERE ours::text IS DISTINCT FROM plain::text)) FROM (
+        SELECT value, size, least, agent_policy.mask_bucket(value, size, least) AS ours,
+               greatest(floor(value / size) * size, least) AS plain
+        FROM (SELECT ((i * 7919) % 100003 - 50000) / 10.0 ^ (i % 7) FROM generate_series(1, 5000) i
+              UNION ALL SELECT ((i * 104729)::numeric * 1000000007 - 5000000000000) / 100 FROM generate_series(1, 500) i
+              UNION ALL SELECT unnest('{0,0.00,-0.5,9999,10000,-10000,-10000.0001,9999999999999999.99,-9999999999999999.99,10000000000000000,-1e30,1e-9,-1e-9}'::numeric[])) v(value),
+             unnest('{1,7,100,10000,123456789,0.5,2.50,100.00}'::numeric[]) size,
+             unnest('{-Infinity,-100,-99.5,-1e20}'::numeric[]) least) r";
+    assert_eq!(b.value(unlike), "t");
+    assert_eq!(
+        b.value("SELECT concat_ws(' ', agent_policy.mask_bucket('NaN', 10, '-Infinity'), agent_policy.mask_bucket('Infinity', 10, '-Infinity'))"),
+        "NaN Infinity"
+    );
 }

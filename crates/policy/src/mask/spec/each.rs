@@ -145,7 +145,6 @@ pub(super) fn truncate(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled,
 }
 
 pub(super) fn bucket(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled, Refusal> {
-    let c = column.quoted;
     let whole = |most: i64| o.integer("size", 10, 1, most);
     let float = |value: &str| {
         let size = format!("'{}'::pg_catalog.float8", positive(o)?);
@@ -166,7 +165,8 @@ pub(super) fn bucket(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled, R
         }
         Kind::Float4 => float("float4")?,
         Kind::Float8 => float("float8")?,
-        Kind::Numeric if column.element.is_some() => {
+        Kind::Numeric => {
+            // The multiple below the least value does not fit numeric(p, s): stay at that value.
             let least = column.numeric.map_or_else(
                 || "-Infinity".to_owned(),
                 |(precision, scale)| least_numeric(precision, scale),
@@ -179,29 +179,6 @@ pub(super) fn bucket(column: &Column<'_>, o: &Options<'_>) -> Result<Compiled, R
                     format!("'{}'::pg_catalog.numeric", positive(o)?),
                     format!("'{least}'::pg_catalog.numeric"),
                 ],
-            )
-        }
-        Kind::Numeric => {
-            let size = positive(o)?;
-            let of = |function: &str, division: &str| {
-                format!(
-                    "pg_catalog.{function}({c} {division} '{size}'::pg_catalog.numeric) OPERATOR(pg_catalog.*) '{size}'::pg_catalog.numeric"
-                )
-            };
-            // div() cuts towards zero, and is much the faster of the two.
-            let (positive, floor) = (of("div", ","), of("floor", "OPERATOR(pg_catalog./)"));
-            let negative = match column.numeric {
-                // The multiple below the least value does not fit numeric(p, s): stay at that value.
-                Some((precision, scale)) => {
-                    format!(
-                        "GREATEST({floor}, '{}'::pg_catalog.numeric)",
-                        least_numeric(precision, scale)
-                    )
-                }
-                None => floor,
-            };
-            format!(
-                "CASE WHEN {c} OPERATOR(pg_catalog.<) 0::pg_catalog.numeric THEN {negative} ELSE {positive} END"
             )
         }
         _ => {

@@ -1,0 +1,177 @@
+//! A `numeric` as it is stored, as far as whole numbers go: `struct NumericData` in PostgreSQL's
+//! `src/backend/utils/adt/numeric.c`, the same on disk since 9.1.
+
+/// What is read of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// the greatest whole number at or below it
+    pub floor: i64,
+    /// nothing behind the decimal point, shown or not
+    pub exact: bool,
+}
+
+const KIND: u16 = 0xC000;
+const SPECIAL: u16 = 0xC000;
+const SHORT: u16 = 0x8000;
+const NEGATIVE: u16 = 0x4000;
+const SHORT_NEGATIVE: u16 = 0x2000;
+const SHORT_SCALE: u16 = 0x1F80;
+const SHORT_WEIGHT: u16 = 0x003F;
+const SHORT_WEIGHT_NEGATIVE: u16 = 0x0040;
+const SCALE: u16 = 0x3FFF;
+const MINUS_INFINITY: u16 = 0xF000;
+/// Base-10000 digits before the point that an `i64` surely holds.
+const DIGITS: usize = 4;
+
+/// None for what is not finite or has more than 16 digits before the point. `stored` is without
+/// the length word.
+///
+/// ```
+/// // 12.5: positive, one digit shown behind the point, digits 0012 and 5000.
+/// let stored: Vec<u8> = [0x8080_u16, 12, 5000].iter().flat_map(|w| w.to_ne_bytes()).collect();
+/// let whole = policy::mask::numeric::whole(&stored).unwrap();
+/// assert_eq!((whole.floor, whole.exact), (12, false));
+/// ```
+#[must_use]
+pub fn whole(stored: &[u8]) -> Option<Whole> {
+    let (header, rest) = word(stored)?;
+    let (negative, scale, weight, digits) = match header & KIND {
+        SPECIAL => return None,
+        SHORT => {
+            let weight = i32::from(header & SHORT_WEIGHT);
+            let weight = match header & SHORT_WEIGHT_NEGATIVE {
+                0 => weight,
+                _ => weight - i32::from(SHORT_WEIGHT_NEGATIVE),
+            };
+            (
+                header & SHORT_NEGATIVE != 0,
+                header & SHORT_SCALE,
+                weight,
+                rest,
+            )
+        }
+        sign => {
+            let (weight, digits) = word(rest)?;
+            (
+                sign == NEGATIVE,
+                header & SCALE,
+                i32::from(weight.cast_signed()),
+                digits,
+            )
+        }
+    };
+    let before = usize::try_from(weight + 1).unwrap_or(0);
+    if before > DIGITS {
+        return None;
+    }
+    let (digits, _) = digits.as_chunks::<2>();
+    let mut digits = digits.iter().map(|d| i64::from(u16::from_ne_bytes(*d)));
+    // Zeros at the end are not stored.
+    let number = (0..before).fold(0, |n, _| n * 10_000 + digits.next().unwrap_or(0));
+    let fraction = digits.any(|d| d != 0);
+    Some(Whole {
+        floor: match negative {
+            true => -number - i64::from(fraction),
+            false => number,
+        },
+        exact: scale == 0 && !fraction,
+    })
+}
+
+/// Below every other, so that nothing need be compared with it?
+#[must_use]
+pub fn is_minus_infinity(stored: &[u8]) -> bool {
+    word(stored).is_some_and(|(header, _)| header == MINUS_INFINITY)
+}
+
+/// The greatest multiple of `size` at or below `value`; None where the general arithmetic is to say.
+#[must_use]
+pub fn bucket(value: &[u8], size: &[u8]) -> Option<i64> {
+    let size = whole(size)
+        .filter(|size| size.exact && size.floor > 0)?
+        .floor;
+    let value = whole(value)?.floor;
+    value.checked_sub(value.rem_euclid(size))
+}
+
+fn word(bytes: &[u8]) -> Option<(u16, &[u8])> {
+    let (word, rest) = bytes.split_first_chunk::<2>()?;
+    Some((u16::from_ne_bytes(*word), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(words: &[u16]) -> Vec<u8> {
+        words.iter().flat_map(|w| w.to_ne_bytes()).collect()
+    }
+
+    fn of(words: &[u16]) -> Option<(i64, bool)> {
+        whole(&stored(words)).map(|w| (w.floor, w.exact))
+    }
+
+    #[test]
+    fn as_postgresql_stores_them() {
+        // 0; 0.00; 7; 7.00; 10000 (one digit, weight 1); -7; -7.5; 0.0003 (weight -1)
+        assert_eq!(of(&[0x8000]), Some((0, true)));
+        assert_eq!(of(&[0x8100]), Some((0, false)));
+        assert_eq!(of(&[0x8000, 7]), Some((7, true)));
+        assert_eq!(of(&[0x8100, 7]), Some((7, false)));
+        assert_eq!(of(&[0x8001, 1]), Some((10_000, true)));
+        assert_eq!(of(&[0xA000, 7]), Some((-7, true)));
+        assert_eq!(of(&[0xA080, 7, 5000]), Some((-8, false)));
+        assert_eq!(of(&[0x827F, 3]), Some((0, false)));
+        assert_eq!(of(&[0xA27F, 3]), Some((-1, false)));
+        // The long form: 12.5 with 100 digits behind the point, and -12.
+        assert_eq!(of(&[100, 0, 12, 5000]), Some((12, false)));
+        assert_eq!(of(&[NEGATIVE, 0, 12]), Some((-12, true)));
+        assert_eq!(
+            of(&[0x8003, 9999, 9999, 9999, 9999]),
+            Some((9_999_999_999_999_999, true))
+        );
+    }
+
+    #[test]
+    fn what_is_not_read() {
+        for words in [
+            &[0xC000][..],
+            &[0xD000],
+            &[MINUS_INFINITY],
+            &[0x8004, 1],
+            &[],
+        ] {
+            assert_eq!(of(words), None, "{words:?}");
+        }
+        assert_eq!(whole(&[0]), None);
+        assert!(is_minus_infinity(&stored(&[MINUS_INFINITY])));
+        assert!(!is_minus_infinity(&stored(&[0xC000])));
+    }
+
+    #[test]
+    fn buckets() {
+        let ten = stored(&[0x8000, 10]);
+        for (value, expected) in [
+            (&[0x8080, 12, 5000][..], Some(10)),
+            (&[0xA000, 10], Some(-10)),
+            (&[0xA080, 10, 1], Some(-20)),
+            (&[0x8000], Some(0)),
+            (&[0xC000], None),
+        ] {
+            assert_eq!(bucket(&stored(value), &ten), expected, "{value:?}");
+        }
+        for size in [
+            &[0x8000][..],
+            &[0xA000, 10],
+            &[0x8080, 10],
+            &[0x8080, 1, 5000],
+            &[0xC000],
+        ] {
+            assert_eq!(
+                bucket(&stored(&[0x8000, 7]), &stored(size)),
+                None,
+                "{size:?}"
+            );
+        }
+    }
+}
