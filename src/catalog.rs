@@ -198,9 +198,10 @@ pub struct Policy {
     filters: HashMap<Oid, Vec<FilterRow>>,
     /// Relations that are read through aggregates only, and the rows that a group must have.
     group_sizes: HashMap<Oid, i32>,
-    functions: RefCell<OidMap<(Oid, bool), bool>>,
+    /// Those that may be called, and whether the statement may name them.
+    functions: RefCell<OidMap<(Oid, bool), ()>>,
     /// Functions that masks and filters call: the server may run them, the agent may not name them.
-    policy_functions: RefCell<HashSet<Oid>>,
+    policy_functions: Rc<RefCell<HashSet<Oid>>>,
     relations: RefCell<OidMap<Oid, Rc<Relation>>>,
     known: RefCell<OidMap<Oid, Known>>,
     /// What the catalogs show, by catalog and OID, and the state of names that it is true for.
@@ -407,7 +408,7 @@ impl Policy {
             filters: HashMap::new(),
             group_sizes: HashMap::new(),
             functions: RefCell::default(),
-            policy_functions: RefCell::default(),
+            policy_functions: Rc::default(),
             relations: RefCell::default(),
             known: RefCell::default(),
             listed: RefCell::default(),

@@ -163,7 +163,7 @@ pub fn refresh(now: Users, policy_changed: bool) -> bool {
         match known {
             Some(policy) if policy.role_oids == active => Some(policy),
             _ => {
-                let policy = catalog::read_policy(&roles, &active);
+                let mut policy = catalog::read_policy(&roles, &active);
                 if let Some(before) = &before {
                     policy.carry_over(before);
                 }

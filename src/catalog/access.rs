@@ -1,5 +1,7 @@
 //! What a policy allows: relations, functions, schemas to define things in.
 
+use std::rc::Rc;
+
 use pgrx::pg_sys::Oid;
 use policy::builtins::guards::class;
 use policy::builtins::{self, Catalog, Disposition};
@@ -131,13 +133,14 @@ impl Policy {
 
     /// May the function run? `direct`: the agent's own text names it.
     pub fn function_allowed(&self, function: Oid, direct: bool) -> bool {
-        if let Some(known) = self.functions.borrow().get(&(function, direct)) {
-            return *known;
+        if self.functions.borrow().contains_key(&(function, direct)) {
+            return true;
         }
         let allowed = self.judge_function(function, direct);
-        self.functions
-            .borrow_mut()
-            .insert((function, direct), allowed);
+        // A refusal is not kept: what masks may call is found out as they are met.
+        if allowed {
+            self.functions.borrow_mut().insert((function, direct), ());
+        }
         allowed
     }
 
@@ -195,21 +198,18 @@ impl Policy {
 
     /// Notes that a mask or filter calls these functions.
     pub fn admit_functions(&self, functions: impl IntoIterator<Item = Oid>) {
-        let mut known = self.policy_functions.borrow_mut();
-        for function in functions {
-            if known.insert(function) {
-                self.functions.borrow_mut().remove(&(function, false));
-            }
-        }
+        self.policy_functions.borrow_mut().extend(functions);
     }
 
     /// Takes over what running plans rely on from the policy that was read before. Invalidation
-    /// messages can make a session read the same policy again between a plan and its start; the
-    /// functions of its masks are admitted when it is planned, and must be known when it runs. What
+    /// messages can make a session read the same policy again while a plan is made or before it
+    /// starts; the functions of its masks are admitted when it is planned, under the policy that was
+    /// in force when that began, and must be known when it runs: both share what they know. What
     /// hints name was looked up when the statement began.
-    pub fn carry_over(&self, before: &Self) {
+    pub fn carry_over(&mut self, before: &Self) {
         if self.stamp == before.stamp && self.closed.is_none() {
-            self.admit_functions(before.policy_functions.borrow().iter().copied());
+            before.admit_functions(self.policy_functions.take());
+            self.policy_functions = Rc::clone(&before.policy_functions);
             let readable = before.readable.borrow().names.clone();
             self.readable.borrow_mut().names = readable;
         }

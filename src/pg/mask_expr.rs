@@ -3,9 +3,10 @@
 
 use super::call::{arg, c_string, sql_function, to_rust};
 use super::mask_column::{Attribute, attribute};
+use super::template;
 use pgrx::pg_sys::{self, Datum, Node, Oid};
 use pgrx::{PgLogLevel, PgSqlErrorCode};
-use std::ffi::{c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::ptr::null_mut;
 
 pub fn refuse(code: PgSqlErrorCode, message: String, hint: String) -> ! {
@@ -152,37 +153,19 @@ unsafe fn inspect(node: *mut Node) {
     }
 }
 
+/// What makes the text of values and names the same in every session.
+const OUTPUT: [(&CStr, &CStr); 6] = [
+    (c"search_path", c"pg_catalog, pg_temp"),
+    (c"DateStyle", c"ISO, YMD"),
+    (c"IntervalStyle", c"postgres"),
+    (c"extra_float_digits", c"1"),
+    (c"bytea_output", c"hex"),
+    (c"lc_monetary", c"C"),
+];
+
 /// Runs `work` under settings that make the text of values and names the same in every session.
-///
-/// # Safety
-/// In a transaction; `work` may raise.
-pub unsafe fn stable_output<T>(work: impl FnOnce() -> T) -> T {
-    // SAFETY: settings are put back by AtEOXact_GUC, or by the abort of the transaction.
-    unsafe {
-        let level = pg_sys::NewGUCNestLevel();
-        for (name, value) in [
-            (c"search_path", c"pg_catalog, pg_temp"),
-            (c"DateStyle", c"ISO, YMD"),
-            (c"IntervalStyle", c"postgres"),
-            (c"extra_float_digits", c"1"),
-            (c"bytea_output", c"hex"),
-            (c"lc_monetary", c"C"),
-        ] {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
-        let done = work();
-        pg_sys::AtEOXact_GUC(true, level);
-        done
-    }
+pub fn stable_output<T>(work: impl FnOnce() -> T) -> T {
+    template::under_settings(&OUTPUT, work)
 }
 
 /// The text of an expression that means the same under any search_path and style of dates.

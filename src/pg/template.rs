@@ -4,6 +4,7 @@
 //! settings of our own, so that nothing the agent has SET changes what it means.
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, List, NodeTag, Oid, Query};
 
@@ -44,7 +45,7 @@ impl std::fmt::Debug for Template {
 }
 
 /// What every parse of policy text is done under.
-const SETTINGS: [(&std::ffi::CStr, &std::ffi::CStr); 6] = [
+const SETTINGS: [(&CStr, &CStr); 6] = [
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"transform_null_equals", c"off"),
     (c"standard_conforming_strings", c"on"),
@@ -55,11 +56,16 @@ const SETTINGS: [(&std::ffi::CStr, &std::ffi::CStr); 6] = [
 
 /// Runs `work` with the settings that policy text means, and puts the session's back.
 pub fn under_own_settings<T>(work: impl FnOnce() -> T) -> T {
+    under_settings(&SETTINGS, work)
+}
+
+/// Runs `work` under these settings, and puts the session's back.
+pub fn under_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> T) -> T {
     // SAFETY: a settings level is opened and closed around the work; after an ERROR the
     // transaction's abort closes it.
     unsafe {
         let level = pg_sys::NewGUCNestLevel();
-        for (name, value) in SETTINGS {
+        for (name, value) in settings {
             pg_sys::set_config_option(
                 name.as_ptr(),
                 value.as_ptr(),

@@ -369,6 +369,35 @@ pub fn judge(
     }
 }
 
+/// By its tag: a statement after which nothing but its own session is different.
+pub fn changes_nothing(tag: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "SELECT",
+        "SHOW",
+        "BEGIN",
+        "START",
+        "COMMIT",
+        "ROLLBACK",
+        "SET",
+        "RESET",
+        "EXPLAIN",
+        "FETCH",
+        "MOVE",
+        "DECLARE",
+        "CLOSE",
+        "PREPARE",
+        "DEALLOCATE",
+        "DISCARD",
+        "SAVEPOINT",
+        "RELEASE",
+        "LISTEN",
+        "NOTIFY",
+        "UNLISTEN",
+    ];
+    let word = tag.split(' ').next().unwrap_or_default();
+    WORDS.contains(&word) && !tag.starts_with("SELECT INTO")
+}
+
 /// Did the statement do its harm here, without a policy?
 pub fn harmful(
     attack: &Attack,

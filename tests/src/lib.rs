@@ -14,6 +14,7 @@ pub mod bench;
 pub mod cluster;
 pub mod defog;
 pub mod faults;
+pub mod once;
 pub mod raw;
 pub mod recorded;
 pub mod run;

@@ -1,16 +1,16 @@
 //! Cases into libtest lines, one for each version.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::bench::Bench;
 use crate::cluster::{self, Cluster, KEEP};
+use crate::once::OncePer;
 
 /// A test of one contract point.
 #[derive(Clone, Copy)]
@@ -28,29 +28,12 @@ macro_rules! cases {
     };
 }
 
+static SHARED: OncePer<u32, Cluster> = OncePer::new();
+
 /// One cluster a version and test binary, started by the first test that needs it.
 pub fn shared(version: u32) -> Arc<Cluster> {
-    type Slot = Arc<OnceLock<Arc<Cluster>>>;
-    static SLOTS: LazyLock<Mutex<HashMap<u32, Slot>>> = LazyLock::new(Mutex::default);
-    let slot = Arc::clone(
-        SLOTS
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .entry(version)
-            .or_default(),
-    );
-    let cluster = slot.get_or_init(|| {
-        let cluster = Arc::new(Cluster::start(version, ""));
-        SHARED
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .push(Arc::clone(&cluster));
-        cluster
-    });
-    Arc::clone(cluster)
+    SHARED.get(version, || Cluster::start(version, ""))
 }
-
-static SHARED: Mutex<Vec<Arc<Cluster>>> = Mutex::new(Vec::new());
 
 /// The message of a caught panic.
 pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -158,7 +141,7 @@ pub fn main_and(trials: Vec<Trial>, last: impl FnOnce() -> bool) -> ExitCode {
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     let good = last();
     let failed = conclusion.has_failed() || !good;
-    for cluster in SHARED.lock().unwrap_or_else(|e| e.into_inner()).drain(..) {
+    for cluster in SHARED.all() {
         cluster.stop();
     }
     cluster::clean_up(failed);

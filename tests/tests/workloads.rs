@@ -5,10 +5,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
+use cluster_tests::once::OncePer;
 use cluster_tests::wire::Row;
 use cluster_tests::{Cluster, Wire, cluster, defog, run, sql};
 use libtest_mimic::Trial;
@@ -22,30 +23,16 @@ struct Workload {
     anywhere: AhoCorasick,
 }
 
-static SERVERS: Mutex<Vec<Arc<Cluster>>> = Mutex::new(Vec::new());
+static SERVERS: OncePer<u32, Cluster> = OncePer::new();
 
 fn server(version: u32) -> Arc<Cluster> {
-    type Slot = Arc<OnceLock<Arc<Cluster>>>;
-    static SLOTS: LazyLock<Mutex<HashMap<u32, Slot>>> = LazyLock::new(Mutex::default);
-    let slot = Arc::clone(
-        SLOTS
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .entry(version)
-            .or_default(),
-    );
-    let server = slot.get_or_init(|| {
-        let cluster = Arc::new(Cluster::start(version, "work_mem = 32MB"));
-        SERVERS
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .push(Arc::clone(&cluster));
+    SERVERS.get(version, || {
+        let cluster = Cluster::start(version, "work_mem = 32MB");
         let mut su = su(&cluster, "postgres");
         su.query("CREATE ROLE plain LOGIN; CREATE ROLE open LOGIN; CREATE ROLE masked LOGIN");
         su.query("GRANT pg_read_all_data TO plain, open, masked");
         cluster
-    });
-    Arc::clone(server)
+    })
 }
 
 fn su(cluster: &Cluster, database: &str) -> Wire {
@@ -55,31 +42,21 @@ fn su(cluster: &Cluster, database: &str) -> Wire {
 }
 
 fn workload(version: u32, name: &'static str, load: fn(&Cluster, &str)) -> Arc<Workload> {
-    type Slot = Arc<OnceLock<Arc<Workload>>>;
-    static SLOTS: LazyLock<Mutex<HashMap<(u32, &'static str), Slot>>> =
-        LazyLock::new(Mutex::default);
-    let slot = Arc::clone(
-        SLOTS
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .entry((version, name))
-            .or_default(),
-    );
-    let workload = slot.get_or_init(|| {
+    static WORKLOADS: OncePer<(u32, &str), Workload> = OncePer::new();
+    WORKLOADS.get((version, name), || {
         let cluster = server(version);
         su(&cluster, "postgres").query(&format!("CREATE DATABASE {name}"));
         load(&cluster, name);
         su(&cluster, name).query("ANALYZE");
         let secrets = confine(&cluster, name);
         let anywhere = AhoCorasick::new(&secrets).expect("a searcher");
-        Arc::new(Workload {
+        Workload {
             cluster,
             database: name,
             secrets,
             anywhere,
-        })
-    });
-    Arc::clone(workload)
+        }
+    })
 }
 
 /// Does the column's name look like personal data?
@@ -279,92 +256,14 @@ const TPCH: &str = "
 const SCALE: f64 = 0.01;
 
 fn load_tpch(cluster: &Cluster, database: &str) {
-    use tpchgen::csv;
-    use tpchgen::generators as g;
     let mut su = su(cluster, database);
     su.query(TPCH);
-    macro_rules! copy {
-        ($table:literal, $generator:ident, $csv:ident) => {{
-            let mut data = String::new();
-            for row in g::$generator::new(SCALE, 1, 1).iter() {
-                data.push_str(&csv::$csv::new(row).to_string());
-                data.push('\n');
-            }
-            su.copy_in = data.into_bytes();
-            su.query(concat!("COPY ", $table, " FROM STDIN (FORMAT csv)"));
-        }};
+    for table in tpch::TABLES {
+        let mut data = Vec::new();
+        tpch::rows(&mut data, table, SCALE).expect("written to memory");
+        su.copy_in = data;
+        su.query(&format!("COPY {table} FROM STDIN (DELIMITER '|')"));
     }
-    copy!("region", RegionGenerator, RegionCsv);
-    copy!("nation", NationGenerator, NationCsv);
-    copy!("part", PartGenerator, PartCsv);
-    copy!("supplier", SupplierGenerator, SupplierCsv);
-    copy!("partsupp", PartSuppGenerator, PartSuppCsv);
-    copy!("customer", CustomerGenerator, CustomerCsv);
-    copy!("orders", OrderGenerator, OrderCsv);
-    copy!("lineitem", LineItemGenerator, LineItemCsv);
-}
-
-/// The validation parameters of TPC-H's queries (2.4); the fraction of query 11 depends on the scale.
-const PARAMETERS: [&[&str]; 22] = [
-    &["90"],
-    &["15", "BRASS", "EUROPE"],
-    &["BUILDING", "1995-03-15"],
-    &["1993-07-01"],
-    &["ASIA", "1994-01-01"],
-    &["1994-01-01", "0.06", "24"],
-    &["FRANCE", "GERMANY"],
-    &["BRAZIL", "AMERICA", "ECONOMY ANODIZED STEEL"],
-    &["green"],
-    &["1993-10-01"],
-    &["GERMANY", "0.01"],
-    &["MAIL", "SHIP", "1994-01-01"],
-    &["special", "requests"],
-    &["1995-09-01"],
-    &["1996-01-01"],
-    &[
-        "Brand#45",
-        "MEDIUM POLISHED",
-        "49",
-        "14",
-        "23",
-        "45",
-        "19",
-        "3",
-    ],
-    &["Brand#23", "MED BOX"],
-    &["300"],
-    &["Brand#12", "Brand#23", "Brand#34", "1", "10", "20"],
-    &["forest", "1994-01-01", "CANADA"],
-    &["SAUDI ARABIA"],
-    &["13", "31", "23", "29", "30", "18", "17"],
-];
-
-/// The queries as published, with parameters and in PostgreSQL's dialect; the view of query 15 becomes a CTE.
-fn tpch_query(number: i32) -> String {
-    let mut text = tpchgen::q_and_a::queries::query(number)
-        .expect("1 to 22")
-        .trim()
-        .trim_end_matches(';')
-        .to_owned();
-    // Two of query 16's eight sizes are beyond :9.
-    text = text
-        .replace(", :9, :10", ", 36, 9")
-        .replace(" day (3)", " day")
-        .replace("revenue:s", "revenue_s");
-    for (i, value) in PARAMETERS[number as usize - 1].iter().enumerate() {
-        text = text.replace(&format!(":{}", i + 1), value);
-    }
-    if number == 15 {
-        let parts = sql::split(&text);
-        let view = parts[0].trim().trim_end_matches(';');
-        let (head, body) = view.split_once(" as").expect("a view");
-        let head = head.replace("create view", "with");
-        text = format!(
-            "{head} as ({body}) {}",
-            parts[1].trim().trim_end_matches(';')
-        );
-    }
-    text
 }
 
 fn both(
@@ -392,19 +291,19 @@ fn both(
 fn main() -> std::process::ExitCode {
     let mut trials = Vec::new();
     for version in cluster::versions() {
-        for number in 1..=22 {
+        for number in tpch::QUESTIONS {
             let get = move || workload(version, "tpch", load_tpch);
             both(
                 &mut trials,
                 &format!("tpch::q{number:02}"),
                 version,
                 "public",
-                &tpch_query(number),
+                &tpch::question(number, SCALE),
                 get,
             );
         }
-        let plain: Vec<_> = (1..=22)
-            .map(|n| ("public".to_owned(), tpch_query(n)))
+        let plain: Vec<_> = tpch::QUESTIONS
+            .map(|n| ("public".to_owned(), tpch::question(n, SCALE)))
             .collect();
         trials.push(
             Trial::test(format!("tpch::control::pg{version}"), move || {
@@ -444,7 +343,7 @@ fn main() -> std::process::ExitCode {
         }
     }
     let code = run::main(trials);
-    for server in SERVERS.lock().unwrap_or_else(|e| e.into_inner()).drain(..) {
+    for server in SERVERS.all() {
         server.stop();
     }
     code

@@ -5,54 +5,21 @@
 //! tpch 1 customer orders | psql warehouse       # some of them
 //! ```
 
-use std::fmt::{Display, Write as _};
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use tpchgen::generators::{
-    CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator,
-    PartSuppGenerator, RegionGenerator, SupplierGenerator,
-};
-
-/// In an order that foreign keys accept.
-const TABLES: [&str; 8] = [
-    "region", "nation", "part", "supplier", "partsupp", "customer", "orders", "lineitem",
-];
+use tpch::TABLES;
 
 const USAGE: &str = "usage: tpch SCALE [TABLE...]
   SCALE   1 is about 1 GB; 0.05 has 300 000 line items
   TABLE   region nation part supplier partsupp customer orders lineitem; all when none is named";
 
 /// One table: the command, its rows, the end mark.
-fn copy<R: Display>(
-    out: &mut impl Write,
-    table: &str,
-    rows: impl Iterator<Item = R>,
-) -> io::Result<()> {
+fn write_table(out: &mut impl Write, table: &str, scale: f64) -> io::Result<()> {
     writeln!(out, "\\echo {table}")?;
     writeln!(out, "COPY {table} FROM STDIN (DELIMITER '|');")?;
-    let mut line = String::new();
-    for row in rows {
-        line.clear();
-        // The generator ends each row with a delimiter, which COPY would take for a column more.
-        // None of its texts has a backslash or a line break.
-        let _ = write!(line, "{row}");
-        writeln!(out, "{}", line.strip_suffix('|').unwrap_or(&line))?;
-    }
+    tpch::rows(out, table, scale)?;
     writeln!(out, "\\.")
-}
-
-fn write_table(out: &mut impl Write, table: &str, scale: f64) -> io::Result<()> {
-    match table {
-        "region" => copy(out, table, RegionGenerator::new(scale, 1, 1).iter()),
-        "nation" => copy(out, table, NationGenerator::new(scale, 1, 1).iter()),
-        "part" => copy(out, table, PartGenerator::new(scale, 1, 1).iter()),
-        "supplier" => copy(out, table, SupplierGenerator::new(scale, 1, 1).iter()),
-        "partsupp" => copy(out, table, PartSuppGenerator::new(scale, 1, 1).iter()),
-        "customer" => copy(out, table, CustomerGenerator::new(scale, 1, 1).iter()),
-        "orders" => copy(out, table, OrderGenerator::new(scale, 1, 1).iter()),
-        _ => copy(out, table, LineItemGenerator::new(scale, 1, 1).iter()),
-    }
 }
 
 fn main() -> ExitCode {

@@ -238,28 +238,6 @@ enum Changed {
 
 /// By the tags of the statements, and what the attack writes to.
 fn changed(attack: &Attack, outcome: &Outcome) -> Changed {
-    const NOTHING: &[&str] = &[
-        "SELECT",
-        "SHOW",
-        "BEGIN",
-        "START",
-        "COMMIT",
-        "ROLLBACK",
-        "SET",
-        "RESET",
-        "EXPLAIN",
-        "FETCH",
-        "MOVE",
-        "DECLARE",
-        "CLOSE",
-        "PREPARE",
-        "DEALLOCATE",
-        "DISCARD",
-        "SAVEPOINT",
-        "RELEASE",
-        "UNLISTEN",
-        "LISTEN",
-    ];
     if outcome.closed || attack.has_turns() {
         return Changed::Definitions;
     }
@@ -267,7 +245,7 @@ fn changed(attack: &Attack, outcome: &Outcome) -> Changed {
         let word = tag.split(' ').next().unwrap_or_default();
         match word {
             "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" | "COPY" => Changed::Rows,
-            word if NOTHING.contains(&word) && !tag.starts_with("SELECT INTO") => Changed::Nothing,
+            _ if attack::changes_nothing(tag) => Changed::Nothing,
             _ => Changed::Definitions,
         }
     });

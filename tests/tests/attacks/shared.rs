@@ -1,11 +1,11 @@
 //! A second corpus, where it is found beside the project: on servers of its own, one with the policy, one without.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use cluster_tests::attack::{self, Attack, Canaries, Expect, Limits};
+use cluster_tests::once::OncePer;
 use cluster_tests::{Cluster, cluster, run};
 use libtest_mimic::{Completion, Trial};
 
@@ -41,20 +41,10 @@ pub fn dir() -> Option<PathBuf> {
     dir.join("00_setup.sql").exists().then_some(dir)
 }
 
-/// Keeps them until the end.
-static SERVERS: Mutex<Vec<Arc<Cluster>>> = Mutex::new(Vec::new());
+static CORPORA: OncePer<u32, Corpus> = OncePer::new();
 
 pub fn corpus(version: u32, dir: &Path) -> Arc<Corpus> {
-    type Slot = Arc<OnceLock<Arc<Corpus>>>;
-    static SLOTS: LazyLock<Mutex<HashMap<u32, Slot>>> = LazyLock::new(Mutex::default);
-    let slot = Arc::clone(
-        SLOTS
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .entry(version)
-            .or_default(),
-    );
-    let corpus = slot.get_or_init(|| {
+    CORPORA.get(version, || {
         let control = Arc::new(Cluster::start_bare(version));
         fill(&control, "corpus_template", dir);
         materialise(&control);
@@ -67,16 +57,11 @@ pub fn corpus(version: u32, dir: &Path) -> Arc<Corpus> {
             confine(&confined);
             confined
         };
-        SERVERS
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .extend([Arc::clone(&control), Arc::clone(&confined)]);
-        Arc::new(Corpus {
+        Corpus {
             confined,
             control: Mutex::new(control),
-        })
-    });
-    Arc::clone(corpus)
+        }
+    })
 }
 
 pub fn su(cluster: &Cluster, database: &str) -> cluster_tests::Wire {
@@ -159,30 +144,7 @@ pub fn confine(cluster: &Cluster) {
 
 /// Tags of statements that change nothing that another attack could miss.
 pub fn harmless(tag: &str) -> bool {
-    const HARMLESS: &[&str] = &[
-        "SELECT",
-        "SHOW",
-        "BEGIN",
-        "START",
-        "COMMIT",
-        "ROLLBACK",
-        "SET",
-        "RESET",
-        "EXPLAIN",
-        "FETCH",
-        "MOVE",
-        "DECLARE",
-        "CLOSE",
-        "PREPARE",
-        "DEALLOCATE",
-        "DISCARD",
-        "SAVEPOINT",
-        "RELEASE",
-        "LISTEN",
-        "NOTIFY",
-        "UNLISTEN",
-    ];
-    HARMLESS.contains(&tag.split(' ').next().unwrap_or_default()) || (tag.starts_with("COPY"))
+    attack::changes_nothing(tag) || tag.starts_with("COPY")
 }
 
 /// Ignored where the server lacks the extension that the attack goes through.
@@ -307,7 +269,12 @@ pub fn trials(versions: &[u32]) -> Vec<Trial> {
 }
 
 pub fn stop() {
-    for server in SERVERS.lock().unwrap_or_else(|e| e.into_inner()).drain(..) {
-        server.stop();
+    for corpus in CORPORA.all() {
+        corpus.confined.stop();
+        corpus
+            .control
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .stop();
     }
 }

@@ -17,6 +17,7 @@ pub const CASES: &[Case] = cases![
     granting_membership_confines_at_once,
     open_cursors_do_not_outlive_a_change_unmasked,
     what_changes_nothing_refuses_nothing,
+    roles_may_come_and_go_while_a_plan_is_made,
 ];
 
 fn allowlist_changes_at_once(b: &Bench) {
@@ -236,4 +237,50 @@ fn what_changes_nothing_refuses_nothing(b: &Bench) {
         assert_eq!(leak(&answer.bytes), None, "after {change}");
         assert_eq!(answer.text(0, 0).chars().count(), 1, "after {change}");
     }
+}
+
+/// Sessions read their policy again when any role changes, in the midst of a statement too; what its masks
+/// may call is known all the same.
+fn roles_may_come_and_go_while_a_plan_is_made(b: &Bench) {
+    b.setup(
+        "CREATE FUNCTION shop.shown(t text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN left(t, 1); END $$",
+    );
+    b.allow();
+    b.setup(
+        r#"SELECT agent_policy.mask_column('shop.customers', 'note', 'expression', '{"sql": "shop.shown(note)"}');
+           SELECT agent_policy.mask_column('shop.events', 'payload', 'expression', '{"sql": "shop.shown(payload)"}')"#,
+    );
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut su = b
+                .cluster
+                .connect("postgres", "postgres", &[])
+                .expect("the superuser connects");
+            let role = b.fill("@agent@_comes");
+            for _ in 0..600 {
+                su.query(&format!("CREATE ROLE {role}"));
+                su.query(&format!("DROP ROLE {role}"));
+            }
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        let (mut statements, mut refused) = (0, Vec::new());
+        while !over.load(std::sync::atomic::Ordering::Relaxed) {
+            // Templates are made in each session anew.
+            let mut agent = b.agent();
+            for sql in [
+                "SELECT note FROM shop.customers WHERE id = 1",
+                "SELECT payload FROM shop.events LIMIT 1",
+            ] {
+                statements += 1;
+                refused.extend(agent.simple(sql).errors);
+            }
+        }
+        assert!(
+            refused.is_empty(),
+            "{} of {statements} refused: {}",
+            refused.len(),
+            refused[0]
+        );
+    });
 }

@@ -13,6 +13,13 @@ pub const CASES: &[Case] = cases![
     plans_and_catalogs_of_such_a_table,
 ];
 
+/// What the agent gets: columns between spaces, rows between bars.
+fn rows(b: &Bench, sql: &str) -> String {
+    let answer = b.allows(sql);
+    let rows: Vec<String> = answer.texts().iter().map(|row| row.join(" ")).collect();
+    rows.join("|")
+}
+
 /// One region of 40 people, one of 5, one of 4, and one person alone.
 fn staffed(b: &Bench) {
     b.setup(
@@ -93,13 +100,7 @@ fn groups_that_are_too_small_are_left_out(b: &Bench) {
             "north 5 t 1|south 1 t 1",
         ),
     ] {
-        let rows: Vec<String> = b
-            .allows(sql)
-            .texts()
-            .iter()
-            .map(|row| row.join(" "))
-            .collect();
-        assert_eq!(rows.join("|"), expected, "{sql}");
+        assert_eq!(rows(b, sql), expected, "{sql}");
     }
     for mode in ["force_generic_plan", "force_custom_plan"] {
         b.setup(&format!("ALTER ROLE @agent@ SET plan_cache_mode = {mode}"));
@@ -280,18 +281,10 @@ fn nothing_stands_beside_it(b: &Bench) {
     ] {
         b.denies(sql, "42501", "group_size");
     }
-    let rows = |sql: &str| {
-        let rows: Vec<String> = b
-            .allows(sql)
-            .texts()
-            .iter()
-            .map(|row| row.join(" "))
-            .collect();
-        rows.join("|")
-    };
     // Groups may stand beside anything.
     assert_eq!(
         rows(
+            b,
             "WITH g AS (SELECT boss, count(*) AS n FROM shop.staff GROUP BY boss) SELECT title, n FROM g JOIN shop.teams USING (boss) ORDER BY 1"
         ),
         "team 0 9|team 1 10|team 2 10|team 3 10|team 4 10"
@@ -304,23 +297,17 @@ fn masks_filters_and_families_with_groups(b: &Bench) {
         "SELECT agent_policy.mask_column('shop.staff', 'name');
          SELECT agent_policy.mask_column('shop.staff', 'pay', 'bucket', '{\"size\": 100}')",
     );
-    let rows = |sql: &str| {
-        let rows: Vec<String> = b
-            .allows(sql)
-            .texts()
-            .iter()
-            .map(|row| row.join(" "))
-            .collect();
-        rows.join("|")
-    };
     assert_eq!(
-        rows("SELECT name, count(*), avg(pay)::int FROM shop.staff GROUP BY name"),
+        rows(
+            b,
+            "SELECT name, count(*), avg(pay)::int FROM shop.staff GROUP BY name"
+        ),
         "*** 50 1000"
     );
     // A filter takes rows away before they are counted.
     b.setup("SELECT agent_policy.filter_rows('shop.staff', 'id <> 41')");
     assert_eq!(
-        rows("SELECT region, count(*) FROM shop.staff GROUP BY region"),
+        rows(b, "SELECT region, count(*) FROM shop.staff GROUP BY region"),
         "north 40"
     );
     // Parents and children share the requirement, and rows of several tables are told apart.
@@ -335,9 +322,12 @@ fn masks_filters_and_families_with_groups(b: &Bench) {
         b.denies(sql, "42501", "group_size");
     }
     b.allows("SELECT at FROM shop.events_2025");
-    assert_eq!(rows("SELECT count(*) FROM shop.events"), "600");
+    assert_eq!(rows(b, "SELECT count(*) FROM shop.events"), "600");
     assert_eq!(
-        rows("SELECT extract(year FROM at) AS year, count(*) FROM shop.events GROUP BY 1"),
+        rows(
+            b,
+            "SELECT extract(year FROM at) AS year, count(*) FROM shop.events GROUP BY 1"
+        ),
         "2024 365"
     );
     // Masks and filters that may raise an error would tell of the row that they do it for.
@@ -350,7 +340,7 @@ fn masks_filters_and_families_with_groups(b: &Bench) {
     b.setup("SELECT agent_policy.remove_row_filter('shop.staff', name => 'raises')");
     // Every role has its own word, and the largest counts.
     b.setup("SELECT agent_policy.require_group_size('shop.staff', 45, '@agent@')");
-    assert_eq!(rows("SELECT region FROM shop.staff GROUP BY region"), "");
+    assert_eq!(rows(b, "SELECT region FROM shop.staff GROUP BY region"), "");
     // A policy that only watches leaves nothing out.
     b.setup("SELECT agent_policy.protect_role('@agent@', 'read_only', 'monitor')");
     assert_eq!(
@@ -444,26 +434,23 @@ fn group_sizes_are_set_and_lifted(b: &Bench) {
 fn plans_and_catalogs_of_such_a_table(b: &Bench) {
     staffed(b);
     // A plan is shown, and never run nor estimated from what is in the table.
-    let of = |sql: &str| {
-        let lines: Vec<String> = b
-            .allows(sql)
-            .texts()
-            .iter()
-            .map(|row| row.join(" "))
-            .collect();
-        lines.join("\n")
-    };
-    let plan = of("EXPLAIN (ANALYZE) SELECT count(*) FROM shop.staff WHERE name = 'QUAGGA 7'");
+    let plan = rows(
+        b,
+        "EXPLAIN (ANALYZE) SELECT count(*) FROM shop.staff WHERE name = 'QUAGGA 7'",
+    );
     assert!(
         plan.contains("Seq Scan") && !plan.contains("rows="),
         "{plan}"
     );
     assert_eq!(
-        of("SELECT count(*) FROM pg_stats WHERE tablename = 'staff'"),
+        rows(b, "SELECT count(*) FROM pg_stats WHERE tablename = 'staff'"),
         "0"
     );
     assert_eq!(
-        of("SELECT count(*) FROM pg_stat_user_tables WHERE relname = 'staff' AND n_live_tup > 0"),
+        rows(
+            b,
+            "SELECT count(*) FROM pg_stat_user_tables WHERE relname = 'staff' AND n_live_tup > 0"
+        ),
         "0"
     );
     for sql in [

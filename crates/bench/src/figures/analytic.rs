@@ -34,65 +34,6 @@ const VIEWS: &str = "CREATE SCHEMA masked;
     FROM sales.customer;
     GRANT USAGE ON SCHEMA masked TO agent; GRANT SELECT ON ALL TABLES IN SCHEMA masked TO agent";
 
-/// The validation values of the specification, :1 first.
-const VALUES: [&[&str]; 22] = [
-    &["90"],
-    &["15", "BRASS", "EUROPE"],
-    &["BUILDING", "1995-03-15"],
-    &["1993-07-01"],
-    &["ASIA", "1994-01-01"],
-    &["1994-01-01", "0.06", "24"],
-    &["FRANCE", "GERMANY"],
-    &["BRAZIL", "AMERICA", "ECONOMY ANODIZED STEEL"],
-    &["green"],
-    &["1993-10-01"],
-    &["GERMANY", "0.0001"],
-    &["MAIL", "SHIP", "1994-01-01"],
-    &["special", "requests"],
-    &["1995-09-01"],
-    &["1996-01-01"],
-    &[
-        "Brand#45",
-        "MEDIUM POLISHED",
-        "49",
-        "14",
-        "23",
-        "45",
-        "19",
-        "3",
-        "36",
-        "9",
-    ],
-    &["Brand#23", "MED BOX"],
-    &["300"],
-    &["Brand#12", "Brand#23", "Brand#34", "1", "10", "20"],
-    &["forest", "1994-01-01", "CANADA"],
-    &["SAUDI ARABIA"],
-    &["13", "31", "23", "29", "30", "18", "17"],
-];
-
-/// Question 15 makes a view, which an agent may not: the same as a WITH.
-const QUESTION_15: &str = "WITH revenue (supplier_no, total_revenue) AS (
-    SELECT l_suppkey, sum(l_extendedprice * (1 - l_discount)) FROM lineitem
-    WHERE l_shipdate >= date ':1' AND l_shipdate < date ':1' + interval '3 month' GROUP BY l_suppkey)
-  SELECT s_suppkey, s_name, s_address, s_phone, total_revenue FROM supplier, revenue
-  WHERE s_suppkey = supplier_no AND total_revenue = (SELECT max(total_revenue) FROM revenue)
-  ORDER BY s_suppkey";
-
-fn statement(n: usize) -> Result<String> {
-    let text = match n {
-        15 => QUESTION_15,
-        _ => tpchgen::q_and_a::queries::query(i32::try_from(n)?).ok_or("no such question")?,
-    };
-    // PostgreSQL has no precision for days.
-    let mut text = text.trim().trim_end_matches(';').replace("day (3)", "day");
-    let values = VALUES.get(n - 1).ok_or("no such question")?;
-    for (i, value) in values.iter().enumerate().rev() {
-        text = text.replace(&format!(":{}", i + 1), value);
-    }
-    Ok(text)
-}
-
 pub fn run(pair: &Pair, effort: &Effort) -> Result<Vec<Figure>> {
     let guarded = pair.guarded.client("postgres");
     for cluster in [pair.plain, pair.guarded] {
@@ -120,8 +61,8 @@ pub fn run(pair: &Pair, effort: &Effort) -> Result<Vec<Figure>> {
     let against = pair.plain.client("agent");
     let (mut all, mut times) = (Vec::new(), (0.0, 0.0));
     let (mut by_hand, mut views_time) = (Vec::new(), 0.0);
-    for n in 1..=VALUES.len() {
-        let statement = statement(n)?;
+    for n in tpch::QUESTIONS {
+        let statement = tpch::question(n, effort.tpch);
         let runs = pairs(
             effort.pairs,
             || ours.time("SELECT 1", &statement, 1),
