@@ -20,7 +20,7 @@ pub const QUESTIONS: std::ops::RangeInclusive<usize> = 1..=22;
 /// # Errors
 /// Those of `out`; a table that is none of [`TABLES`].
 ///
-/// ```
+/// ```no_run
 /// let mut rows = Vec::new();
 /// tpch::rows(&mut rows, "region", 0.01).unwrap();
 /// assert_eq!(rows.iter().filter(|b| **b == b'\n').count(), 5);
