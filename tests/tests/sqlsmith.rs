@@ -62,8 +62,15 @@ fn smith(version: u32) {
     bench.setup("SELECT agent_policy.deny_relation('@agent@', 'shop.hidden')");
     bench.setup("SELECT agent_policy.set_limits('@agent@', statement_timeout => '1 s'), agent_policy.reset_limits('@agent@', 'max_rows')");
     // Without the policy the same statements show what must not be seen. One that runs on and on would keep
-    // the others back.
-    bench.setup("ALTER ROLE @plain@ SET statement_timeout = '1 s'");
+    // the others back, and what they write would fill the disk: rows of a statement that was stopped stay
+    // where they are.
+    bench.setup(
+        "ALTER ROLE @plain@ SET statement_timeout = '1 s';
+         ALTER ROLE @plain@ SET default_transaction_read_only = on",
+    );
+    for role in ["@plain@", "@agent@"] {
+        bench.setup(&format!("ALTER ROLE {role} SET temp_file_limit = '1 GB'"));
+    }
     let control = session(&bench, &bench.plain, Duration::from_secs(60), seed, true);
     assert!(
         !control.leaks.is_empty(),
