@@ -144,6 +144,7 @@ pub struct Filter {
 }
 
 type OidMap<K, V> = HashMap<K, V, BuildHasherDefault<OidHasher>>;
+type OidSet<K> = HashSet<K, BuildHasherDefault<OidHasher>>;
 
 /// Numbers that the server gave out need no defence against collisions.
 #[derive(Default)]
@@ -199,7 +200,7 @@ pub struct Policy {
     /// Relations that are read through aggregates only, and the rows that a group must have.
     group_sizes: HashMap<Oid, i32>,
     /// Those that may be called, and whether the statement may name them.
-    functions: RefCell<OidMap<(Oid, bool), ()>>,
+    functions: RefCell<OidSet<(Oid, bool)>>,
     /// Functions that masks and filters call: the server may run them, the agent may not name them.
     policy_functions: Rc<RefCell<HashSet<Oid>>>,
     relations: RefCell<OidMap<Oid, Rc<Relation>>>,

@@ -133,13 +133,13 @@ impl Policy {
 
     /// May the function run? `direct`: the agent's own text names it.
     pub fn function_allowed(&self, function: Oid, direct: bool) -> bool {
-        if self.functions.borrow().contains_key(&(function, direct)) {
+        if self.functions.borrow().contains(&(function, direct)) {
             return true;
         }
         let allowed = self.judge_function(function, direct);
         // A refusal is not kept: what masks may call is found out as they are met.
         if allowed {
-            self.functions.borrow_mut().insert((function, direct), ());
+            self.functions.borrow_mut().insert((function, direct));
         }
         allowed
     }

@@ -1,9 +1,10 @@
 //! Masks of values that hold others: arrays and documents.
 
 use std::cell::RefCell;
+use std::ffi::c_char;
 use std::rc::Rc;
 
-use super::call::{arg, bytes, new_varlena, return_null, sql_function};
+use super::call::{arg, bytes, new_varlena, return_null, sql_function, storage};
 use super::{names, secret, text};
 use pgrx::pg_sys::{self, Datum, FmgrInfo, Oid};
 use policy::mask::json::{self, Masker, Rule};
@@ -12,9 +13,9 @@ use policy::mask::numeric;
 /// What a call of `mask_each` keeps between rows.
 struct Each {
     element: Oid,
-    length: i16,
+    length: i32,
     by_value: bool,
-    align: i8,
+    align: c_char,
     function: FmgrInfo,
 }
 
@@ -37,12 +38,10 @@ unsafe fn each(fcinfo: pg_sys::FunctionCallInfo, array: *const pg_sys::ArrayType
         let kept =
             pg_sys::MemoryContextAllocZero((*flinfo).fn_mcxt, size_of::<Each>()).cast::<Each>();
         (*kept).element = (*array).elemtype;
-        pg_sys::get_typlenbyvalalign(
-            (*array).elemtype,
-            &raw mut (*kept).length,
-            &raw mut (*kept).by_value,
-            (&raw mut (*kept).align).cast(),
-        );
+        let (length, by_value, align) = storage((*array).elemtype);
+        (*kept).length = length;
+        (*kept).by_value = by_value;
+        (*kept).align = align;
         pg_sys::fmgr_info_cxt(function, &raw mut (*kept).function, (*flinfo).fn_mcxt);
         (*flinfo).fn_extra = kept.cast();
         kept
@@ -62,7 +61,7 @@ sql_function! {
         pg_sys::deconstruct_array(
             array,
             (*each).element,
-            (*each).length.into(),
+            (*each).length,
             (*each).by_value,
             (*each).align as _,
             &raw mut values,
@@ -99,7 +98,7 @@ sql_function! {
             dimensions,
             bounds,
             (*each).element,
-            (*each).length.into(),
+            (*each).length,
             (*each).by_value,
             (*each).align as _,
         ))

@@ -46,6 +46,16 @@ pub struct Bench {
 impl Bench {
     /// Database with the shop in it and, unless AGENT_POLICY_PLAIN, the extension.
     pub fn new(cluster: Arc<Cluster>) -> Self {
+        Self::make(cluster, "TEMPLATE shop", false)
+    }
+
+    /// `database`: further options of CREATE DATABASE.
+    pub fn with_database(cluster: Arc<Cluster>, database: &str) -> Self {
+        Self::make(cluster, database, true)
+    }
+
+    fn make(cluster: Arc<Cluster>, database: &str, load: bool) -> Self {
+        let (tables, rights) = shop();
         cluster.once(|| {
             let connect = |database| {
                 cluster
@@ -54,17 +64,8 @@ impl Bench {
             };
             connect("postgres").query("CREATE ROLE shop_owner");
             connect("postgres").query("CREATE DATABASE shop");
-            connect("shop").query(shop().0);
+            connect("shop").query(tables);
         });
-        Self::make(cluster, "TEMPLATE shop", false)
-    }
-
-    /// `database`: further options of CREATE DATABASE. In one of [`new`](Self::new)'s clusters.
-    pub fn with_database(cluster: Arc<Cluster>, database: &str) -> Self {
-        Self::make(cluster, database, true)
-    }
-
-    fn make(cluster: Arc<Cluster>, database: &str, load: bool) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let (db, agent, plain) = (format!("t{n}"), format!("agent_{n}"), format!("plain_{n}"));
@@ -94,7 +95,6 @@ impl Bench {
             let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
             bench.setup("CREATE EXTENSION agent_policy");
         }
-        let (tables, rights) = shop();
         if load {
             bench.setup(tables);
         }

@@ -46,20 +46,13 @@ pub fn specifiers(format: &[u8]) -> impl Iterator<Item = Specifier> {
 
 /// After the percent sign. `last` is the argument used last.
 fn specifier(rest: &mut &[u8], last: &mut usize) -> Option<Specifier> {
-    let mut position = None;
-    let mut width = Width::Characters(0);
-    let leading = number(rest)?;
-    let mut done = false;
-    if let Some(n) = leading {
-        if let Some(after) = rest.strip_prefix(b"$") {
-            *rest = after;
-            position = Some(place(n)?);
-        } else {
-            width = Width::Characters(n);
-            done = true;
-        }
+    // Digits first are a position, if a dollar sign follows, else the width.
+    let (mut position, mut width) = (None, number(rest)?.map(Width::Characters));
+    if let (Some(Width::Characters(n)), Some(after)) = (width, rest.strip_prefix(b"$")) {
+        *rest = after;
+        (position, width) = (Some(place(n)?), None);
     }
-    if !done {
+    if width.is_none() {
         while let Some(after) = rest.strip_prefix(b"-") {
             *rest = after;
         }
@@ -72,9 +65,9 @@ fn specifier(rest: &mut &[u8], last: &mut usize) -> Option<Specifier> {
                 }
                 None => *last + 1,
             };
-            width = Width::Argument(*last);
-        } else if let Some(n) = number(rest)? {
-            width = Width::Characters(n);
+            width = Some(Width::Argument(*last));
+        } else {
+            width = number(rest)?.map(Width::Characters);
         }
     }
     *rest = rest
@@ -83,7 +76,7 @@ fn specifier(rest: &mut &[u8], last: &mut usize) -> Option<Specifier> {
         .or_else(|| rest.strip_prefix(b"L"))?;
     *last = position.unwrap_or(*last + 1);
     Some(Specifier {
-        width,
+        width: width.unwrap_or(Width::Characters(0)),
         value: *last,
     })
 }

@@ -5,12 +5,12 @@
 //! rights of `over`. There are two worlds, which differ in nothing but what the policy hides: what an agent is answered
 //! must be the same in both, byte by byte.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use cluster_tests::attack::{self, Attack, Canaries, Expect, Limits, Outcome};
 use cluster_tests::bench::{CANARY_PATTERN, CANARY_WORDS};
+use cluster_tests::once::OncePer;
 use cluster_tests::{Cluster, Wire, cluster, run};
 use libtest_mimic::Trial;
 
@@ -91,18 +91,10 @@ struct Field {
 const READ: &str = "read";
 const READ_TWIN: &str = "read_twin";
 
-type Slot = Arc<OnceLock<Arc<Field>>>;
-static FIELDS: LazyLock<Mutex<HashMap<u32, Slot>>> = LazyLock::new(Mutex::default);
+static FIELDS: OncePer<u32, Field> = OncePer::new();
 
 fn field(version: u32) -> Arc<Field> {
-    let slot = Arc::clone(
-        FIELDS
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .entry(version)
-            .or_default(),
-    );
-    Arc::clone(slot.get_or_init(|| Arc::new(Field::new(version))))
+    FIELDS.get(version, || Field::new(version))
 }
 
 fn su(cluster: &Cluster, database: &str) -> Wire {
@@ -481,9 +473,8 @@ pub fn trials(versions: &[u32]) -> Vec<Trial> {
 /// After the last attack. Whether agents that only read have changed nothing; stops the servers.
 pub fn unchanged() -> bool {
     let mut unchanged = true;
-    let mut fields = FIELDS.lock().unwrap_or_else(|e| e.into_inner());
-    for (version, slot) in fields.drain() {
-        let Some(field) = slot.get() else { continue };
+    for field in FIELDS.all() {
+        let version = field.cluster.version;
         if !cluster::plain() {
             let (before, after) = (field_state(version).clone(), field.fingerprint());
             for line in after
