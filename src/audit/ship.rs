@@ -276,9 +276,9 @@ impl Shipper<'_> {
             .or_else(|| refused.map(|(_, why)| why.clone()));
         match &trouble {
             Some(what) if trouble != self.told => {
-                self.slot.failures.fetch_max(1, SeqCst);
-                self.slot.failed_at.store(now(), SeqCst);
                 self.slot.set_error(what);
+                self.slot.failed_at.store(now(), SeqCst);
+                self.slot.failures.fetch_max(1, SeqCst);
             }
             None if self.told.is_some() => self.well(),
             _ => {}
@@ -289,10 +289,7 @@ impl Shipper<'_> {
     fn failed(&mut self, e: &Failure) {
         self.start_over();
         self.told = None;
-        let slot = self.slot;
-        let failures = slot.failures.fetch_add(1, SeqCst).min(5);
-        slot.failed_at.store(now(), SeqCst);
-        slot.set_error(&one_line(&e.message));
+        let failures = self.slot.failed(&one_line(&e.message)).min(5);
         self.not_before = Some(Instant::now() + Duration::from_secs(1 << failures));
     }
 

@@ -144,6 +144,13 @@ impl Slot {
             || self.to_notify.load(SeqCst) != 0
     }
 
+    /// The worker failed once more; gives how often it had before. Who sees the number finds the message.
+    pub fn failed(&self, message: &str) -> u32 {
+        self.set_error(message);
+        self.failed_at.store(crate::audit::now(), SeqCst);
+        self.failures.fetch_add(1, SeqCst)
+    }
+
     /// A record could not be written or synced.
     pub fn unwritable(&self, message: &str) {
         self.write_failures.fetch_add(1, SeqCst);
@@ -170,27 +177,29 @@ impl Slot {
         }
         let bytes = message.as_bytes().get(..end).unwrap_or_default();
         self.error_version.fetch_add(1, SeqCst);
-        for (i, to) in self.error.iter().enumerate() {
-            to.store(bytes.get(i).copied().unwrap_or(0), SeqCst);
+        for (to, byte) in self.error.iter().zip(bytes.iter().chain(&[0])) {
+            to.store(*byte, SeqCst);
         }
         self.error_version.fetch_add(1, SeqCst);
     }
 
+    /// The last error. Should it be written again and again meanwhile, bytes of two may be in it.
     pub fn error(&self) -> Option<String> {
+        let mut bytes = Vec::new();
         for _ in 0..100 {
             let version = self.error_version.load(SeqCst);
-            let bytes: Vec<u8> = self
+            bytes = self
                 .error
                 .iter()
                 .map(|b| b.load(SeqCst))
                 .take_while(|b| *b != 0)
                 .collect();
             if version.is_multiple_of(2) && version == self.error_version.load(SeqCst) {
-                return Some(String::from_utf8_lossy(&bytes).into_owned())
-                    .filter(|s| !s.is_empty());
+                break;
             }
+            std::thread::yield_now();
         }
-        None
+        Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|s| !s.is_empty())
     }
 }
 

@@ -58,19 +58,20 @@ fn smith(version: u32) {
     let cluster = Arc::new(Cluster::start(version, "log_line_prefix = '%e %u '"));
     let bench = Bench::new(Arc::clone(&cluster));
     bench.mask();
-    // A canary that no mask covers.
-    bench.setup("SELECT agent_policy.deny_relation('@agent@', 'shop.hidden')");
+    // Canaries that no mask covers; a view that is allowed covers what it reads.
+    bench.setup(
+        "SELECT agent_policy.deny_relation('@agent@', 'shop.hidden');
+         SELECT agent_policy.deny_relation('@agent@', 'shop.vault_view')",
+    );
     bench.setup("SELECT agent_policy.set_limits('@agent@', statement_timeout => '1 s'), agent_policy.reset_limits('@agent@', 'max_rows')");
     // Without the policy the same statements show what must not be seen. One that runs on and on would keep
     // the others back, and what they write would fill the disk: rows of a statement that was stopped stay
     // where they are.
     bench.setup(
         "ALTER ROLE @plain@ SET statement_timeout = '1 s';
-         ALTER ROLE @plain@ SET default_transaction_read_only = on",
+         ALTER ROLE @plain@ SET default_transaction_read_only = on;
+         ALTER ROLE @plain@ SET temp_file_limit = '1 GB'; ALTER ROLE @agent@ SET temp_file_limit = '1 GB'",
     );
-    for role in ["@plain@", "@agent@"] {
-        bench.setup(&format!("ALTER ROLE {role} SET temp_file_limit = '1 GB'"));
-    }
     let control = session(&bench, &bench.plain, Duration::from_secs(60), seed, true);
     assert!(
         !control.leaks.is_empty(),
