@@ -1,20 +1,27 @@
 -- What the catalogs show a confined session. The filters of system catalogs and the arguments of
 -- built-in functions ask these; a statement that names them is denied. All of them answer for the
 -- session at hand, from its policy in memory; a session that no policy confines is shown everything.
--- The conditions of filters have a cost that keeps the planner from asking them in inner loops.
+-- The conditions of filters have a cost that keeps the planner from asking them in inner loops, and
+-- a support function that says of how many rows they are true: else the planner takes a third, of each
+-- catalog in a join, and ends with nested loops.
+
+CREATE FUNCTION listed_support(internal) RETURNS internal
+    LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'agent_listed_support';
+COMMENT ON FUNCTION listed_support(internal) IS
+'Planner support: the filters of catalogs are taken to hide few rows.';
 
 CREATE FUNCTION listed(class oid, object oid) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'listed_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 SUPPORT listed_support AS 'MODULE_PATHNAME', 'listed_wrapper';
 COMMENT ON FUNCTION listed(oid, oid) IS
 'Whether the session is shown an object: class is the OID of the system catalog that it is in.';
 
 CREATE FUNCTION listed(class oid, object oid, part integer) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'part_listed_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 SUPPORT listed_support AS 'MODULE_PATHNAME', 'part_listed_wrapper';
 COMMENT ON FUNCTION listed(oid, oid, integer) IS
 'The same for a part of an object, as pg_depend and pg_description number them: of a relation, a column.';
 
 CREATE FUNCTION column_listed(relation oid, attribute smallint) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'column_listed_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 SUPPORT listed_support AS 'MODULE_PATHNAME', 'column_listed_wrapper';
 COMMENT ON FUNCTION column_listed(oid, smallint) IS
 'Whether the session is shown a column: its relation is, and the column is not denied.';
 
@@ -24,27 +31,27 @@ COMMENT ON FUNCTION counts_shown(oid) IS
 'Whether sizes and counters of a relation tell nothing about rows that the session is not shown.';
 
 CREATE FUNCTION bound_shown(relation oid) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'bound_shown_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 SUPPORT listed_support AS 'MODULE_PATHNAME', 'bound_shown_wrapper';
 COMMENT ON FUNCTION bound_shown(oid) IS
 'Whether the session is shown the bounds of a partition, which are values of the key.';
 
 CREATE FUNCTION partition_key_shown(relation oid) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'partition_key_shown_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 SUPPORT listed_support AS 'MODULE_PATHNAME', 'partition_key_shown_wrapper';
 COMMENT ON FUNCTION partition_key_shown(oid) IS
 'Whether the session is shown by which columns a table is partitioned.';
 
 CREATE FUNCTION view_shown(relation oid) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'view_shown_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 SUPPORT listed_support AS 'MODULE_PATHNAME', 'view_shown_wrapper';
 COMMENT ON FUNCTION view_shown(oid) IS
 'Whether the session is shown the definition of a view: it may use the view and all that it names.';
 
 CREATE FUNCTION labels_listed(type oid) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'labels_listed_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 SUPPORT listed_support AS 'MODULE_PATHNAME', 'labels_listed_wrapper';
 COMMENT ON FUNCTION labels_listed(oid) IS
 'Whether the session is shown the labels of an enum type.';
 
 CREATE FUNCTION default_listed(relation oid, attribute smallint, expression pg_node_tree) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'agent_default_listed';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 SUPPORT listed_support AS 'MODULE_PATHNAME', 'agent_default_listed';
 COMMENT ON FUNCTION default_listed(oid, smallint, pg_node_tree) IS
 'Whether the session is shown the default of a column, or what it is generated from.';
 

@@ -282,9 +282,7 @@ fn note_failure(error: &pg_sys::panic::CaughtError) {
         return;
     }
     if let Some(slot) = my_slot() {
-        slot.failures.fetch_add(1, SeqCst);
-        slot.failed_at.store(crate::audit::now(), SeqCst);
-        slot.set_error(report.message());
+        slot.failed(report.message());
     }
 }
 

@@ -12,8 +12,8 @@ use super::boundary::{self, Thrown};
 use super::hooks::{PREV_END, PREV_FINISH, PREV_START, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
 use super::{
-    compat, deadline, depth, failing_row, names, nodes, objects, raw, receiver, rewrite, session,
-    source, stamp, touched,
+    builtin_bodies, compat, deadline, depth, failing_row, names, nodes, objects, raw, receiver,
+    rewrite, session, source, stamp, touched,
 };
 use crate::catalog::Policy;
 use crate::denial::Denial;
@@ -245,13 +245,23 @@ unsafe fn particulars(planned: *const pg_sys::PlannedStmt, stamp: stamp::Stamp) 
     }
 }
 
+/// Does another query run or is planned around this one?
+fn nested() -> bool {
+    depth::RUN.load(Relaxed) > 0 || depth::PLAN.load(Relaxed) > 0
+}
+
 /// Opens the record of a query that is about to start, or tells it to the utility command that
 /// carries it.
 unsafe fn open_statement(policy: &Policy, query: *mut QueryDesc, stamp: stamp::Stamp) {
     enforce(policy, statement::check_audit());
+    let nested = nested();
     // SAFETY: a query that is about to start.
+    if nested && unsafe { builtin_bodies::is_body(query, &stamp) } {
+        return;
+    }
+    // SAFETY: as above.
     let particulars = unsafe { particulars((*query).plannedstmt, stamp) };
-    let written = if depth::RUN.load(Relaxed) > 0 || depth::PLAN.load(Relaxed) > 0 {
+    let written = if nested {
         statement::begin_nested(query as usize, &particulars, depth::nesting().max(1))
     } else if depth::UTILITY.load(Relaxed) > 0 && statement::is_open() {
         statement::learn(&particulars);
@@ -423,11 +433,27 @@ unsafe extern "C-unwind" fn confined_end(query: *mut QueryDesc) -> bool {
     // SAFETY: a query that has run.
     unsafe {
         let _level = depth::enter(&depth::START);
-        if !is_worker() && !trial::previewing() && !(*query).estate.is_null() {
+        if !is_worker()
+            && !trial::previewing()
+            && !(*query).estate.is_null()
+            && !has_no_record(query)
+        {
             statement::query_ended(query as usize, compat::rows_processed((*query).estate));
         }
         receiver::forget(query);
         timed(|| next_end(query)).is_err()
+    }
+}
+
+/// Is a query that ends one for which [`open_statement`] opened no record?
+unsafe fn has_no_record(query: *const QueryDesc) -> bool {
+    if !nested() && statement::is_open_for(query as usize) {
+        return false;
+    }
+    // SAFETY: a query that has run.
+    unsafe {
+        let stamp = stamp::read((*query).plannedstmt).unwrap_or_default();
+        builtin_bodies::is_body(query, &stamp)
     }
 }
 

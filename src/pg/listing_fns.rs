@@ -8,7 +8,7 @@ use policy::builtins::guards::{Named, Shown};
 use policy::builtins::listing;
 
 use super::call::{self, arg, sql_function};
-use super::{name_answers, objects, text};
+use super::{name_answers, nodes, objects, text};
 use crate::catalog::Policy;
 use crate::identity;
 
@@ -85,6 +85,19 @@ fn checked_name(name: &str, kind: i32) -> String {
 fn name_or_null(name: &str, kind: i32) -> Option<String> {
     under_policy(|policy| name_answers::shows(policy, Named::from_code(kind), name))
         .then(|| name.to_owned())
+}
+
+sql_function! {
+    /// `listed_support(internal)`: the catalogs are mostly PostgreSQL's own objects, which are shown.
+    fn agent_listed_support / pg_finfo_agent_listed_support(fcinfo) {
+        let request = arg(fcinfo, 0);
+        if !nodes::is_a(request.cast_mut_ptr(), pg_sys::NodeTag::T_SupportRequestSelectivity) {
+            // No help with it, as supportnodes.h has it.
+            return pg_sys::Datum::null();
+        }
+        (*request.cast_mut_ptr::<pg_sys::SupportRequestSelectivity>()).selectivity = 1.0;
+        request
+    }
 }
 
 sql_function! {

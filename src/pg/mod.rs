@@ -8,6 +8,7 @@ pub mod access;
 pub mod bgworker;
 pub mod boundary;
 pub mod bounded;
+mod builtin_bodies;
 mod call;
 mod changed;
 mod commitment;

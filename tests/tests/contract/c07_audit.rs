@@ -23,6 +23,7 @@ pub const CASES: &[Case] = cases![
     execute_logs_its_own_statement,
     parsing_ahead_is_not_a_statement,
     nested_statements,
+    functions_of_the_server_have_no_records,
     security_definer_bodies,
     masked_columns_and_relations,
     truncation,
@@ -450,6 +451,45 @@ fn nested_statements(b: &Bench) {
     assert!(
         rows.iter().any(|r| r["nesting_level"].as_i64() > Some(0)
             && r["relations"].to_string().contains("shop.customers")),
+        "{rows:?}"
+    );
+}
+
+/// Views of `information_schema` call functions in SQL for each row: they are part of the statement.
+/// What somebody else wrote in SQL has its record, whatever form its body has.
+fn functions_of_the_server_have_no_records(b: &Bench) {
+    b.allow();
+    let mut agent = b.agent();
+    for statement in [
+        "SELECT * FROM information_schema.columns",
+        "SELECT * FROM information_schema.key_column_usage",
+        "COPY (SELECT * FROM information_schema.columns) TO STDOUT",
+        "SELECT id || 'x', quote_literal(id) FROM shop.orders",
+    ] {
+        let before = b.audit("true").len();
+        let answer = agent.query(statement);
+        assert!(answer.rows.len() + answer.copied.len() > 5, "{statement}");
+        let rows = b.audit("true");
+        assert_eq!(rows.len(), before + 1, "{statement}: {rows:?}");
+        let row = rows.last().expect("a row");
+        assert_eq!(row["nesting_level"], 0, "{statement}: {row}");
+        assert_eq!(
+            row["rows_processed"], row["rows_returned"],
+            "{statement}: {row}"
+        );
+    }
+    b.setup(
+        "CREATE FUNCTION shop.orders_of(c int) RETURNS bigint LANGUAGE sql STABLE
+             BEGIN ATOMIC SELECT count(*) FROM shop.orders WHERE customer_id = c; END;
+         SELECT agent_policy.allow_function('@agent@', 'shop.orders_of(int)')",
+    );
+    b.agent()
+        .query("SELECT shop.orders_of(id) FROM shop.customers WHERE id < 4");
+    let rows = b.audit("nesting_level > 0");
+    assert_eq!(rows.len(), 3, "{rows:?}");
+    assert!(
+        rows.iter()
+            .all(|row| row["relations"].to_string().contains("shop.orders")),
         "{rows:?}"
     );
 }
