@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use policy::rule::Rule;
 
-use super::raw;
+use super::{parsing, raw};
 use crate::denial::Denial;
 
 static TIMER: AtomicI32 = AtomicI32::new(-1);
@@ -165,6 +165,7 @@ unsafe extern "C-unwind" fn on_timer() {
 
 /// Starts the clock for this message, unless it runs already.
 pub fn arm(limit_ms: Option<u64>) {
+    parsing::install();
     let memory = (MAX_MEMORY.get().max(0) as u64) << 20;
     if ARMED.load(Relaxed) || (limit_ms.is_none() && memory == 0) {
         return;

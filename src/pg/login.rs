@@ -36,6 +36,7 @@ pub unsafe extern "C-unwind" fn check(port: *mut Port) {
         if labelled.is_empty() {
             return;
         }
+        super::parsing::install();
         let name = string((*port).user_name);
         let door = doors::Door {
             user: &name,

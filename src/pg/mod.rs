@@ -42,6 +42,7 @@ pub mod name_answers;
 pub mod names;
 pub mod nodes;
 pub mod objects;
+pub mod parsing;
 pub mod planning;
 pub mod planted;
 mod raw;
@@ -104,6 +105,7 @@ pub fn init() {
     session::init();
     hooks::init();
     statistics::init();
+    parsing::init();
     // A name of ours that is not a setting is an error, for everybody: left as a placeholder it would
     // be taken over by a setting of a later version.
     // SAFETY: called once, after all settings have been defined; the name is a literal.

@@ -46,6 +46,7 @@ unsafe extern "C-unwind" {
     ) -> bool;
     pub fn bms_next_member(set: *const pg_sys::Bitmapset, previous: c_int) -> c_int;
 
+    pub fn ProcessInterrupts();
     pub fn GetCurrentTimestamp() -> i64;
     pub fn SetLatch(latch: *mut c_void);
     pub static mut MyLatch: *mut c_void;

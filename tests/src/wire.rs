@@ -103,6 +103,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// SQLSTATE of the first error, or nothing.
+    pub fn code(&self) -> &str {
+        self.errors.first().map_or("", |error| &error.code)
+    }
+
     /// The answer, if no error is in it.
     #[track_caller]
     pub fn ok(self) -> Self {

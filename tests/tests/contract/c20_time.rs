@@ -10,6 +10,7 @@ pub const CASES: &[Case] = cases![
     products_and_recursion_end,
     long_calls_end,
     matchers_end,
+    parsing_ends,
     planning_ends,
     many_relations_end,
     copy_and_cursors_end,
@@ -129,6 +130,59 @@ fn matchers_end(b: &Bench) {
             "SELECT count(*) FROM generate_series(1, 1000000) g WHERE repeat('a', 1500) SIMILAR TO '(a|aa|aaa)*(a|aa|aaa)*(a|aa|aaa)*b' || g",
         ],
     );
+}
+
+/// Texts whose parsing takes the square of their length, where PostgreSQL looks for no cancellation.
+fn parsing_ends(b: &Bench) {
+    limited(b);
+    let list =
+        |n: usize, item: &dyn Fn(usize) -> String| (0..n).map(item).collect::<Vec<_>>().join(", ");
+    let texts = [
+        format!("SELECT {}1{}", "/*".repeat(24_000), "*/".repeat(24_000)),
+        format!(
+            "SELECT 1 FROM (SELECT 1 AS a) t ORDER BY {}",
+            list(9_000, &|i| format!("a + {i}"))
+        ),
+        format!("SELECT 1 {}1", "+-".repeat(24_000)),
+        format!(
+            "SELECT 1 FROM {}",
+            list(13_000, &|i| format!("(SELECT 1) a{i}"))
+        ),
+        format!(
+            "WITH {} SELECT 1",
+            list(20_000, &|i| format!("a{i} AS (SELECT 1)"))
+        ),
+    ];
+    for sql in &texts {
+        control(b, sql);
+        let answer = timed(sql, || b.agent().simple(sql));
+        assert_eq!(answer.code(), "57014", "{}", clip(sql));
+    }
+    b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.swallow(text)')");
+    for sql in &texts[..2] {
+        let answer = timed(sql, || b.agent().extended(sql, &[]));
+        assert_eq!(answer.code(), "57014", "{}", clip(sql));
+        // Where an error is caught, and in a session that goes on.
+        let mut agent = b.agent();
+        let quoted = format!("SELECT shop.swallow($bomb${sql}$bomb$)");
+        for _ in 0..2 {
+            let answer = timed(sql, || agent.simple(&quoted));
+            assert_eq!(answer.code(), "57014", "{}", clip(sql));
+            assert_eq!(agent.query("SELECT 1").one(), "1");
+        }
+    }
+    // Another session ends it.
+    b.setup("SELECT agent_policy.set_limits('@agent@', statement_timeout => '1 min')");
+    for sql in &texts[..2] {
+        let mut agent = b.agent();
+        agent.send(sql);
+        std::thread::sleep(Duration::from_millis(200));
+        b.setup(&format!("SELECT pg_terminate_backend({})", agent.pid));
+        agent.set_patience(GRACE);
+        assert_eq!(agent.collect().code(), "57P01", "{}", clip(sql));
+    }
+    let rows = b.audit("sqlstate = '57014' AND nesting_level = 0");
+    assert!(rows.len() >= 9, "{}", rows.len());
 }
 
 fn planning_ends(b: &Bench) {
