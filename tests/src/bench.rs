@@ -44,12 +44,12 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Database with the shop in it and, unless AGENT_POLICY_PLAIN, the extension.
+    /// A copy of a database with the shop in it and, unless AGENT_POLICY_PLAIN, the extension.
     pub fn new(cluster: Arc<Cluster>) -> Self {
         Self::make(cluster, "TEMPLATE shop", false)
     }
 
-    /// `database`: further options of CREATE DATABASE.
+    /// The same, made from nothing. `database`: further options of CREATE DATABASE.
     pub fn with_database(cluster: Arc<Cluster>, database: &str) -> Self {
         Self::make(cluster, database, true)
     }
@@ -62,9 +62,23 @@ impl Bench {
                     .connect("postgres", database, &[])
                     .expect("the superuser connects")
             };
-            connect("postgres").query("CREATE ROLE shop_owner");
-            connect("postgres").query("CREATE DATABASE shop");
-            connect("shop").query(tables);
+            let mut maintenance = connect("postgres");
+            maintenance.query("CREATE ROLE shop_owner");
+            maintenance.query("CREATE DATABASE shop");
+            let mut shop = connect("shop");
+            if !cluster::plain() {
+                shop.query("CREATE EXTENSION agent_policy");
+            }
+            shop.query(tables);
+            drop(shop);
+            // A template that somebody is connected to cannot be copied.
+            while maintenance
+                .query("SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop'")
+                .one()
+                != "0"
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
         });
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -89,13 +103,13 @@ impl Bench {
             plain,
             su: Mutex::new(su),
         };
-        if !cluster::plain() {
-            // Two at a time may both find the role agent_policy_admin absent.
-            static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-            let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
-            bench.setup("CREATE EXTENSION agent_policy");
-        }
         if load {
+            if !cluster::plain() {
+                // Two at a time may both find the role agent_policy_admin absent.
+                static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+                let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
+                bench.setup("CREATE EXTENSION agent_policy");
+            }
             bench.setup(tables);
         }
         bench.setup(rights);
