@@ -110,6 +110,50 @@ fail() { # name message: a suite that cannot start
     record "$1" 0 1 0 0 "$2"
 }
 
+# --- two things at a time ----------------------------------------------------
+
+# A compiler's front end has one thread, and many a test waits: one after the other they leave much of
+# two processors idle.
+
+ASIDE=()
+
+aside() { # name function arguments...: runs it beside what follows; `together` prints and counts it
+    local name="${1//[^A-Za-z0-9]/_}"
+    say "$1: begins, beside what follows"
+    shift
+    (
+        trap - EXIT
+        PASSED=0 FAILED=0 TABLE=() FAILURES=() ASIDE=()
+        "$@"
+        ASIDE_PASSED=$PASSED ASIDE_FAILED=$FAILED
+        ASIDE_TABLE=("${TABLE[@]}") ASIDE_FAILURES=("${FAILURES[@]}")
+        declare -p ASIDE_PASSED ASIDE_FAILED ASIDE_TABLE ASIDE_FAILURES >"$LOGS/$name.report"
+    ) >"$LOGS/$name.aside" 2>&1 </dev/null &
+    ASIDE+=("$name:$!")
+}
+
+together() { # waits for all that runs aside
+    local each
+    for each in "${ASIDE[@]}"; do
+        wait "${each#*:}"
+        cat "$LOGS/${each%%:*}.aside"
+        add "${each%%:*}"
+    done
+    ASIDE=()
+}
+
+add() { # name: the counts of what ran aside
+    local ASIDE_PASSED=0 ASIDE_FAILED=0 ASIDE_TABLE=() ASIDE_FAILURES=()
+    if [ ! -s "$LOGS/$1.report" ]; then
+        record "$1" 0 1 0 0 "ended early"
+        return
+    fi
+    # shellcheck disable=SC1090
+    . "$LOGS/$1.report"
+    PASSED=$((PASSED + ASIDE_PASSED)) FAILED=$((FAILED + ASIDE_FAILED))
+    TABLE+=("${ASIDE_TABLE[@]}") FAILURES+=("${ASIDE_FAILURES[@]}")
+}
+
 # --- suites ------------------------------------------------------------------
 
 lint() {
@@ -208,14 +252,38 @@ cluster() {
         # The contract, the project's own attacks and those below SQL on every version. On the oldest
         # and the newest only, or on each with EVERY_VERSION=1: workloads, sqlsmith, the corpus that is
         # kept beside the project, and the chapters on hard input, which are long and about our code.
-        local -a tests=(--lib --test contract --test attacks --test wire)
-        local -a skip=(--skip c12_ --skip c21_ --skip shared:: --skip w10_)
+        local -a others=(--lib) skip=()
         case "$PG_N:${EVERY_VERSION:-0}" in
-            15:*|18:*|*:1) tests=() skip=() ;;
+            15:*|18:*|*:1) mapfile -t -O 1 others < <(other_tests) ;;
+            *) others+=(--test attacks --test wire) skip=(--skip c12_ --skip c21_ --skip shared:: --skip w10_) ;;
         esac
-        suite "cluster pg$PG_N" env "TMPDIR=$CLUSTER_TMP" AGENT_POLICY_PG="$PG_N" "PG_CONFIG_$PG_N=$PG_CONFIG" \
-            cargo test --package cluster-tests --no-fail-fast --locked "${tests[@]}" -- --test-threads=6 "${skip[@]}"
+        if ! cargo test --package cluster-tests --locked --no-run --quiet </dev/null; then
+            fail "cluster pg$PG_N" "the tests do not compile"
+            continue
+        fi
+        aside "others pg$PG_N" on_cluster "others pg$PG_N" 3 "${others[@]}" -- "${skip[@]}"
+        on_cluster "contract pg$PG_N" 4 --test contract -- "${skip[@]}"
+        together
     done
+}
+
+# Every test binary but the contract's, which takes as long as the others together.
+other_tests() {
+    local each
+    for each in tests/tests/*; do
+        each="$(basename "$each" .rs)"
+        if [ "$each" != contract ]; then printf '%s\n' --test "$each"; fi
+    done
+}
+
+on_cluster() { # name threads which tests... -- arguments of the tests...: of $PG_CONFIG
+    local name="$1" threads="$2"
+    local -a which=()
+    shift 2
+    while [ "$1" != -- ]; do which+=("$1"); shift; done
+    shift
+    suite "$name" env "TMPDIR=$CLUSTER_TMP" AGENT_POLICY_PG="$PG_N" "PG_CONFIG_$PG_N=$PG_CONFIG" \
+        cargo test --package cluster-tests --no-fail-fast --locked "${which[@]}" -- --test-threads="$threads" "$@"
 }
 
 # The library that was built for PostgreSQL 18, in a server that checks itself: what a hook does wrong
@@ -236,12 +304,12 @@ cassert() {
     fi
     why="$(PG_CONFIG="$pc" unreachable)"
     if [ -n "$why" ]; then fail "cassert pg18" "$why"; return; fi
+    PG_CONFIG="$pc"
+    aside "cassert sqlsmith" on_cluster "cassert pg18 sqlsmith" 1 --test sqlsmith -- --nocapture
     for chapter in c05 c10 c12 c21; do
-        suite "cassert pg18 $chapter" env "TMPDIR=$CLUSTER_TMP" AGENT_POLICY_PG=18 "PG_CONFIG_18=$pc" \
-            cargo test --package cluster-tests --no-fail-fast --locked --test contract -- --test-threads=6 "$chapter"
+        on_cluster "cassert pg18 $chapter" 4 --test contract -- "$chapter"
     done
-    suite "cassert pg18 sqlsmith" env "TMPDIR=$CLUSTER_TMP" AGENT_POLICY_PG=18 "PG_CONFIG_18=$pc" \
-        cargo test --package cluster-tests --no-fail-fast --locked --test sqlsmith -- --nocapture
+    together
 }
 
 sqlsmith() {
@@ -254,8 +322,7 @@ sqlsmith() {
         if [ "$INSTALL" = 1 ]; then
             step "install pg$n" scripts/install.sh --pg-config "$PG_CONFIG" || continue
         fi
-        suite "sqlsmith pg$n" env "TMPDIR=$CLUSTER_TMP" AGENT_POLICY_PG="$n" "PG_CONFIG_$n=$PG_CONFIG" \
-            cargo test --package cluster-tests --no-fail-fast --locked --test sqlsmith -- --nocapture
+        on_cluster "sqlsmith pg$n" 1 --test sqlsmith -- --nocapture
     done
 }
 
@@ -276,7 +343,15 @@ done
 [ "${#VERSIONS[@]}" -gt 0 ] || VERSIONS=("${PG_VERSIONS[@]}")
 
 case "$WHAT" in
-    all)     lint; unit; pg; cluster; cassert ;;
+    all)
+        # The linter's build has a directory of its own, or each would wait for the other's lock.
+        CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$ROOT/target}/lint" aside "lint" lint
+        unit
+        pg
+        together
+        cluster
+        cassert
+        ;;
     lint|unit|pg|cluster|cassert|sqlsmith) "$WHAT" ;;
     *) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac
