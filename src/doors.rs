@@ -42,7 +42,7 @@ pub fn judge(
                 "Connect without the parameter \"replication\", to {names}."
             )));
         }
-        match &labelled.databases {
+        match labelled.databases() {
             // Which databases it names is seen once this one is open.
             None => enforced = true,
             Some(databases) => match databases.find(database, oid) {

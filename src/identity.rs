@@ -6,6 +6,7 @@
 //! be the way out.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -39,12 +40,6 @@ struct State {
     assumed: Option<Oid>,
 }
 
-impl State {
-    fn has(&self, role: Oid) -> bool {
-        self.roles.iter().any(|row| row.role == role)
-    }
-}
-
 /// There is nothing in this database that records could be read into.
 static NO_LOG_HERE: AtomicBool = AtomicBool::new(false);
 
@@ -74,8 +69,9 @@ fn protected_by(roles: &[RoleRow], user: Oid, into: &mut Vec<Oid>) {
 
 /// The labelled roles that are protected (and not just watched) in other databases only.
 fn read_elsewhere() -> Vec<Labelled> {
+    let here: HashSet<Oid> = STATE.with_borrow(|s| s.roles.iter().map(|row| row.role).collect());
     let mut labelled = pg::label::read();
-    labelled.retain(|l| l.enforced() && !STATE.with_borrow(|s| s.has(l.role)));
+    labelled.retain(|l| !here.contains(&l.role) && l.enforced());
     labelled
 }
 

@@ -6,6 +6,7 @@
 //! pg_dumpall and go with their role.
 
 use core::ffi::{CStr, c_char};
+use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pgrx::PgSqlErrorCode;
@@ -24,22 +25,31 @@ const PG_SHSECLABEL: Oid = Oid::from_u32(3592);
 const PG_SECLABEL: Oid = Oid::from_u32(3596);
 const PG_CLASS: Oid = Oid::from_u32(1259);
 
-/// A role with a label of ours; `None` where the label cannot be read.
+/// A role with a label of ours.
 pub struct Labelled {
     pub role: Oid,
-    pub databases: Option<Databases>,
+    /// `None`: stored out of line.
+    label: Option<String>,
+    /// What the label says, once somebody asks: of all the roles of a cluster, few are a session's.
+    databases: OnceCell<Option<Databases>>,
 }
 
 impl Labelled {
+    /// `None` where the label cannot be read.
+    pub fn databases(&self) -> Option<&Databases> {
+        self.databases
+            .get_or_init(|| self.label.as_deref().and_then(Databases::parse))
+            .as_ref()
+    }
+
     /// Is the role confined somewhere, and not just watched? In doubt it is.
     pub fn enforced(&self) -> bool {
-        self.databases.as_ref().is_none_or(Databases::enforced)
+        self.databases().is_none_or(Databases::enforced)
     }
 
     /// Where, for people.
     pub fn names(&self) -> String {
-        self.databases
-            .as_ref()
+        self.databases()
             .map_or_else(|| "its own database".to_owned(), Databases::names)
     }
 }
@@ -62,9 +72,8 @@ pub fn read() -> Vec<Labelled> {
             let inline = !pgrx::varatt_is_1b_e(label.cast_mut_ptr());
             Some(Labelled {
                 role: Oid::from(object.value() as u32),
-                databases: inline
-                    .then(|| String::from_utf8_lossy(call::bytes(label)).into_owned())
-                    .and_then(|label| Databases::parse(&label)),
+                label: inline.then(|| String::from_utf8_lossy(call::bytes(label)).into_owned()),
+                databases: OnceCell::new(),
             })
         }
     })
@@ -155,8 +164,7 @@ fn sync(roles: &[(Oid, bool)]) {
     let mut concerned: Vec<Oid> = labelled
         .iter()
         .filter(|l| {
-            l.databases
-                .as_ref()
+            l.databases()
                 .is_some_and(|d| d.find(name, Some(here)).is_some())
         })
         .map(|l| l.role)
@@ -173,7 +181,7 @@ fn sync(roles: &[(Oid, bool)]) {
 fn change(role: Oid, labelled: &[Labelled], edit: &impl Fn(Oid, &mut Databases)) {
     let edited = |labelled: &[Labelled]| {
         let known = labelled.iter().find(|l| l.role == role);
-        let before = known.and_then(|l| l.databases.clone());
+        let before = known.and_then(|l| l.databases().cloned());
         let mut after = before.clone().unwrap_or_default();
         edit(role, &mut after);
         let same = match &before {

@@ -23,8 +23,7 @@ pub unsafe extern "C-unwind" fn check(port: *mut Port) {
         if !super::raw::IsTransactionState() || (*port).user_name.is_null() {
             return;
         }
-        let mut labelled = label::read();
-        labelled.retain(label::Labelled::enforced);
+        let labelled = label::read();
         if labelled.is_empty() {
             return;
         }
@@ -32,7 +31,8 @@ pub unsafe extern "C-unwind" fn check(port: *mut Port) {
         if user == Oid::INVALID {
             return;
         }
-        let labelled = label::inherited_of(user, labelled);
+        let mut labelled = label::inherited_of(user, labelled);
+        labelled.retain(label::Labelled::enforced);
         if labelled.is_empty() {
             return;
         }
@@ -130,7 +130,7 @@ pub fn tripwire() {
         if users::is_superuser(user) {
             return;
         }
-        let mut labelled = label::read();
+        let mut labelled = label::inherited_of(user, label::read());
         labelled.retain(label::Labelled::enforced);
         // What ALTER ROLE has set to load us, here or everywhere.
         let tripwire = || {
@@ -157,7 +157,7 @@ pub fn tripwire() {
                     .any(|row| row.role == user || users::inherits(user, row.role))
             })
         };
-        if !label::inherited_of(user, labelled).is_empty() || protected_here() || tripwire() {
+        if !labelled.is_empty() || protected_here() || tripwire() {
             doors::not_preloaded(&users::name(user)).refuse_login();
         }
     }
