@@ -262,7 +262,7 @@ cluster() {
             continue
         fi
         aside "others pg$PG_N" on_cluster "others pg$PG_N" 3 "${others[@]}" -- "${skip[@]}"
-        on_cluster "contract pg$PG_N" 6 --test contract -- "${skip[@]}"
+        on_cluster "contract pg$PG_N" 4 --test contract -- "${skip[@]}"
         together
     done
 }
@@ -307,7 +307,7 @@ cassert() {
     PG_CONFIG="$pc"
     aside "cassert sqlsmith" on_cluster "cassert pg18 sqlsmith" 1 --test sqlsmith -- --nocapture
     for chapter in c05 c10 c12 c21; do
-        on_cluster "cassert pg18 $chapter" 6 --test contract -- "$chapter"
+        on_cluster "cassert pg18 $chapter" 4 --test contract -- "$chapter"
     done
     together
 }
