@@ -302,9 +302,9 @@ cassert() {
         step "build pg18" scripts/build.sh 18 || return
         step "install cassert" scripts/install.sh --pg-config "$pc" --no-build || return
     fi
-    why="$(PG_CONFIG="$pc" unreachable)"
-    if [ -n "$why" ]; then fail "cassert pg18" "$why"; return; fi
     PG_CONFIG="$pc"
+    why="$(unreachable)"
+    if [ -n "$why" ]; then fail "cassert pg18" "$why"; return; fi
     aside "cassert sqlsmith" on_cluster "cassert pg18 sqlsmith" 1 --test sqlsmith -- --nocapture
     for chapter in c05 c10 c12 c21; do
         on_cluster "cassert pg18 $chapter" 4 --test contract -- "$chapter"

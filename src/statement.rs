@@ -292,8 +292,8 @@ pub fn begin_nested(query: usize, of: &Particulars, level: u32) -> Result<(), De
     Ok(())
 }
 
-/// A query has ended; `rows` were produced.
-pub fn query_ended(query: usize, rows: u64) {
+/// A query has ended; `rows` were produced. `inner`: inside another one, whose rows these are not.
+pub fn query_ended(query: usize, rows: u64, inner: bool) {
     let nested = STATE.with_borrow_mut(|s| {
         match s
             .open
@@ -306,7 +306,9 @@ pub fn query_ended(query: usize, rows: u64) {
                 Some(open)
             }
             _ => {
-                if let Some(open) = s.open.first_mut() {
+                if let Some(open) = s.open.first_mut()
+                    && (open.query == query || !inner)
+                {
                     open.rows_processed += rows;
                 }
                 None

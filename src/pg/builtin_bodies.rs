@@ -22,7 +22,7 @@ thread_local! {
 /// touches as little.
 ///
 /// # Safety
-/// `query` is about to start or has run; `stamp` is its plan's.
+/// `query` is about to start; `stamp` is its plan's.
 pub unsafe fn is_body(query: *const QueryDesc, stamp: &stamp::Stamp) -> bool {
     // SAFETY: by the caller's promise.
     unsafe {
@@ -43,10 +43,9 @@ fn is_text(text: &[u8]) -> bool {
 }
 
 fn read() -> HashSet<Box<[u8]>> {
-    let column = |number: u32| number as usize - 1;
     let texts = scan::rows(pg_sys::ProcedureRelationId, |values, nulls| {
         let value = |number: u32| {
-            let at = column(number);
+            let at = number as usize - 1;
             (!*nulls.get(at)?).then_some(*values.get(at)?)
         };
         let oid = |number: u32| value(number).map(|datum| datum.value() as u32);

@@ -165,9 +165,12 @@ unsafe extern "C-unwind" fn on_timer() {
 
 /// Starts the clock for this message, unless it runs already.
 pub fn arm(limit_ms: Option<u64>) {
+    if ARMED.load(Relaxed) {
+        return;
+    }
     parsing::install();
     let memory = (MAX_MEMORY.get().max(0) as u64) << 20;
-    if ARMED.load(Relaxed) || (limit_ms.is_none() && memory == 0) {
+    if limit_ms.is_none() && memory == 0 {
         return;
     }
     let limit = limit_ms.map(|limit| c_int::try_from(limit).unwrap_or(c_int::MAX).max(1));

@@ -32,6 +32,11 @@ pub fn nesting() -> u32 {
     RUN.load(Relaxed)
 }
 
+/// Does another query run, or is planned, around what starts now?
+pub fn nested() -> bool {
+    RUN.load(Relaxed) > 0 || PLAN.load(Relaxed) > 0
+}
+
 /// Is what is being planned or started at the outermost level, with its rows bound for the
 /// client? A utility command around it (EXECUTE, FETCH, COPY, EXPLAIN, DECLARE) does not count.
 pub fn outermost() -> bool {

@@ -245,16 +245,11 @@ unsafe fn particulars(planned: *const pg_sys::PlannedStmt, stamp: stamp::Stamp) 
     }
 }
 
-/// Does another query run or is planned around this one?
-fn nested() -> bool {
-    depth::RUN.load(Relaxed) > 0 || depth::PLAN.load(Relaxed) > 0
-}
-
 /// Opens the record of a query that is about to start, or tells it to the utility command that
 /// carries it.
 unsafe fn open_statement(policy: &Policy, query: *mut QueryDesc, stamp: stamp::Stamp) {
     enforce(policy, statement::check_audit());
-    let nested = nested();
+    let nested = depth::nested();
     // SAFETY: a query that is about to start.
     if nested && unsafe { builtin_bodies::is_body(query, &stamp) } {
         return;
@@ -432,28 +427,15 @@ unsafe fn next_end(query: *mut QueryDesc) {
 unsafe extern "C-unwind" fn confined_end(query: *mut QueryDesc) -> bool {
     // SAFETY: a query that has run.
     unsafe {
+        // A function's last query ends with the plan that called it, if that took no more of its rows.
+        let inner = depth::nested() || depth::START.load(Relaxed) > 0;
         let _level = depth::enter(&depth::START);
-        if !is_worker()
-            && !trial::previewing()
-            && !(*query).estate.is_null()
-            && !has_no_record(query)
-        {
-            statement::query_ended(query as usize, compat::rows_processed((*query).estate));
+        if !is_worker() && !trial::previewing() && !(*query).estate.is_null() {
+            let rows = compat::rows_processed((*query).estate);
+            statement::query_ended(query as usize, rows, inner);
         }
         receiver::forget(query);
         timed(|| next_end(query)).is_err()
-    }
-}
-
-/// Is a query that ends one for which [`open_statement`] opened no record?
-unsafe fn has_no_record(query: *const QueryDesc) -> bool {
-    if !nested() && statement::is_open_for(query as usize) {
-        return false;
-    }
-    // SAFETY: a query that has run.
-    unsafe {
-        let stamp = stamp::read((*query).plannedstmt).unwrap_or_default();
-        builtin_bodies::is_body(query, &stamp)
     }
 }
 

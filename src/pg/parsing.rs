@@ -9,32 +9,24 @@
 //! What is interrupted is the parser's code alone, never what it calls, so nothing is left half done: no
 //! allocation, no cache, no lock. The lists it was building go with their memory context.
 
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-pub use linux::{init, install};
+pub use signals::{init, install};
 
 /// Not known here where a signal finds the processor.
 #[cfg(not(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 )))]
-pub fn init() {}
-
-#[cfg(not(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-)))]
-pub fn install() {}
+mod signals {
+    pub fn init() {}
+    pub fn install() {}
+}
 
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
-mod linux {
+mod signals {
     use core::ffi::{CStr, c_int, c_void};
-    use std::mem::MaybeUninit;
     use std::ptr::null_mut;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
@@ -110,17 +102,15 @@ mod linux {
             // SAFETY: the old action is read before the new one, which hands on to it, is set; of the
             // server's own a handler takes the number of the signal only.
             unsafe {
-                let mut old = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
-                libc::sigaction(*signal, std::ptr::null(), &raw mut old);
-                if old.sa_flags & libc::SA_SIGINFO == 0 {
-                    previous.store(old.sa_sigaction, Relaxed);
+                let mut action = std::mem::zeroed::<libc::sigaction>();
+                libc::sigaction(*signal, std::ptr::null(), &raw mut action);
+                if action.sa_flags & libc::SA_SIGINFO != 0 {
+                    continue;
                 }
-                let mut new = old;
-                new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-                new.sa_sigaction = on_signal as *const () as usize;
-                if old.sa_flags & libc::SA_SIGINFO == 0 {
-                    libc::sigaction(*signal, &raw const new, null_mut());
-                }
+                previous.store(action.sa_sigaction, Relaxed);
+                action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+                action.sa_sigaction = on_signal as *const () as usize;
+                libc::sigaction(*signal, &raw const action, null_mut());
             }
         }
     }
@@ -162,7 +152,7 @@ mod linux {
             }
             tick(0);
             // An error goes to a place that may not restore the mask.
-            let mut signals = MaybeUninit::<libc::sigset_t>::zeroed().assume_init();
+            let mut signals = std::mem::zeroed::<libc::sigset_t>();
             libc::sigemptyset(&raw mut signals);
             for signal in SIGNALS {
                 libc::sigaddset(&raw mut signals, signal);
@@ -186,14 +176,7 @@ mod linux {
             it_value: every,
         };
         // SAFETY: a system call with a timer of this frame; nobody else in a backend has this timer.
-        unsafe {
-            libc::syscall(
-                libc::SYS_setitimer,
-                libc::ITIMER_VIRTUAL,
-                &raw const timer,
-                null_mut::<c_void>(),
-            );
-        }
+        unsafe { libc::setitimer(libc::ITIMER_VIRTUAL, &raw const timer, null_mut()) };
     }
 
     /// Where the signal found the processor.

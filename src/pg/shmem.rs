@@ -153,9 +153,9 @@ impl Slot {
 
     /// A record could not be written or synced.
     pub fn unwritable(&self, message: &str) {
+        self.set_error(message);
         self.write_failures.fetch_add(1, SeqCst);
         self.unwritable.store(true, SeqCst);
-        self.set_error(message);
     }
 
     /// A record could be written.

@@ -202,7 +202,7 @@ fn note(answer: &Answer) -> Got {
     let copied = answer.copied.iter().filter(|b| **b == b'\n').count();
     Got {
         rows: (answer.rows.len() + copied) as u64,
-        denied: answer.errors.first().is_some_and(|e| e.code == "42501"),
+        denied: answer.code() == "42501",
         complete: answer.errors.is_empty() && !answer.closed && !answer.tags.is_empty(),
         error: answer
             .errors
