@@ -18,7 +18,7 @@ use super::chain::Chain;
 use super::progress::Session;
 use super::received::{self, Word};
 use super::row::Rows;
-use super::{node, now, spool, tables};
+use super::{journal, node, now, spool, tables};
 use crate::pg::bgworker::{self, transaction};
 use crate::pg::copy_in::conversion;
 use crate::pg::shmem::{Slot, State};
@@ -59,6 +59,7 @@ fn add_file(files: &mut Files, entry: &fs::DirEntry) -> bool {
 
 struct Ingest<'a> {
     slot: &'a Slot,
+    root: PathBuf,
     dir: PathBuf,
     /// Where the copies of other servers' files are.
     received: PathBuf,
@@ -126,6 +127,7 @@ pub fn ingest(database: u32, slot: &Slot) {
         words: BTreeMap::new(),
         dir: root.join(database.to_string()),
         received: received::dir(&root, database),
+        root,
         sessions,
         gone: Vec::new(),
         batch: Vec::new(),
@@ -430,17 +432,44 @@ impl Ingest<'_> {
         true
     }
 
+    /// The segments of a session that are in the table.
+    fn superfluous(&self, name: &str, segments: &BTreeMap<u32, u64>) -> Vec<u32> {
+        let s = self.sessions.get(name);
+        let done = |n: &u32| s.is_some_and(|s| s.finished || *n < s.segment);
+        segments.keys().copied().filter(done).collect()
+    }
+
+    /// Tells the journal what is about to be unlinked of this server's own; false when it cannot be
+    /// told now.
+    fn may_unlink(&self, files: &Files) -> bool {
+        let superfluous: Vec<(&str, u32)> = files
+            .iter()
+            .flat_map(|(name, segments)| {
+                let segments = self.superfluous(name, segments).into_iter();
+                segments.map(|segment| (name.as_str(), segment))
+            })
+            .collect();
+        journal::removed(self.slot.database(), &superfluous, &self.root).is_ok()
+    }
+
     /// Unlinks what is in the table; whether there was any.
     fn unlink(&mut self, files: &Files, foreign: bool) -> bool {
         let mut unlinked = false;
         let dir = self.dir_of(foreign).to_owned();
+        if !foreign && !self.may_unlink(files) {
+            return false;
+        }
         for (name, segments) in files {
             // Whoever hands it over again goes on where the table is.
             let left = foreign && !segments.is_empty() && !self.is_shipped(node::of(name));
+            let superfluous = if left {
+                segments.keys().copied().collect()
+            } else {
+                self.superfluous(name, segments)
+            };
             let s = self.sessions.get(name);
-            let done = |n: &u32| left || s.is_some_and(|s| s.finished || *n < s.segment);
-            for segment in segments.keys().filter(|n| done(n)) {
-                let path = dir.join(spool::segment_name(name, *segment));
+            for segment in superfluous {
+                let path = dir.join(spool::segment_name(name, segment));
                 if let Err(e) = received::remove(&path) {
                     error!(
                         "could not remove audit spool file \"{}\": {e}",

@@ -1,5 +1,6 @@
 //! Starts the worker of a database when there is something for it to read.
 
+use super::journal::{self, Tender};
 use super::settings::{max_spool, ship_conninfo};
 use super::{chain, now, received, spool};
 use crate::pg::bgworker;
@@ -35,9 +36,16 @@ pub fn launch(shared: &'static Shared) {
             warning!("{e}");
         }
     }
+    let mut journal = Tender::new(root.clone());
+    // Before anybody reads a spool file, they have to be what was durable.
+    while let Err(e) = journal.restore(&shared.journal) {
+        warning!("audit records cannot be put back into spool files, and wait: {e}");
+        bgworker::nap(Duration::from_secs(10));
+    }
     loop {
         bgworker::reload_config();
         shared.launcher_looks();
+        journal.tend(&shared.journal);
         if scanned.is_none_or(|t| t.elapsed() > SCAN) {
             scan(shared, &root, scanned.is_none());
             scanned = Some(Instant::now());
@@ -165,7 +173,8 @@ fn set_aside(dir: &Path) {
         return;
     }
     let aside = dir.with_extension("dropped");
-    match fs::rename(dir, &aside) {
+    // The journal does not know it by that name.
+    match journal::sync_all(dir).and_then(|()| fs::rename(dir, &aside)) {
         Ok(()) => warning!(
             "audit records of a dropped database are kept in {}",
             aside.display()

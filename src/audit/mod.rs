@@ -10,6 +10,7 @@ mod chain;
 #[cfg(any(test, feature = "pg_test"))]
 mod debug;
 mod ingest;
+mod journal;
 mod launcher;
 mod node;
 mod primary;

@@ -3,7 +3,7 @@
 use super::AuditError;
 use super::node;
 use super::settings::{DURABILITY, Durability, max_spool};
-use super::spool::{self, Spool};
+use super::spool::{self, Spool, Write};
 use crate::pg::bgworker;
 use crate::pg::shmem::{self, Slot};
 use std::cell::RefCell;
@@ -61,13 +61,13 @@ impl Session {
         let slot = shared
             .slot(me.database)
             .ok_or(AuditError::TooManyDatabases)?;
-        let dir = spool::root(&me.data_dir).join(me.database.to_string());
+        let root = spool::root(&me.data_dir);
         bgworker::at_exit(exit);
         let own = node::own().ok_or(AuditError::NoNode)?;
         let session = node::session(&own, me.started_at, me.pid);
         Ok(Self {
             slot,
-            spool: Spool::new(dir, session),
+            spool: Spool::new(root, me.database, session),
             in_table: 0,
             gave_up: None,
             ending: false,
@@ -75,11 +75,15 @@ impl Session {
     }
 
     fn write(&mut self, durable: bool) -> Result<(), AuditError> {
-        let nobody_waits = DURABILITY.get() == Durability::Async;
-        let result = self.spool.write(durable && !nobody_waits, nobody_waits);
+        let how = match DURABILITY.get() {
+            Durability::Async => Write::Async,
+            _ if durable => Write::Awaited,
+            _ => Write::Along,
+        };
+        let result = self.spool.write(how);
         match &result {
             Err(e) => self.note(Some(e)),
-            Ok(_) if nobody_waits => self.note(None),
+            Ok(_) if how == Write::Async => self.note(None),
             Ok(_) => {}
         }
         let n = *result.as_ref().unwrap_or(&0);
@@ -237,6 +241,7 @@ fn exit() {
             && let Some(s) = cell.as_mut()
         {
             s.ending = true;
+            s.spool.end();
             s.slot.ended.fetch_add(1, SeqCst);
             if s.slot.worker.pid().is_none() {
                 wake_launcher();

@@ -1,18 +1,24 @@
 //! The spool files of one backend and the thread that makes them durable.
 //!
 //! Plain writes and fdatasync: no LWLock, no palloc, no transaction, no WAL, so that records can
-//! be written in aborted and read-only transactions and on a standby. Where nobody waits for the
-//! disk a write is a copy into the mapped segment, without a system call. A backend holds an
+//! be written in aborted and read-only transactions and on a standby. Where this file is not what is
+//! synced, a write is a copy into the mapped segment, without a system call: nobody waits for the
+//! disk, or the [journal](super::journal) is synced instead. The thread syncs while the backend plans
+//! and executes. A backend holds an
 //! exclusive flock on the segment it writes to as long as it lives, which tells the worker that
 //! more may come; the lock of a process that is gone is gone, whatever became of its pid.
 
 use super::AuditError;
+use super::journal::{self, Writer};
+use crate::pg::group::{Group, Place, Reached};
 use crate::pg::{mapping::Mapping, thread};
+use policy::journal::{Entry, What};
 use policy::record::{self, Frame};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,7 +62,8 @@ pub fn parse_name(name: &str) -> Option<(&str, u32)> {
 }
 
 pub struct Spool {
-    dir: PathBuf,
+    root: PathBuf,
+    database: u32,
     session: String,
     next_segment: u32,
     segment: Option<Segment>,
@@ -65,10 +72,30 @@ pub struct Spool {
     sync: Arc<Sync>,
     /// Bytes written in all segments, the position that [`Sync`] counts in.
     written: u64,
+    /// Where the journal has to be durable.
+    wanted: Option<(&'static Group, Place)>,
+    /// The last that was appended there.
+    appended: Option<(&'static Group, Place)>,
+    /// Nothing is synced by others any more.
+    ending: bool,
+}
+
+/// How what is buffered is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// Somebody will wait for it.
+    Awaited,
+    /// Nobody waits for it; it is as durable as the next that is awaited.
+    Along,
+    /// Nobody ever waits.
+    Async,
 }
 
 struct Segment {
     file: Arc<File>,
+    number: u32,
+    /// Its name is durable, or about to be.
+    named: bool,
     /// Bytes of records.
     len: u64,
     /// Bytes with the zeros behind them.
@@ -115,16 +142,30 @@ impl Segment {
 }
 
 impl Spool {
-    pub fn new(dir: PathBuf, session: String) -> Self {
+    pub fn new(root: PathBuf, database: u32, session: String) -> Self {
         Self {
-            dir,
+            sync: Arc::new(Sync::new(root.clone())),
+            root,
+            database,
             session,
             next_segment: 0,
             segment: None,
             buffered: Vec::new(),
-            sync: Arc::default(),
             written: 0,
+            wanted: None,
+            appended: None,
+            ending: false,
         }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.root.join(self.database.to_string())
+    }
+
+    /// The backend ends: its thread will be gone in the midst of whatever it does.
+    pub fn end(&mut self) {
+        self.ending = true;
+        self.sync.step_down();
     }
 
     /// Keeps frames for the next write.
@@ -139,23 +180,38 @@ impl Spool {
         self.buffered.len()
     }
 
-    /// Writes what is buffered; the number of bytes. With `durable`, also asks for its sync. With
-    /// `mapped`, by a copy: dear when pages are synced all the time, since each is then made
-    /// writable anew.
-    pub fn write(&mut self, durable: bool, mapped: bool) -> Result<u64, AuditError> {
+    /// Writes what is buffered; the number of bytes.
+    pub fn write(&mut self, how: Write) -> Result<u64, AuditError> {
         if self.buffered.is_empty() {
             return Ok(0);
         }
         self.mend()?;
         if self.segment.as_ref().is_none_or(|s| s.len >= SEGMENT) {
+            if how == Write::Async {
+                // Nobody will wait for the old one.
+                self.sync.lock().dirty.clear();
+            }
             // The old segment is closed, and its lock gone, after the new one is there.
             self.segment = Some(self.create().map_err(AuditError::write)?);
         }
         let Some(segment) = &mut self.segment else {
             return Err(AuditError::Write(0));
         };
-        let len = self.buffered.len() as u64;
-        let result = segment.write(&self.buffered, mapped);
+        let shared = how != Write::Async && !self.ending;
+        let journal = if shared { journal::serving() } else { None };
+        // A copy is dear when pages are synced all the time: each is then made writable anew.
+        let (at, len) = (segment.len, self.buffered.len() as u64);
+        let result = segment.write(&self.buffered, how == Write::Async || journal.is_some());
+        let entry = Entry {
+            database: self.database,
+            session: &self.session,
+            segment: segment.number,
+            what: What::Appended(at, &self.buffered),
+        };
+        let place = match (journal, &result) {
+            (Some(group), Ok(())) => journal::append(group, &entry).map(|place| (group, place)),
+            _ => None,
+        };
         self.buffered.clear();
         if self.buffered.capacity() > MAX_KEPT {
             self.buffered.shrink_to(MAX_KEPT);
@@ -166,9 +222,29 @@ impl Spool {
             return Err(AuditError::write(e));
         }
         self.written += len;
-        self.sync
-            .wrote(&segment.file, self.written, durable)
-            .map_err(AuditError::sync)?;
+        self.appended = place.or(self.appended);
+        let awaited = how == Write::Awaited;
+        if awaited {
+            // What was appended before may be needed to make sense of what is synced here.
+            self.wanted = self.appended;
+        }
+        let mut s = self.sync.lock();
+        s.written = self.written;
+        let covered = place.is_some() && s.dirty.is_empty();
+        if !covered {
+            s.dirty(segment, &self.root.join(self.database.to_string()))
+                .map_err(AuditError::sync)?;
+            if awaited {
+                s.wanted = self.written;
+                self.sync.elsewhere.store(true, SeqCst);
+            }
+        }
+        if awaited {
+            s.lead = self.wanted.filter(|(group, place)| group.want(*place));
+            if !covered || s.lead.is_some() {
+                self.sync.start(s).map_err(AuditError::sync)?;
+            }
+        }
         Ok(len)
     }
 
@@ -177,7 +253,7 @@ impl Spool {
         if self.sync.lock().failed.is_none() {
             return Ok(());
         }
-        if self.sync.lock().busy {
+        if self.sync.is_stuck() {
             // The disk has not come back from the sync that was given up.
             return Err(AuditError::Timeout);
         }
@@ -187,6 +263,8 @@ impl Spool {
         s.synced = self.written;
         s.wanted = self.written;
         drop(s);
+        self.wanted = None;
+        self.appended = None;
         self.segment = Some(new);
         Ok(())
     }
@@ -197,17 +275,24 @@ impl Spool {
     }
 
     /// Waits until everything whose sync was asked for is durable.
-    pub fn wait(&self, interrupted: impl Fn() -> bool) -> Result<(), AuditError> {
-        self.sync.wait(interrupted)
+    pub fn wait(&mut self, interrupted: impl Fn() -> bool) -> Result<(), AuditError> {
+        let mut patience = Patience::new(interrupted);
+        self.sync.wait(&mut patience)?;
+        if let Some((group, place)) = self.wanted {
+            self.sync.wait_for(group, place, &mut patience)?;
+            self.wanted = None;
+        }
+        Ok(())
     }
 
     fn create(&mut self) -> io::Result<Segment> {
-        if !self.dir.exists() {
-            create_dirs(&self.dir)?;
+        let dir = self.dir();
+        if !dir.exists() {
+            create_dirs(&dir)?;
         }
-        let name = segment_name(&self.session, self.next_segment);
-        let path = self.dir.join(&name);
-        let temporary = self.dir.join(format!("{name}.new"));
+        let number = self.next_segment;
+        let name = segment_name(&self.session, number);
+        let temporary = dir.join(format!("{name}.new"));
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -216,14 +301,12 @@ impl Spool {
             .open(&temporary)?;
         // Locked before it has a name by which the worker finds it.
         file.lock()?;
-        fs::rename(&temporary, &path)?;
+        fs::rename(&temporary, dir.join(&name))?;
         self.next_segment += 1;
-        self.sync
-            .lock()
-            .dirty
-            .push(Dirty::Directory(File::open(&self.dir)?));
         Ok(Segment {
             file: Arc::new(file),
+            number,
+            named: false,
             len: 0,
             size: 0,
             mapping: Map::Untried,
@@ -291,84 +374,120 @@ struct State {
     written: u64,
     wanted: u64,
     synced: u64,
+    /// What nobody else makes durable.
     dirty: Vec<Dirty>,
+    /// The thread is to sync the journal.
+    lead: Option<(&'static Group, Place)>,
     /// errno of a failed write or sync. What the kernel did with the dirty pages is unknown, so
     /// the descriptor is given up: a second sync would succeed without having written them.
     failed: Option<i32>,
     started: bool,
     /// The thread is in a sync.
     busy: bool,
+    /// It is at the journal.
+    leads: bool,
 }
 
-/// What the backend and its sync thread share. The thread only syncs files.
-#[derive(Default)]
+impl State {
+    fn dirty(&mut self, segment: &mut Segment, dir: &Path) -> io::Result<()> {
+        let file = &segment.file;
+        let known = |d: &Dirty| matches!(d, Dirty::File(f) if Arc::ptr_eq(f, file));
+        if !self.dirty.iter().any(known) {
+            self.dirty.push(Dirty::File(file.clone()));
+        }
+        if !segment.named {
+            self.dirty.push(Dirty::Directory(File::open(dir)?));
+            segment.named = true;
+        }
+        Ok(())
+    }
+}
+
+/// What the backend and its sync thread share. The thread only syncs files, and writes the journal.
 struct Sync {
+    root: PathBuf,
     state: Mutex<State>,
     work: Condvar,
     progress: Condvar,
+    /// The thread is needed for the session's own files, or the backend ends.
+    elsewhere: AtomicBool,
+    ending: AtomicBool,
 }
 
 impl Sync {
+    fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            state: Mutex::default(),
+            work: Condvar::new(),
+            progress: Condvar::new(),
+            elsewhere: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wrote(self: &Arc<Self>, file: &Arc<File>, written: u64, durable: bool) -> io::Result<()> {
-        let mut s = self.lock();
-        s.written = written;
-        if !s
-            .dirty
-            .iter()
-            .any(|d| matches!(d, Dirty::File(f) if Arc::ptr_eq(f, file)))
-        {
-            s.dirty.push(Dirty::File(file.clone()));
+    /// Is the thread in a sync that does not end?
+    fn is_stuck(&self) -> bool {
+        let s = self.lock();
+        s.busy || s.leads && journal::serving().is_none()
+    }
+
+    /// Has the thread do what the state says.
+    fn start(self: &Arc<Self>, mut s: MutexGuard<'_, State>) -> io::Result<()> {
+        if !s.started {
+            let this = self.clone();
+            thread::spawn_without_signals("audit sync", move || this.run())?;
+            s.started = true;
         }
-        if durable {
-            s.wanted = written;
-            if !s.started {
-                let this = self.clone();
-                thread::spawn_without_signals("audit sync", move || this.run())?;
-                s.started = true;
-            }
-            drop(s);
-            self.work.notify_one();
-        }
+        drop(s);
+        self.work.notify_one();
         Ok(())
     }
 
     fn run(&self) {
+        let mut journal = Writer::default();
         let mut s = self.lock();
         loop {
-            while s.wanted <= s.synced || s.failed.is_some() {
+            let own = s.wanted > s.synced && s.failed.is_none();
+            if own {
+                let (dirty, target) = (std::mem::take(&mut s.dirty), s.written);
+                s.busy = true;
+                self.elsewhere.store(self.ending.load(SeqCst), SeqCst);
+                drop(s);
+                let result = dirty.iter().try_for_each(|d| match d {
+                    Dirty::File(f) => f.sync_data(),
+                    Dirty::Directory(d) => d.sync_all(),
+                });
+                drop(dirty);
+                s = self.lock();
+                s.busy = false;
+                match result {
+                    Ok(()) => s.synced = s.synced.max(target),
+                    Err(e) => s.failed = Some(e.raw_os_error().unwrap_or(0)),
+                }
+                self.progress.notify_all();
+            } else if let Some((group, _)) = s.lead.take() {
+                s.leads = true;
+                drop(s);
+                journal.lead(group, &self.root, &self.elsewhere);
+                s = self.lock();
+                s.leads = false;
+                self.progress.notify_all();
+            } else {
                 s = self.work.wait(s).unwrap_or_else(PoisonError::into_inner);
             }
-            let (dirty, target) = (std::mem::take(&mut s.dirty), s.written);
-            s.busy = true;
-            drop(s);
-            let result = dirty.iter().try_for_each(|d| match d {
-                Dirty::File(f) => f.sync_data(),
-                Dirty::Directory(d) => d.sync_all(),
-            });
-            drop(dirty);
-            s = self.lock();
-            s.busy = false;
-            match result {
-                Ok(()) => s.synced = s.synced.max(target),
-                Err(e) => s.failed = Some(e.raw_os_error().unwrap_or(0)),
-            }
-            self.progress.notify_all();
         }
     }
 
-    fn wait(&self, interrupted: impl Fn() -> bool) -> Result<(), AuditError> {
-        let began = Instant::now();
-        let mut interrupted_at: Option<Instant> = None;
+    /// Waits for the session's own sync.
+    fn wait(&self, patience: &mut Patience<impl Fn() -> bool>) -> Result<(), AuditError> {
         let mut s = self.lock();
         while s.synced < s.wanted && s.failed.is_none() {
-            if interrupted_at.is_none() && interrupted() {
-                interrupted_at = Some(Instant::now());
-            }
-            if began.elapsed() > PATIENCE || interrupted_at.is_some_and(|t| t.elapsed() > GRACE) {
+            if patience.is_over() {
                 // Nothing of what waits counts as durable any more, and nobody waits for it again.
                 s.failed = Some(libc::ETIMEDOUT);
                 return Err(AuditError::Timeout);
@@ -384,5 +503,80 @@ impl Sync {
             Some(errno) => Err(AuditError::Sync(errno)),
             None => Ok(()),
         }
+    }
+
+    /// Waits for the journal.
+    fn wait_for(
+        self: &Arc<Self>,
+        group: &'static Group,
+        place: Place,
+        patience: &mut Patience<impl Fn() -> bool>,
+    ) -> Result<(), AuditError> {
+        let mut looked = Instant::now();
+        loop {
+            match group.reached(place) {
+                Reached::Yes => return Ok(()),
+                Reached::Never(errno) => {
+                    self.lock().failed = Some(errno);
+                    return Err(AuditError::Sync(errno));
+                }
+                Reached::NotYet if patience.is_over() => {
+                    self.lock().failed = Some(libc::ETIMEDOUT);
+                    return Err(AuditError::Timeout);
+                }
+                Reached::NotYet => {}
+            }
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                group.unseat();
+            }
+            if group.needs_turn() && !self.ending.load(SeqCst) {
+                let mut s = self.lock();
+                if !s.busy {
+                    s.lead = Some((group, place));
+                    self.start(s).map_err(AuditError::sync)?;
+                }
+            }
+            group.wait(place, LOOK);
+        }
+    }
+
+    /// The thread leaves the journal to others, and this returns when it has; or soon.
+    fn step_down(&self) {
+        self.ending.store(true, SeqCst);
+        self.elsewhere.store(true, SeqCst);
+        let began = Instant::now();
+        let mut s = self.lock();
+        while s.leads && began.elapsed() < GRACE {
+            s = self
+                .progress
+                .wait_timeout(s, LOOK)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+/// How long somebody waits: long, and not much longer once there is an interrupt to look at.
+struct Patience<F> {
+    began: Instant,
+    interrupted: F,
+    interrupted_at: Option<Instant>,
+}
+
+impl<F: Fn() -> bool> Patience<F> {
+    fn new(interrupted: F) -> Self {
+        Self {
+            began: Instant::now(),
+            interrupted,
+            interrupted_at: None,
+        }
+    }
+
+    fn is_over(&mut self) -> bool {
+        if self.interrupted_at.is_none() && (self.interrupted)() {
+            self.interrupted_at = Some(Instant::now());
+        }
+        self.began.elapsed() > PATIENCE || self.interrupted_at.is_some_and(|t| t.elapsed() > GRACE)
     }
 }

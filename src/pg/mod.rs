@@ -23,6 +23,8 @@ pub mod facts;
 pub mod failing_row;
 pub mod first_look;
 pub mod functions;
+mod futex;
+pub mod group;
 mod group_size;
 mod guard;
 pub mod hooks;

@@ -2,6 +2,7 @@
 //!
 //! Atomics only. Backends touch it while they abort or exit, where no LWLock may be taken.
 
+use super::group::Group;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 use std::sync::atomic::{
@@ -210,6 +211,8 @@ pub struct Shared {
     /// Drawn at each start: tells this server from a copy of it.
     pub start: AtomicU64,
     pub launcher: Peer,
+    /// The journal of records.
+    pub journal: Group,
     /// The launcher was woken and has not looked yet.
     woken: AtomicBool,
     claiming: AtomicBool,
@@ -221,7 +224,8 @@ static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
 /// `None` when the library was not preloaded.
 pub fn shared() -> Option<&'static Shared> {
     // SAFETY: null or the segment that `startup` got, which is Shared in size and, through
-    // ShmemInitStruct, aligned to a cache line; all its fields are atomics.
+    // ShmemInitStruct, aligned to a cache line; its fields are atomics, or
+    // guard themselves.
     unsafe { SHARED.load(SeqCst).as_ref() }
 }
 

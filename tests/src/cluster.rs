@@ -532,10 +532,14 @@ impl Cluster {
     fn wait_until_gone(&self) {
         let data = self.data();
         let deadline = Instant::now() + Duration::from_secs(60);
-        while fs::read_dir("/proc").is_ok_and(|all| {
-            all.flatten()
-                .any(|p| fs::read_link(p.path().join("cwd")).is_ok_and(|cwd| cwd == data))
-        }) {
+        // A thread may end after the process's first one.
+        let works_there = |process: &Path| {
+            fs::read_dir(process.join("task")).is_ok_and(|all| {
+                all.flatten()
+                    .any(|t| fs::read_link(t.path().join("cwd")).is_ok_and(|cwd| cwd == data))
+            })
+        };
+        while fs::read_dir("/proc").is_ok_and(|all| all.flatten().any(|p| works_there(&p.path()))) {
             assert!(
                 Instant::now() < deadline,
                 "processes of a killed server go on"

@@ -7,6 +7,7 @@
 
 pub mod builtins;
 pub mod format;
+pub mod journal;
 pub mod label;
 pub mod mask;
 pub mod model;

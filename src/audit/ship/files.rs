@@ -1,5 +1,6 @@
 //! The spool files of a standby: what is in them, and which the table lets go.
 
+use super::super::journal;
 use super::super::received::Position;
 use super::{Shipper, node, spool};
 use pgrx::prelude::*;
@@ -26,20 +27,23 @@ impl Shipper<'_> {
                 }
             }
         }
-        let mut removed = false;
-        for (session, segments) in &mut files {
-            let over = match seen.get(session) {
+        let mut over: Vec<(String, u32)> = Vec::new();
+        for (session, segments) in &files {
+            let segments = match seen.get(session) {
                 Some((reached, finished)) => self.over(session, segments, *reached, *finished)?,
                 None if self.is_empty(session) => segments.clone(),
                 None => continue,
             };
-            for segment in over {
-                fs::remove_file(self.dir.join(spool::segment_name(session, segment)))?;
-                segments.remove(&segment);
-                removed = true;
-            }
+            over.extend(segments.into_iter().map(|n| (session.clone(), n)));
         }
+        let removed = !over.is_empty() && self.may_remove(&over);
         if removed {
+            for (session, segment) in &over {
+                fs::remove_file(self.dir.join(spool::segment_name(session, *segment)))?;
+                if let Some(segments) = files.get_mut(session) {
+                    segments.remove(segment);
+                }
+            }
             File::open(&self.dir)?.sync_all()?;
         }
         files.retain(|_, segments| !segments.is_empty());
@@ -60,6 +64,13 @@ impl Shipper<'_> {
             self.scan(&name, &segments, seen.get(&name).map(|(p, _)| *p))?;
         }
         Ok(removed)
+    }
+
+    /// Tells the journal; false when it cannot be told now.
+    fn may_remove(&self, files: &[(String, u32)]) -> bool {
+        let files: Vec<(&str, u32)> = files.iter().map(|(s, n)| (s.as_str(), *n)).collect();
+        let root = self.dir.parent().unwrap_or(&self.dir);
+        journal::removed(self.slot.database(), &files, root).is_ok()
     }
 
     /// The segments that the table has to their end; never one that a backend still writes to.
