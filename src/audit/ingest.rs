@@ -36,8 +36,10 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Records that nobody waits for are committed, and become a block, this often ...
 const BLOCK_EVERY: Duration = Duration::from_secs(1);
 /// ... unless there are more bytes of them.
-const BLOCK_BYTES: u64 = 256 << 10;
-const CHUNK: usize = 1 << 20;
+const BLOCK_BYTES: u64 = 4 << 20;
+/// So much is read at first, and more as long as there are records to its end: behind them a segment
+/// has zeros.
+const CHUNK: (usize, usize) = (32 << 10, 1 << 20);
 const BATCH_ROWS: usize = 5_000;
 const BATCH_BYTES: u64 = 8 << 20;
 /// How often it is looked whether partitions are due; those in use are tried again that often.
@@ -279,13 +281,15 @@ impl Ingest<'_> {
             } else {
                 len
             };
+            let mut chunk = CHUNK.0;
             loop {
                 let mut s = self.sessions.remove(name).unwrap_or_default();
                 if segment > s.segment {
                     (s.segment, s.read_to, s.dirty) = (segment, 0, true);
                 }
-                let more =
-                    segment == s.segment && self.read_chunk(name, &mut s, len, complete, foreign);
+                let more = segment == s.segment
+                    && self.read_chunk(name, &mut s, chunk, len, complete, foreign);
+                chunk = (chunk * 4).min(CHUNK.1);
                 self.sessions.insert(name.to_owned(), s);
                 if self.batch.len() + self.reads.len() >= BATCH_ROWS || self.taken >= BATCH_BYTES {
                     self.commit();
@@ -337,13 +341,13 @@ impl Ingest<'_> {
         &mut self,
         name: &str,
         s: &mut Session,
+        mut want: usize,
         len: u64,
         complete: bool,
         foreign: bool,
     ) -> bool {
         let file = spool::segment_name(name, s.segment);
         let path = self.dir_of(foreign).join(&file);
-        let mut want = CHUNK;
         if s.read_to >= len && !complete {
             return false;
         }
@@ -380,7 +384,8 @@ impl Ingest<'_> {
             s.dirty = true;
             self.taken += used as u64;
             self.moved = true;
-            return true;
+            // A record that goes on behind it is to be had; zeros are not.
+            return complete || matches!(record::first_frame(rest), Frame::Partial(_));
         }
         if complete && !rest.is_empty() {
             let end = fs::metadata(&path).map_or(len, |m| m.len());

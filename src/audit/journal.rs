@@ -12,7 +12,7 @@
 
 use super::AuditError;
 use super::spool;
-use crate::pg::group::{Group, Phase, Place, REGION, Reached, SIZE};
+use crate::pg::group::{Group, Phase, Place, REGION, Reached, SIZE, Turn};
 use crate::pg::{shmem, thread};
 use policy::journal::{Entry, What, entries};
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,26 +69,42 @@ pub fn append(group: &Group, entry: &Entry) -> Option<Place> {
 pub struct Writer(Option<(u32, File)>);
 
 impl Writer {
-    /// Makes durable what anybody wants to be, as long as somebody does, unless it is to `stop` or
-    /// another process is at it.
+    /// Makes durable what anybody wants to be, once; false when another process is at it, or nobody
+    /// wants anything. Somebody has to do the same for those who came meanwhile.
+    pub fn lead_once(&mut self, group: &Group, root: &Path) -> bool {
+        match group.take_turn() {
+            Some(turn) => self.sync(&turn, group, root),
+            None => false,
+        }
+    }
+
+    /// The same as long as somebody does, unless it is to `stop`.
     pub fn lead(&mut self, group: &Group, root: &Path, stop: &AtomicBool) {
         while let Some(turn) = group.take_turn() {
-            while !stop.load(SeqCst) {
-                let Some((from, to)) = turn.next() else { break };
-                let file = self.file(group.file(), root);
-                match file.and_then(|file| write(&turn, file, from, to)) {
-                    Ok(()) => turn.done(to),
-                    Err(e) => {
-                        turn.failed(e.raw_os_error().unwrap_or(0));
-                        self.0 = None;
-                    }
-                }
-            }
+            while !stop.load(SeqCst) && self.sync(&turn, group, root) {}
             drop(turn);
-            if stop.load(SeqCst) || !group.needs_turn() {
+            if stop.load(SeqCst) {
+                return group.pass_on();
+            }
+            if !group.needs_turn() {
                 return;
             }
         }
+    }
+
+    fn sync(&mut self, turn: &Turn, group: &Group, root: &Path) -> bool {
+        let Some((from, to)) = turn.next() else {
+            return false;
+        };
+        let file = self.file(group.file(), root);
+        match file.and_then(|file| write(turn, file, from, to)) {
+            Ok(()) => turn.done(to),
+            Err(e) => {
+                turn.failed(e.raw_os_error().unwrap_or(0));
+                self.0 = None;
+            }
+        }
+        true
     }
 
     fn file(&mut self, number: u32, root: &Path) -> io::Result<&File> {
@@ -103,7 +119,7 @@ impl Writer {
     }
 }
 
-fn write(turn: &crate::pg::group::Turn, file: &File, mut from: u64, to: u64) -> io::Result<()> {
+fn write(turn: &Turn, file: &File, mut from: u64, to: u64) -> io::Result<()> {
     while from < to {
         let (at, bytes) = turn.piece(from, to);
         file.write_all_at(bytes, at)?;
@@ -141,7 +157,9 @@ pub fn removed(database: u32, files: &[(&str, u32)], root: &Path) -> Result<(), 
             // There may be room after a sync, or when regions were freed.
             if let Some(last) = last {
                 group.want(last);
-                writer.lead(group, root, &NEVER);
+                if writer.lead_once(group, root) {
+                    group.pass_on();
+                }
             }
             if let Some(shared) = shmem::shared() {
                 shared.wake_launcher();
@@ -160,12 +178,13 @@ pub fn removed(database: u32, files: &[(&str, u32)], root: &Path) -> Result<(), 
             Reached::NotYet => {}
         }
         group.unseat();
-        writer.lead(group, root, &NEVER);
-        group.wait(last, LOOK);
+        if writer.lead_once(group, root) {
+            group.pass_on();
+        } else {
+            group.wait(last, LOOK);
+        }
     }
 }
-
-static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// Syncs every spool file, and the names of all.
 fn sync_spools(root: &Path) -> io::Result<()> {

@@ -117,6 +117,15 @@ pub fn start(s: &Start) -> Result<(), AuditError> {
     session::append(|out| Ok(policy::record::encode_start(s, out)?), true)
 }
 
+/// What comes now takes longer than a sync does: one is begun meanwhile. Otherwise it is begun when
+/// somebody waits for it.
+///
+/// # Errors
+/// When it cannot be begun.
+pub fn sync_meanwhile() -> Result<(), AuditError> {
+    session::sync_meanwhile()
+}
+
 /// Keeps the end of a statement for the next write.
 ///
 /// # Errors

@@ -144,6 +144,19 @@ pub fn flush() -> Result<(), AuditError> {
     })
 }
 
+pub fn sync_meanwhile() -> Result<(), AuditError> {
+    SESSION.with(|cell| {
+        match cell
+            .try_borrow_mut()
+            .map_err(|_| AuditError::Busy)?
+            .as_mut()
+        {
+            Some(s) if DURABILITY.get() != Durability::Async => s.spool.sync_meanwhile(),
+            _ => Ok(()),
+        }
+    })
+}
+
 pub fn available() -> Result<(), AuditError> {
     with(|s| {
         let backlog = s.slot.backlog();

@@ -76,6 +76,7 @@ pub struct Spool {
     wanted: Option<(&'static Group, Place)>,
     /// The last that was appended there.
     appended: Option<(&'static Group, Place)>,
+    journal: Writer,
     /// Nothing is synced by others any more.
     ending: bool,
 }
@@ -154,6 +155,7 @@ impl Spool {
             written: 0,
             wanted: None,
             appended: None,
+            journal: Writer::default(),
             ending: false,
         }
     }
@@ -240,12 +242,34 @@ impl Spool {
             }
         }
         if awaited {
-            s.lead = self.wanted.filter(|(group, place)| group.want(*place));
-            if !covered || s.lead.is_some() {
+            if let Some((group, place)) = self.wanted {
+                // Who syncs for others now takes it along.
+                group.want(place);
+            }
+            if !covered {
                 self.sync.start(s).map_err(AuditError::sync)?;
             }
         }
         Ok(len)
+    }
+
+    /// What is written is synced while the backend does something else, which takes longer than to
+    /// hand it to the thread. Otherwise the backend syncs the journal when it waits, unless somebody
+    /// else does.
+    pub fn sync_meanwhile(&self) -> Result<(), AuditError> {
+        match self.wanted {
+            Some((group, _)) => self.lead_meanwhile(group),
+            None => Ok(()),
+        }
+    }
+
+    fn lead_meanwhile(&self, group: &'static Group) -> Result<(), AuditError> {
+        if !group.needs_turn() {
+            return Ok(());
+        }
+        let mut s = self.sync.lock();
+        s.lead = Some(group);
+        self.sync.start(s).map_err(AuditError::sync)
     }
 
     /// After a failure: a new segment instead of the one that failed.
@@ -279,10 +303,44 @@ impl Spool {
         let mut patience = Patience::new(interrupted);
         self.sync.wait(&mut patience)?;
         if let Some((group, place)) = self.wanted {
-            self.sync.wait_for(group, place, &mut patience)?;
+            self.wait_for(group, place, &mut patience)?;
             self.wanted = None;
         }
         Ok(())
+    }
+
+    /// Waits for the journal; syncs it where nobody else does.
+    fn wait_for(
+        &mut self,
+        group: &'static Group,
+        place: Place,
+        patience: &mut Patience<impl Fn() -> bool>,
+    ) -> Result<(), AuditError> {
+        let mut looked = Instant::now();
+        loop {
+            let failed = match group.reached(place) {
+                Reached::Yes => return Ok(()),
+                Reached::Never(errno) => Some((errno, AuditError::Sync(errno))),
+                Reached::NotYet if patience.is_over() => {
+                    Some((libc::ETIMEDOUT, AuditError::Timeout))
+                }
+                Reached::NotYet => None,
+            };
+            if let Some((errno, error)) = failed {
+                self.sync.lock().failed = Some(errno);
+                return Err(error);
+            }
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                group.unseat();
+            }
+            if self.journal.lead_once(group, &self.root) {
+                // With many at it one goes on for all of them: nobody has to be woken for that.
+                self.lead_meanwhile(group)?;
+            } else {
+                group.wait(place, LOOK);
+            }
+        }
     }
 
     fn create(&mut self) -> io::Result<Segment> {
@@ -377,7 +435,7 @@ struct State {
     /// What nobody else makes durable.
     dirty: Vec<Dirty>,
     /// The thread is to sync the journal.
-    lead: Option<(&'static Group, Place)>,
+    lead: Option<&'static Group>,
     /// errno of a failed write or sync. What the kernel did with the dirty pages is unknown, so
     /// the descriptor is given up: a second sync would succeed without having written them.
     failed: Option<i32>,
@@ -470,7 +528,7 @@ impl Sync {
                     Err(e) => s.failed = Some(e.raw_os_error().unwrap_or(0)),
                 }
                 self.progress.notify_all();
-            } else if let Some((group, _)) = s.lead.take() {
+            } else if let Some(group) = s.lead.take() {
                 s.leads = true;
                 drop(s);
                 journal.lead(group, &self.root, &self.elsewhere);
@@ -502,42 +560,6 @@ impl Sync {
             Some(libc::ETIMEDOUT) => Err(AuditError::Timeout),
             Some(errno) => Err(AuditError::Sync(errno)),
             None => Ok(()),
-        }
-    }
-
-    /// Waits for the journal.
-    fn wait_for(
-        self: &Arc<Self>,
-        group: &'static Group,
-        place: Place,
-        patience: &mut Patience<impl Fn() -> bool>,
-    ) -> Result<(), AuditError> {
-        let mut looked = Instant::now();
-        loop {
-            match group.reached(place) {
-                Reached::Yes => return Ok(()),
-                Reached::Never(errno) => {
-                    self.lock().failed = Some(errno);
-                    return Err(AuditError::Sync(errno));
-                }
-                Reached::NotYet if patience.is_over() => {
-                    self.lock().failed = Some(libc::ETIMEDOUT);
-                    return Err(AuditError::Timeout);
-                }
-                Reached::NotYet => {}
-            }
-            if looked.elapsed() >= LOOK {
-                looked = Instant::now();
-                group.unseat();
-            }
-            if group.needs_turn() && !self.ending.load(SeqCst) {
-                let mut s = self.lock();
-                if !s.busy {
-                    s.lead = Some((group, place));
-                    self.start(s).map_err(AuditError::sync)?;
-                }
-            }
-            group.wait(place, LOOK);
         }
     }
 

@@ -32,14 +32,22 @@ pub fn wait(word: &AtomicU32, was: u32, most: Duration) {
     }
 }
 
-#[cfg(target_os = "linux")]
 pub fn wake_all(word: &AtomicU32) {
+    wake(word, i32::MAX);
+}
+
+pub fn wake_one(word: &AtomicU32) {
+    wake(word, 1);
+}
+
+#[cfg(target_os = "linux")]
+fn wake(word: &AtomicU32, most: i32) {
     // SAFETY: the kernel looks for who waits at this address.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, most) };
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn wake_all(_word: &AtomicU32) {}
+fn wake(_word: &AtomicU32, _most: i32) {}
 
 /// Is there such a process? One of another user counts.
 pub fn alive(pid: i32) -> bool {

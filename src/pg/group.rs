@@ -16,7 +16,7 @@ pub const REGION: usize = 1 << 20;
 /// Bytes of the file.
 pub const SIZE: u64 = 16 * REGION as u64;
 /// A longer entry is not taken.
-const MOST: usize = 128 << 10;
+const MOST: usize = 32 << 10;
 /// A sync that takes longer is not what somebody should queue up for.
 const SLOW: i64 = 1_000_000;
 
@@ -177,10 +177,9 @@ impl Group {
         self.retired.fetch_max(up_to, SeqCst);
     }
 
-    /// Asks that it be made durable; whether nobody has the turn.
-    pub fn want(&self, place: Place) -> bool {
+    /// Asks that it be made durable.
+    pub fn want(&self, place: Place) {
         self.wanted.fetch_max(place.position, SeqCst);
-        self.turn.load(SeqCst) == 0
     }
 
     pub fn reached(&self, place: Place) -> Reached {
@@ -204,7 +203,8 @@ impl Group {
         let taken = place.position <= self.syncing.load(SeqCst);
         let word = &self.words[(round as usize + usize::from(!taken)) % 2];
         let was = word.load(SeqCst);
-        if self.reached(place) == Reached::NotYet && self.round.load(SeqCst) == round {
+        let same = self.round.load(SeqCst) == round;
+        if same && self.reached(place) == Reached::NotYet && !self.needs_turn() {
             futex::wait(word, was, most);
         }
     }
@@ -223,6 +223,17 @@ impl Group {
         self.turn.load(SeqCst) == 0
             && self.phase() == Phase::Open
             && self.wanted.load(SeqCst) > self.synced.load(SeqCst)
+    }
+
+    /// Has somebody take the turn who waits for what nobody is making durable. If it does not come to
+    /// that, others look in a while.
+    pub fn pass_on(&self) {
+        if self.needs_turn() {
+            let next = self.round.load(SeqCst) as usize + 1;
+            let word = &self.words[next % 2];
+            word.fetch_add(1, SeqCst);
+            futex::wake_one(word);
+        }
     }
 
     /// Takes the turn from a process that is gone.
@@ -320,10 +331,6 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let group = self.0;
-        let mine = group.turn.compare_exchange(me(), 0, SeqCst, SeqCst).is_ok();
-        if mine && group.needs_turn() {
-            group.wake_all();
-        }
+        let _ = self.0.turn.compare_exchange(me(), 0, SeqCst, SeqCst);
     }
 }
