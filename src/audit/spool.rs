@@ -8,19 +8,24 @@
 //! exclusive flock on the segment it writes to as long as it lives, which tells the worker that
 //! more may come; the lock of a process that is gone is gone, whatever became of its pid.
 
+mod files;
+mod sync;
+
 use super::AuditError;
 use super::journal::{self, Writer};
 use crate::pg::group::{Group, Place, Reached};
-use crate::pg::{mapping::Mapping, thread};
+use crate::pg::mapping::Mapping;
 use policy::journal::{Entry, What};
-use policy::record::{self, Frame};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
+
+pub use files::{create_dirs, frames_at, read_at};
+use sync::{Patience, Sync};
 
 /// A segment is not begun anew before it has this many bytes.
 const SEGMENT: u64 = 4 << 20;
@@ -369,236 +374,5 @@ impl Spool {
             size: 0,
             mapping: Map::Untried,
         })
-    }
-}
-
-/// The whole records that begin at a position of a file: about so many bytes of them, one at least;
-/// none when there is not a whole one.
-pub fn frames_at(file: &File, at: u64, bytes: usize) -> io::Result<Vec<u8>> {
-    let mut want = bytes.max(record::FRAME_HEADER);
-    let mut buf = loop {
-        let buf = read_at(file, at, want)?;
-        match record::first_frame(&buf) {
-            Frame::Partial(n) if n > want && buf.len() == want => want = n,
-            _ => break buf,
-        }
-    };
-    let mut rest = buf.as_slice();
-    while let Frame::Whole(_, n) = record::first_frame(rest) {
-        rest = rest.get(n..).unwrap_or_default();
-    }
-    let used = buf.len() - rest.len();
-    buf.truncate(used);
-    Ok(buf)
-}
-
-pub fn read_at(f: &File, at: u64, most: usize) -> io::Result<Vec<u8>> {
-    let mut buf = vec![0; most];
-    let mut len = 0;
-    while let Some(room) = buf.get_mut(len..).filter(|r| !r.is_empty()) {
-        match f.read_at(room, at + len as u64) {
-            Ok(0) => break,
-            Ok(n) => len += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    buf.truncate(len);
-    Ok(buf)
-}
-
-pub fn create_dirs(dir: &Path) -> io::Result<()> {
-    let Some(parent) = dir.parent() else {
-        return Ok(());
-    };
-    if !parent.exists() {
-        create_dirs(parent)?;
-    }
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(e) => Err(e),
-        Ok(()) => File::open(parent)?.sync_all(),
-    }
-}
-
-enum Dirty {
-    File(Arc<File>),
-    Directory(File),
-}
-
-#[derive(Default)]
-struct State {
-    /// Positions, in bytes since the session began.
-    written: u64,
-    wanted: u64,
-    synced: u64,
-    /// What nobody else makes durable.
-    dirty: Vec<Dirty>,
-    /// The thread is to sync the journal.
-    lead: Option<&'static Group>,
-    /// errno of a failed write or sync. What the kernel did with the dirty pages is unknown, so
-    /// the descriptor is given up: a second sync would succeed without having written them.
-    failed: Option<i32>,
-    started: bool,
-    /// The thread is in a sync.
-    busy: bool,
-    /// It is at the journal.
-    leads: bool,
-}
-
-impl State {
-    fn dirty(&mut self, segment: &mut Segment, dir: &Path) -> io::Result<()> {
-        let file = &segment.file;
-        let known = |d: &Dirty| matches!(d, Dirty::File(f) if Arc::ptr_eq(f, file));
-        if !self.dirty.iter().any(known) {
-            self.dirty.push(Dirty::File(file.clone()));
-        }
-        if !segment.named {
-            self.dirty.push(Dirty::Directory(File::open(dir)?));
-            segment.named = true;
-        }
-        Ok(())
-    }
-}
-
-/// What the backend and its sync thread share. The thread only syncs files, and writes the journal.
-struct Sync {
-    root: PathBuf,
-    state: Mutex<State>,
-    work: Condvar,
-    progress: Condvar,
-    /// The thread is needed for the session's own files, or the backend ends.
-    elsewhere: AtomicBool,
-    ending: AtomicBool,
-}
-
-impl Sync {
-    fn new(root: PathBuf) -> Self {
-        Self {
-            root,
-            state: Mutex::default(),
-            work: Condvar::new(),
-            progress: Condvar::new(),
-            elsewhere: AtomicBool::new(false),
-            ending: AtomicBool::new(false),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Is the thread in a sync that does not end?
-    fn is_stuck(&self) -> bool {
-        let s = self.lock();
-        s.busy || s.leads && journal::serving().is_none()
-    }
-
-    /// Has the thread do what the state says.
-    fn start(self: &Arc<Self>, mut s: MutexGuard<'_, State>) -> io::Result<()> {
-        if !s.started {
-            let this = self.clone();
-            thread::spawn_without_signals("audit sync", move || this.run())?;
-            s.started = true;
-        }
-        drop(s);
-        self.work.notify_one();
-        Ok(())
-    }
-
-    fn run(&self) {
-        let mut journal = Writer::default();
-        let mut s = self.lock();
-        loop {
-            let own = s.wanted > s.synced && s.failed.is_none();
-            if own {
-                let (dirty, target) = (std::mem::take(&mut s.dirty), s.written);
-                s.busy = true;
-                self.elsewhere.store(self.ending.load(SeqCst), SeqCst);
-                drop(s);
-                let result = dirty.iter().try_for_each(|d| match d {
-                    Dirty::File(f) => f.sync_data(),
-                    Dirty::Directory(d) => d.sync_all(),
-                });
-                drop(dirty);
-                s = self.lock();
-                s.busy = false;
-                match result {
-                    Ok(()) => s.synced = s.synced.max(target),
-                    Err(e) => s.failed = Some(e.raw_os_error().unwrap_or(0)),
-                }
-                self.progress.notify_all();
-            } else if let Some(group) = s.lead.take() {
-                s.leads = true;
-                drop(s);
-                journal.lead(group, &self.root, &self.elsewhere);
-                s = self.lock();
-                s.leads = false;
-                self.progress.notify_all();
-            } else {
-                s = self.work.wait(s).unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-    }
-
-    /// Waits for the session's own sync.
-    fn wait(&self, patience: &mut Patience<impl Fn() -> bool>) -> Result<(), AuditError> {
-        let mut s = self.lock();
-        while s.synced < s.wanted && s.failed.is_none() {
-            if patience.is_over() {
-                // Nothing of what waits counts as durable any more, and nobody waits for it again.
-                s.failed = Some(libc::ETIMEDOUT);
-                return Err(AuditError::Timeout);
-            }
-            s = self
-                .progress
-                .wait_timeout(s, LOOK)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        match s.failed {
-            Some(libc::ETIMEDOUT) => Err(AuditError::Timeout),
-            Some(errno) => Err(AuditError::Sync(errno)),
-            None => Ok(()),
-        }
-    }
-
-    /// The thread leaves the journal to others, and this returns when it has; or soon.
-    fn step_down(&self) {
-        self.ending.store(true, SeqCst);
-        self.elsewhere.store(true, SeqCst);
-        let began = Instant::now();
-        let mut s = self.lock();
-        while s.leads && began.elapsed() < GRACE {
-            s = self
-                .progress
-                .wait_timeout(s, LOOK)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-    }
-}
-
-/// How long somebody waits: long, and not much longer once there is an interrupt to look at.
-struct Patience<F> {
-    began: Instant,
-    interrupted: F,
-    interrupted_at: Option<Instant>,
-}
-
-impl<F: Fn() -> bool> Patience<F> {
-    fn new(interrupted: F) -> Self {
-        Self {
-            began: Instant::now(),
-            interrupted,
-            interrupted_at: None,
-        }
-    }
-
-    fn is_over(&mut self) -> bool {
-        if self.interrupted_at.is_none() && (self.interrupted)() {
-            self.interrupted_at = Some(Instant::now());
-        }
-        self.began.elapsed() > PATIENCE || self.interrupted_at.is_some_and(|t| t.elapsed() > GRACE)
     }
 }

@@ -110,6 +110,9 @@ fn durable_name(path: &Path) -> String {
 
 fn note_file(to: &Path, fd: c_int, path: &Path) -> std::io::Result<()> {
     let name = durable_name(path);
+    // Two processes may sync it: what the later of them finds is what stays.
+    let lock = File::create(to.join(format!("{name}.lock")))?;
+    lock.lock()?;
     let new = to.join(format!("{name}.tmp"));
     fs::write(&new, fs::read(format!("/proc/self/fd/{fd}"))?)?;
     fs::rename(new, to.join(name))

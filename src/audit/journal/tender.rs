@@ -1,0 +1,174 @@
+//! The launcher's part: a file for the journal, room in it, and what a crash of the system took.
+
+use super::super::spool;
+use super::restore::{Restore, restore, sync_spools};
+use super::{LOW, path};
+use crate::pg::group::{Group, Phase, REGION, SIZE};
+use crate::pg::thread;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What was written is not kept here longer than about this.
+const RENEW: Duration = Duration::from_secs(3600);
+
+/// A file of zeros, so that a sync of what is written over them need not wait for the file system.
+fn make(root: &Path) -> io::Result<()> {
+    spool::create_dirs(root)?;
+    let new = root.join("journal.new");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
+    let zeros = vec![0; REGION];
+    for at in (0..SIZE).step_by(REGION) {
+        file.write_all_at(&zeros, at)?;
+    }
+    file.sync_all()
+}
+
+/// Another file instead of the one there is, if any.
+fn change(group: &Group, root: &Path, stop: &AtomicBool) -> io::Result<()> {
+    make(root)?;
+    group.change();
+    let turn = loop {
+        if let Some(turn) = group.take_turn() {
+            break turn;
+        }
+        if stop.load(SeqCst) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        group.unseat();
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let changed = retire_all(group, root).and_then(|()| {
+        fs::rename(root.join("journal.new"), path(root))?;
+        File::open(path(root))?.sync_all()?;
+        File::open(root)?.sync_all()
+    });
+    match &changed {
+        Ok(()) => turn.open(),
+        Err(e) => turn.failed(e.raw_os_error().unwrap_or(0)),
+    }
+    changed
+}
+
+/// Makes durable where it belongs what the journal has.
+fn retire_all(group: &Group, root: &Path) -> io::Result<()> {
+    let synced = if group.doubtful.load(SeqCst) {
+        restore(root, Restore::Again).and_then(|_| sync_spools(root))
+    } else {
+        sync_spools(root)
+    };
+    group.doubtful.store(synced.is_err(), SeqCst);
+    synced
+}
+
+fn retire(group: &Group, root: &Path) -> io::Result<()> {
+    let up_to = group.written();
+    retire_all(group, root)?;
+    group.retire(up_to);
+    Ok(())
+}
+
+/// Makes the file, frees regions, begins anew after a failure.
+pub struct Tender {
+    root: PathBuf,
+    job: Option<Arc<Job>>,
+    renewed: Instant,
+    /// After a failure.
+    not_before: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Job {
+    result: Mutex<Option<io::Result<()>>>,
+    /// The launcher ends.
+    stop: AtomicBool,
+}
+
+impl Tender {
+    pub fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            job: None,
+            renewed: Instant::now(),
+            not_before: None,
+        }
+    }
+
+    /// Puts back what a crash of the system took, and whether that is done: only then may anybody
+    /// read spool files.
+    pub fn restore(&self, group: &Group) -> io::Result<()> {
+        if group.phase() != Phase::New {
+            return Ok(());
+        }
+        let missing = restore(&self.root, Restore::Missing)?;
+        if missing > 0 {
+            pgrx::log!("audit records put back into spool files after a crash: {missing}");
+        }
+        match fs::remove_file(path(&self.root)) {
+            Ok(()) => File::open(&self.root)?.sync_all()?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        group.close();
+        Ok(())
+    }
+
+    /// Sees to what is due, in a thread: a disk may hang.
+    pub fn tend(&mut self, group: &'static Group) {
+        if let Some(job) = &self.job {
+            let mut result = job.result.lock().unwrap_or_else(PoisonError::into_inner);
+            match result.take() {
+                None => return,
+                Some(Ok(())) => self.not_before = None,
+                Some(Err(e)) => {
+                    pgrx::warning!("the journal of audit records: {e}; sessions sync their own");
+                    self.not_before = Some(Instant::now() + Duration::from_secs(1));
+                }
+            }
+            drop(result);
+            self.job = None;
+        }
+        if self.not_before.is_some_and(|t| Instant::now() < t) {
+            return;
+        }
+        // A new one begins with a whole round.
+        let renew = self.renewed.elapsed() > RENEW && !group.written().is_multiple_of(SIZE);
+        let work: fn(&Group, &Path, &AtomicBool) -> io::Result<()> = match group.phase() {
+            Phase::Closed if group.is_asked_for() => change,
+            Phase::Broken | Phase::Changing => change,
+            Phase::Open if renew => change,
+            Phase::Open if group.regions_left() < LOW => |group, root, _| retire(group, root),
+            _ => return,
+        };
+        if renew {
+            self.renewed = Instant::now();
+        }
+        let job = Arc::new(Job::default());
+        let (theirs, root) = (job.clone(), self.root.clone());
+        let started = thread::spawn_without_signals("audit journal", move || {
+            let result = work(group, &root, &theirs.stop);
+            *theirs.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        });
+        match started {
+            Ok(()) => self.job = Some(job),
+            Err(e) => pgrx::warning!("could not start a thread: {e}"),
+        }
+    }
+}
+
+impl Drop for Tender {
+    fn drop(&mut self) {
+        if let Some(job) = &self.job {
+            job.stop.store(true, SeqCst);
+        }
+    }
+}
