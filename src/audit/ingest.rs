@@ -26,6 +26,7 @@ use pgrx::prelude::*;
 use policy::record::{self, End, Frame, Record, Start};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -490,18 +491,21 @@ impl Ingest<'_> {
                 unlinked = true;
             }
         }
-        if unlinked && let Err(e) = File::open(&dir).and_then(|d| d.sync_all()) {
+        let words = &self.words;
+        let over = |name: &String, s: &Session| {
+            let over = !foreign || words.get(name).is_some_and(|w| w.forget);
+            s.finished && over && files.contains_key(name)
+        };
+        // Also where an earlier worker unlinked the files: its sync may have failed.
+        let forgets = self.sessions.iter().any(|(name, s)| over(name, s));
+        if (unlinked || forgets)
+            && let Err(e) = File::open(&dir).and_then(|d| d.sync_all())
+            && (unlinked || e.kind() != io::ErrorKind::NotFound)
+        {
             error!("could not sync directory \"{}\": {e}", dir.display());
         }
-        let words = &self.words;
-        let finished = self
-            .sessions
-            .extract_if(.., |name, s| {
-                let over = !foreign || words.get(name).is_some_and(|w| w.forget);
-                s.finished && over && files.contains_key(name)
-            })
-            .map(|(name, _)| name);
-        self.gone.extend(finished);
+        let finished = self.sessions.extract_if(.., |name, s| over(name, s));
+        self.gone.extend(finished.map(|(name, _)| name));
         unlinked || !self.gone.is_empty()
     }
 }

@@ -51,19 +51,10 @@ fn databases(root: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     Ok(found)
 }
 
-/// What is to become of spool files that have not what the journal says.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Restore {
-    /// After a start: they get it, also those that are not there.
-    Missing,
-    /// They get it again, whatever they seem to have: a sync of theirs failed, and what the system
-    /// kept of it is not known.
-    Again,
-}
-
-/// Writes into the spool files what the journal says they have, and syncs them; the number of entries
-/// that were missing.
-pub fn restore(root: &Path, how: Restore) -> io::Result<usize> {
+/// Writes into the spool files what the journal says they have, whatever they seem to have (a sync of
+/// theirs may have failed, and what the system kept of it is not known), and syncs them. After a start
+/// also those that are not there. The number of entries that were missing.
+pub fn restore(root: &Path, create: bool) -> io::Result<usize> {
     let journal = match fs::read(path(root)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
         journal => journal?,
@@ -90,15 +81,12 @@ pub fn restore(root: &Path, how: Restore) -> io::Result<usize> {
             Occupied(known) => known.into_mut(),
             Vacant(new) => {
                 let name = dir.join(spool::segment_name(e.session, e.segment));
-                new.insert(writable(&name, how == Restore::Missing)?)
+                new.insert(writable(&name, create)?)
             }
         };
         let Some(file) = file else { continue };
-        let as_it_is = how == Restore::Missing && spool::read_at(file, at, bytes.len())? == bytes;
-        if !as_it_is {
-            file.write_all_at(bytes, at)?;
-            missing += 1;
-        }
+        missing += usize::from(spool::read_at(file, at, bytes.len())? != bytes);
+        file.write_all_at(bytes, at)?;
     }
     for file in open.values().flatten() {
         file.sync_data()?;

@@ -1,7 +1,7 @@
 //! The launcher's part: a file for the journal, room in it, and what a crash of the system took.
 
 use super::super::spool;
-use super::restore::{Restore, restore, sync_spools};
+use super::restore::{restore, sync_spools};
 use super::{LOW, path};
 use crate::pg::group::{Group, Phase, REGION, SIZE};
 use crate::pg::thread;
@@ -33,6 +33,19 @@ fn make(root: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Removes the file, for good; also if it seems to be gone already.
+fn remove(root: &Path) -> io::Result<()> {
+    let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
+    match fs::remove_file(path(root)) {
+        Err(e) if !gone(&e) => return Err(e),
+        _ => {}
+    }
+    match File::open(root) {
+        Err(e) if gone(&e) => Ok(()),
+        root => root?.sync_all(),
+    }
+}
+
 /// Another file instead of the one there is, if any.
 fn change(group: &Group, root: &Path, stop: &AtomicBool) -> io::Result<()> {
     make(root)?;
@@ -62,7 +75,7 @@ fn change(group: &Group, root: &Path, stop: &AtomicBool) -> io::Result<()> {
 /// Makes durable where it belongs what the journal has.
 fn retire_all(group: &Group, root: &Path) -> io::Result<()> {
     let synced = if group.doubtful.load(SeqCst) {
-        restore(root, Restore::Again).and_then(|_| sync_spools(root))
+        restore(root, false).and_then(|_| sync_spools(root))
     } else {
         sync_spools(root)
     };
@@ -109,15 +122,11 @@ impl Tender {
         if group.phase() != Phase::New {
             return Ok(());
         }
-        let missing = restore(&self.root, Restore::Missing)?;
+        let missing = restore(&self.root, true)?;
         if missing > 0 {
             pgrx::log!("audit records put back into spool files after a crash: {missing}");
         }
-        match fs::remove_file(path(&self.root)) {
-            Ok(()) => File::open(&self.root)?.sync_all()?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
-        }
+        remove(&self.root)?;
         group.close();
         Ok(())
     }

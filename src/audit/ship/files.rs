@@ -44,10 +44,17 @@ impl Shipper<'_> {
                     segments.remove(segment);
                 }
             }
-            File::open(&self.dir)?.sync_all()?;
         }
         files.retain(|_, segments| !segments.is_empty());
-        // Only what is durably gone is forgotten.
+        // Only what is durably gone is forgotten; the sync of whoever removed it may have failed.
+        let known = |s: &String| files.contains_key(s) || self.forgotten.contains_key(s);
+        let news = removed || seen.keys().any(|s| !known(s));
+        if news {
+            match File::open(&self.dir) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                dir => dir?.sync_all()?,
+            }
+        }
         self.forgotten
             .retain(|s, _| seen.contains_key(s) && !files.contains_key(s));
         self.strange = None;

@@ -226,6 +226,12 @@ impl Storm {
     /// Of the whole log: no record twice, no number twice or left out, and the chain.
     fn whole(&self) {
         let b = &self.bench;
+        let twice = b.setup(
+            "SELECT a.event_id, a.seq, a.session_id, a.backend_seq, a.started_at, a.outcome, a.nesting_level, a.statement \
+             FROM agent_policy.audit_log a WHERE event_id IN \
+             (SELECT event_id FROM agent_policy.audit_log GROUP BY 1 HAVING count(*) > 1) ORDER BY 1, 2",
+        );
+        assert!(twice.rows.is_empty(), "records twice: {:?}", twice.texts());
         assert_eq!(
             b.setup("SELECT count(*) - count(DISTINCT event_id), max(seq) - min(seq) + 1 - count(*), count(*) - count(DISTINCT seq) FROM agent_policy.audit_log").texts(),
             [["0", "0", "0"]],
