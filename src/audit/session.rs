@@ -122,12 +122,17 @@ pub fn append(
         return Ok(());
     }
     with(|s| {
+        let before = s.spool.buffered();
         s.spool.buffer(put)?;
-        if now || s.ending || s.spool.buffered() > MAX_BUFFERED {
-            s.write(now)
-        } else {
-            Ok(())
+        if !now && !s.ending && s.spool.buffered() <= MAX_BUFFERED {
+            return Ok(());
         }
+        let written = s.write(now);
+        if written.is_err() && now {
+            // Whoever asked records it in another way, or refuses what it is about.
+            s.spool.give_up(before);
+        }
+        written
     })
 }
 

@@ -230,32 +230,43 @@ impl Spool {
         }
         self.written += len;
         self.appended = place.or(self.appended);
-        let awaited = how == Write::Awaited;
+        if let Err(e) = self.cover(place.is_some(), how == Write::Awaited) {
+            // It is written, and who waits for it learns that it is not durable.
+            self.sync.lock().failed = Some(e.raw_os_error().unwrap_or(0));
+        }
+        Ok(len)
+    }
+
+    /// Sees to it that what was written becomes durable, in the journal or here.
+    fn cover(&mut self, in_journal: bool, awaited: bool) -> io::Result<()> {
+        let dir = self.dir();
         if awaited {
             // What was appended before may be needed to make sense of what is synced here.
             self.wanted = self.appended;
         }
         let mut s = self.sync.lock();
         s.written = self.written;
-        let covered = place.is_some() && s.dirty.is_empty();
-        if !covered {
-            s.dirty(segment, &self.root.join(self.database.to_string()))
-                .map_err(AuditError::sync)?;
+        let covered = in_journal && s.dirty.is_empty();
+        if !covered && let Some(segment) = &mut self.segment {
+            s.dirty(segment, &dir)?;
             if awaited {
                 s.wanted = self.written;
                 self.sync.elsewhere.store(true, SeqCst);
             }
         }
-        if awaited {
-            if let Some((group, place)) = self.wanted {
-                // Who syncs for others now takes it along.
-                group.want(place);
-            }
-            if !covered {
-                self.sync.start(s).map_err(AuditError::sync)?;
-            }
+        if awaited && let Some((group, place)) = self.wanted {
+            // Who syncs for others now takes it along.
+            group.want(place);
         }
-        Ok(len)
+        if awaited && !covered {
+            self.sync.start(s)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up what was buffered behind the first so many bytes, if it still is.
+    pub fn give_up(&mut self, behind: usize) {
+        self.buffered.truncate(behind);
     }
 
     /// What is written is synced while the backend does something else, which takes longer than to

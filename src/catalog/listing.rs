@@ -68,8 +68,10 @@ impl Policy {
             class::OPERATOR => {
                 built_in(object)
                     || self.of_allowed_extension(class, object)
-                    || Row::fetch(Cache::Operator, object)
-                        .is_some_and(|row| self.function_listed(row.oid("oprcode")))
+                    || Row::fetch(Cache::Operator, object).is_some_and(|row| {
+                        self.listed(class::NAMESPACE, row.oid("oprnamespace"))
+                            && self.function_listed(row.oid("oprcode"))
+                    })
             }
             class::OPCLASS
             | class::OPFAMILY

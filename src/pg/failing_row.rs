@@ -6,7 +6,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use pgrx::pg_sys;
+
 use crate::catalog::Policy;
+use crate::pg::boundary;
 use crate::pg::planted::{self, Leak};
 use crate::pg::touched::Use;
 
@@ -19,6 +22,24 @@ unsafe extern "C-unwind" {
     fn errdetail_internal(format: *const core::ffi::c_char, ...) -> core::ffi::c_int;
     fn errmsg_internal(format: *const core::ffi::c_char, ...) -> core::ffi::c_int;
     fn errhint(format: *const core::ffi::c_char, ...) -> core::ffi::c_int;
+    fn CopyErrorData() -> *mut pg_sys::ErrorData;
+    fn FlushErrorState();
+    fn ReThrowError(error: *mut pg_sys::ErrorData) -> !;
+}
+
+/// Takes the context from the error that is under way: the parser of JSON quotes there what it read.
+///
+/// # Safety
+/// As [`conceal`].
+unsafe fn drop_context() {
+    // SAFETY: the error is put back as it was but for that; the jump ends in the boundary, with no
+    // frame in between that owns anything.
+    unsafe {
+        let error = CopyErrorData();
+        (*error).context = std::ptr::null_mut();
+        FlushErrorState();
+        let _back = boundary::call(|| -> () { ReThrowError(error) });
+    }
 }
 
 /// The relation is about to be opened for this.
@@ -74,6 +95,7 @@ pub unsafe fn conceal() {
             errhint(
                 c"If the statement itself converts or computes nothing that could fail, tell the database administrator.".as_ptr(),
             );
+            drop_context();
         }
     }
 }

@@ -11,6 +11,7 @@ pub const CASES: &[Case] = cases![
     counts_of_hidden_rows,
     defaults_and_definitions,
     roles_databases_and_settings,
+    operators_of_hidden_schemas,
     sessions_of_the_same_role,
     psql_commands,
     policy_changes_show_at_once,
@@ -364,6 +365,19 @@ fn roles_databases_and_settings(b: &Bench) {
     }
     b.allows("SHOW work_mem");
     b.allows("SELECT current_setting('shop.nowhere', true)");
+}
+
+/// Of built-in parts, in a schema that is hidden.
+fn operators_of_hidden_schemas(b: &Bench) {
+    b.setup(
+        "CREATE SCHEMA zebu_signs;
+         CREATE OPERATOR zebu_signs.<##> (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq);
+         CREATE OPERATOR shop.<%%> (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq)",
+    );
+    b.allow();
+    let sql = "SELECT oprname FROM pg_operator WHERE oid >= 16384 ORDER BY 1";
+    assert_eq!(b.unconfined().query(sql).column(), ["<##>", "<%%>"]);
+    assert_eq!(b.allows(sql).column(), ["<%%>"]);
 }
 
 fn sessions_of_the_same_role(b: &Bench) {

@@ -537,7 +537,8 @@ fn expressions_that_fail_quote_nothing(b: &Bench) {
     b.allow();
     b.setup(
         r#"SELECT agent_policy.mask_column('shop.raw', 'birth', 'expression', '{"sql": "date_trunc(''year'', birth::date)::text"}');
-           SELECT agent_policy.mask_column('shop.raw', 'note', 'expression', '{"sql": "shop.complain(note)"}')"#,
+           SELECT agent_policy.mask_column('shop.raw', 'note', 'expression', '{"sql": "shop.complain(note)"}');
+           SELECT agent_policy.mask_column('shop.raw', 'amount', 'expression', '{"sql": "amount::jsonb::text"}')"#,
     );
     let fails = |sql: &str| {
         for answer in [b.agent().simple(sql), b.agent().extended(sql, &[])] {
@@ -555,9 +556,17 @@ fn expressions_that_fail_quote_nothing(b: &Bench) {
         control.message.contains("okapi.test"),
         "control run: {control}"
     );
+    // The parser of JSON says it in the context.
+    let control = b.setup_error("SELECT amount::jsonb FROM shop.raw");
+    assert!(
+        leak(control.to_string().as_bytes()).is_some() || control.to_string().contains("okapi"),
+        "control run: {control}"
+    );
     for sql in [
         "SELECT birth FROM shop.raw",
         "SELECT note FROM shop.raw",
+        "SELECT amount FROM shop.raw",
+        "SELECT id FROM shop.raw WHERE amount::json IS NULL",
         "SELECT count(birth) FROM shop.raw WHERE birth > 'x'",
         "SELECT r FROM shop.raw r",
         "COPY shop.raw TO STDOUT",
@@ -571,14 +580,22 @@ fn expressions_that_fail_quote_nothing(b: &Bench) {
         assert_eq!(leak(&agent.simple("EXECUTE p").bytes), None);
     }
     b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.swallow(text)');
-             CREATE FUNCTION shop.tells(q text) RETURNS text LANGUAGE plpgsql AS $$ DECLARE d text; h text; BEGIN EXECUTE q; RETURN ''; EXCEPTION WHEN OTHERS THEN GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT; RETURN SQLERRM || d || h; END $$;
+             CREATE FUNCTION shop.tells(q text) RETURNS text LANGUAGE plpgsql AS $$ DECLARE d text; h text; c text; BEGIN EXECUTE q; RETURN ''; EXCEPTION WHEN OTHERS THEN GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT, c = PG_EXCEPTION_CONTEXT; RETURN SQLERRM || d || h || c; END $$;
              SELECT agent_policy.allow_function('@agent@', 'shop.tells(text)')");
     let told = b
         .agent()
         .simple("SELECT shop.tells('SELECT birth FROM shop.raw')");
     assert_eq!(leak(&told.bytes), None);
+    let told = b
+        .agent()
+        .simple("SELECT shop.tells('SELECT amount FROM shop.raw')");
+    assert!(
+        told.errors.is_empty() && leak(&told.bytes).is_none(),
+        "{:?}",
+        told.rows
+    );
     // A row filter of that kind.
-    b.setup("SELECT agent_policy.unmask_column('shop.raw', 'birth'); SELECT agent_policy.unmask_column('shop.raw', 'note'); SELECT agent_policy.filter_rows('shop.raw', 'amount::int > 0')");
+    b.setup("SELECT agent_policy.unmask_column('shop.raw', 'birth'); SELECT agent_policy.unmask_column('shop.raw', 'note'); SELECT agent_policy.unmask_column('shop.raw', 'amount'); SELECT agent_policy.filter_rows('shop.raw', 'amount::int > 0')");
     fails("SELECT id FROM shop.raw");
     // Elsewhere errors say what they have to say.
     let error = b.agent().error("SELECT 'abc'::int FROM shop.orders");
