@@ -33,6 +33,8 @@ struct Open {
     began: Instant,
     /// The first record has been written.
     written: bool,
+    /// [`audit::mended`] then.
+    mended: u64,
     /// Things learned after that, which the last record has to carry.
     amended: bool,
     rows_processed: u64,
@@ -193,6 +195,7 @@ pub fn begin(query: usize, of: &Particulars, limits: policy::model::Limits) {
             start,
             began: Instant::now(),
             written: false,
+            mended: 0,
             amended: false,
             rows_processed: 0,
             query,
@@ -268,7 +271,17 @@ pub fn write_start() -> Result<(), Denial> {
         };
         audit::start(&open.start).map_err(|e| unavailable(&e))?;
         open.written = true;
+        open.mended = audit::mended();
         Ok(())
+    })
+}
+
+/// Was the first record of the outermost statement given up, after a failure that a query inside it got
+/// over?
+fn is_lost() -> bool {
+    STATE.with_borrow(|s| {
+        let written = s.open.first().filter(|open| open.written);
+        written.is_some_and(|open| open.mended != audit::mended())
     })
 }
 
@@ -287,6 +300,7 @@ pub fn begin_nested(query: usize, of: &Particulars, level: u32) -> Result<(), De
             start,
             began: Instant::now(),
             written: true,
+            mended: audit::mended(),
             amended: false,
             rows_processed: 0,
             query,
@@ -420,7 +434,7 @@ pub fn failed(sqlstate: [u8; 5], told_by_clock: Option<&Denial>) -> bool {
         .with_borrow_mut(|s| s.denied.take())
         .filter(|d| d.sqlstate == sqlstate);
     let written = denied.is_some();
-    let mut recorded = denied.as_ref().is_none_or(|d| d.recorded);
+    let mut recorded = denied.as_ref().is_none_or(|d| d.recorded) && !is_lost();
     // A cancellation by our clock that no hook was around to tell as what it was.
     let cancelled = told_by_clock.is_some() || &sqlstate == b"57014";
     let denied = denied.or_else(|| {
@@ -583,7 +597,7 @@ pub fn would_deny(denial: &Denial) {
 
 /// May a row go to the client? Only when the statement's record is durable.
 pub fn data_may_leave() -> bool {
-    write_start().is_ok() && audit::wait_durable().is_ok()
+    write_start().is_ok() && audit::wait_durable().is_ok() && !is_lost()
 }
 
 /// The server is ready for the next message: what is still held is written.

@@ -37,6 +37,13 @@ fn path(root: &Path) -> PathBuf {
     root.join("journal.spool")
 }
 
+/// A sync of a spool file failed: what the system kept of it is not known.
+pub fn doubt() {
+    if let Some(group) = group() {
+        group.doubtful.store(true, SeqCst);
+    }
+}
+
 fn group() -> Option<&'static Group> {
     shmem::shared().map(|shared| &shared.journal)
 }
@@ -97,7 +104,13 @@ impl Writer {
         let Some((from, to)) = turn.next() else {
             return false;
         };
-        let file = self.file(group.file(), root);
+        let file = match self.file(group.file(), root) {
+            Err(e) if is_shortage(&e) => {
+                turn.skipped();
+                return false;
+            }
+            file => file,
+        };
         match file.and_then(|file| write(turn, file, from, to)) {
             Ok(()) => turn.done(to),
             Err(e) => {
@@ -118,6 +131,14 @@ impl Writer {
             .map(|(_, file)| file)
             .ok_or(io::ErrorKind::NotFound.into())
     }
+}
+
+/// Is it this process that lacks something? Others can do it.
+fn is_shortage(e: &io::Error) -> bool {
+    matches!(
+        e.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+    )
 }
 
 fn write(turn: &Turn, file: &File, mut from: u64, to: u64) -> io::Result<()> {
@@ -156,11 +177,9 @@ pub fn removed(database: u32, files: &[(&str, u32)], root: &Path) -> Result<(), 
                 return Err(AuditError::Timeout);
             }
             // There may be room after a sync, or when regions were freed.
-            if let Some(last) = last {
-                group.want(last);
-                if writer.lead_once(group, root) {
-                    group.pass_on();
-                }
+            group.want_all();
+            if writer.lead_once(group, root) {
+                group.pass_on();
             }
             if let Some(shared) = shmem::shared() {
                 shared.wake_launcher();

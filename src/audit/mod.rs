@@ -126,6 +126,12 @@ pub fn sync_meanwhile() -> Result<(), AuditError> {
     session::sync_meanwhile()
 }
 
+/// How often this session had to give up what it had written, after a failure: where this has changed
+/// since a record was written, that record may be lost.
+pub fn mended() -> u64 {
+    session::mended()
+}
+
 /// Keeps the end of a statement for the next write.
 ///
 /// # Errors

@@ -80,7 +80,7 @@ impl Session {
             _ if durable => Write::Awaited,
             _ => Write::Along,
         };
-        let result = self.spool.write(how);
+        let result = self.directory().and_then(|()| self.spool.write(how));
         match &result {
             Err(e) => self.note(Some(e)),
             Ok(_) if how == Write::Async => self.note(None),
@@ -94,6 +94,16 @@ impl Session {
             self.slot.worker.wake();
         }
         result.map(drop)
+    }
+
+    /// Sees to it that the database's directory outlives the power: the journal may bring back files
+    /// in it, and not the directory of a database that was dropped.
+    fn directory(&self) -> Result<(), AuditError> {
+        if !self.slot.has_directory.load(SeqCst) {
+            self.spool.make_directory()?;
+            self.slot.has_directory.store(true, SeqCst);
+        }
+        Ok(())
     }
 
     /// Whether the spool can be written, for all to see.
@@ -162,6 +172,14 @@ pub fn sync_meanwhile() -> Result<(), AuditError> {
     })
 }
 
+/// How often what had been written was given up.
+pub fn mended() -> u64 {
+    SESSION.with(|cell| {
+        let known = cell.try_borrow();
+        known.map_or(u64::MAX, |s| s.as_ref().map_or(0, |s| s.spool.mended()))
+    })
+}
+
 pub fn available() -> Result<(), AuditError> {
     with(|s| {
         let backlog = s.slot.backlog();
@@ -187,7 +205,7 @@ pub fn wait_durable() -> Result<(), AuditError> {
         let Some(s) = cell.as_mut() else {
             return Ok(());
         };
-        let waited = s.spool.wait(bgworker::interrupted);
+        let waited = s.spool.wait(false, bgworker::interrupted);
         s.note(waited.as_ref().err());
         waited?;
         // A standby cannot commit: there the spool has to do.
@@ -220,8 +238,9 @@ pub fn wait_durable() -> Result<(), AuditError> {
 pub fn wait_spool(patience: Duration) -> Result<(), AuditError> {
     let began = Instant::now();
     with(|s| {
-        s.spool
-            .wait(|| began.elapsed() > patience || bgworker::interrupted())
+        s.spool.wait(true, || {
+            began.elapsed() > patience || bgworker::interrupted()
+        })
     })
 }
 

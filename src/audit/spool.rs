@@ -82,6 +82,8 @@ pub struct Spool {
     /// The last that was appended there.
     appended: Option<(&'static Group, Place)>,
     journal: Writer,
+    /// How often what had been written was given up.
+    mended: u64,
     /// Nothing is synced by others any more.
     ending: bool,
 }
@@ -100,6 +102,8 @@ pub enum Write {
 struct Segment {
     file: Arc<File>,
     number: u32,
+    /// The journal that has something of it.
+    journal: Option<u32>,
     /// Its name is durable, or about to be.
     named: bool,
     /// Bytes of records.
@@ -161,12 +165,20 @@ impl Spool {
             wanted: None,
             appended: None,
             journal: Writer::default(),
+            mended: 0,
             ending: false,
         }
     }
 
     fn dir(&self) -> PathBuf {
         self.root.join(self.database.to_string())
+    }
+
+    /// Makes the directory, durably, also where somebody else has just made it.
+    pub fn make_directory(&self) -> Result<(), AuditError> {
+        create_dirs(&self.dir())
+            .and_then(|()| File::open(&self.root)?.sync_all())
+            .map_err(AuditError::sync)
     }
 
     /// The backend ends: its thread will be gone in the midst of whatever it does.
@@ -193,7 +205,14 @@ impl Spool {
             return Ok(0);
         }
         self.mend()?;
-        if self.segment.as_ref().is_none_or(|s| s.len >= SEGMENT) {
+        let shared = how != Write::Async && !self.ending;
+        let journal = if shared { journal::serving() } else { None };
+        // With a new journal a new file: what was not durable when the old one ended may leave a hole.
+        let file = journal.map(Group::file);
+        let goes_on = |s: &Segment| {
+            s.len < SEGMENT && (file.is_none() || s.journal.is_none_or(|j| Some(j) == file))
+        };
+        if !self.segment.as_ref().is_some_and(goes_on) {
             if how == Write::Async {
                 // Nobody will wait for the old one.
                 self.sync.lock().dirty.clear();
@@ -204,8 +223,7 @@ impl Spool {
         let Some(segment) = &mut self.segment else {
             return Err(AuditError::Write(0));
         };
-        let shared = how != Write::Async && !self.ending;
-        let journal = if shared { journal::serving() } else { None };
+        segment.journal = file.or(segment.journal);
         // A copy is dear when pages are synced all the time: each is then made writable anew.
         let (at, len) = (segment.len, self.buffered.len() as u64);
         let result = segment.write(&self.buffered, how == Write::Async || journal.is_some());
@@ -306,7 +324,13 @@ impl Spool {
         self.wanted = None;
         self.appended = None;
         self.segment = Some(new);
+        self.mended += 1;
         Ok(())
+    }
+
+    /// How often what had been written was given up: a record of before may be lost.
+    pub fn mended(&self) -> u64 {
+        self.mended
     }
 
     /// Bytes written up to now.
@@ -315,11 +339,12 @@ impl Spool {
     }
 
     /// Waits until everything whose sync was asked for is durable.
-    pub fn wait(&mut self, interrupted: impl Fn() -> bool) -> Result<(), AuditError> {
+    /// `aside`: the thread syncs, whoever waits can be interrupted at any time.
+    pub fn wait(&mut self, aside: bool, interrupted: impl Fn() -> bool) -> Result<(), AuditError> {
         let mut patience = Patience::new(interrupted);
         self.sync.wait(&mut patience)?;
         if let Some((group, place)) = self.wanted {
-            self.wait_for(group, place, &mut patience)?;
+            self.wait_for(group, place, aside, &mut patience)?;
             self.wanted = None;
         }
         Ok(())
@@ -330,6 +355,7 @@ impl Spool {
         &mut self,
         group: &'static Group,
         place: Place,
+        aside: bool,
         patience: &mut Patience<impl Fn() -> bool>,
     ) -> Result<(), AuditError> {
         let mut looked = Instant::now();
@@ -350,10 +376,16 @@ impl Spool {
                 looked = Instant::now();
                 group.unseat();
             }
-            if self.journal.lead_once(group, &self.root) {
-                // With many at it one goes on for all of them: nobody has to be woken for that.
-                self.lead_meanwhile(group)?;
-            } else {
+            let led = !aside && self.journal.lead_once(group, &self.root);
+            if (led || aside) && self.lead_meanwhile(group).is_err() {
+                // With many at it one goes on for all of them; without a thread, another one.
+                group.pass_on();
+            }
+            if !led {
+                if group.needs_turn() {
+                    // The thread is on its way, or this process lacks a descriptor.
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 group.wait(place, LOOK);
             }
         }
@@ -380,6 +412,7 @@ impl Spool {
         Ok(Segment {
             file: Arc::new(file),
             number,
+            journal: None,
             named: false,
             len: 0,
             size: 0,

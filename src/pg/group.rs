@@ -135,7 +135,8 @@ impl Group {
             let end = at + size as u64;
             let fits = end - self.synced.load(SeqCst) <= REGION as u64;
             let begins = (at as usize).is_multiple_of(REGION);
-            let free = !begins || at + REGION as u64 <= self.retired.load(SeqCst) + SIZE;
+            // One more than is overwritten: see `policy::journal::entries`.
+            let free = !begins || at + 2 * REGION as u64 <= self.retired.load(SeqCst) + SIZE;
             if self.phase() != Phase::Open || !fits || !free {
                 return None;
             }
@@ -164,12 +165,17 @@ impl Group {
 
     /// How many regions will have been filled before one has to be given up; an estimate.
     pub fn regions_left(&self) -> u64 {
-        let used = self.written.load(SeqCst) - self.retired.load(SeqCst).min(self.written());
+        let used = self.written().saturating_sub(self.retired.load(SeqCst));
         (SIZE - used.min(SIZE)) / REGION as u64
     }
 
     pub fn written(&self) -> u64 {
         self.written.load(SeqCst)
+    }
+
+    /// Up to where it is durable.
+    pub fn synced(&self) -> u64 {
+        self.synced.load(SeqCst)
     }
 
     /// Everything before is durable where it came from.
@@ -236,11 +242,23 @@ impl Group {
         }
     }
 
+    /// Asks for all that has been appended.
+    pub fn want_all(&self) {
+        self.wanted.fetch_max(self.written(), SeqCst);
+    }
+
     /// Takes the turn from a process that is gone.
     pub fn unseat(&self) {
         let who = self.turn.load(SeqCst);
-        if who != 0 && !futex::alive(who) {
-            let _ = self.turn.compare_exchange(who, 0, SeqCst, SeqCst);
+        if who != 0
+            && !futex::alive(who)
+            && self
+                .turn
+                .compare_exchange(who, me(), SeqCst, SeqCst)
+                .is_ok()
+        {
+            self.syncing_since.store(0, SeqCst);
+            self.turn.store(0, SeqCst);
         }
     }
 
@@ -253,12 +271,6 @@ impl Group {
     /// The file is of an earlier life of the server no more: there is none.
     pub fn close(&self) {
         self.phase.store(Phase::Closed as u32, SeqCst);
-    }
-
-    /// From here on nothing is appended.
-    pub fn change(&self) {
-        self.lock
-            .hold(|| self.phase.store(Phase::Changing as u32, SeqCst));
     }
 
     fn broken(&self, errno: i32) {
@@ -308,8 +320,35 @@ impl Turn<'_> {
         self.0.broken(errno);
     }
 
+    /// Nobody could begin: this process lacks something.
+    pub fn skipped(&self) {
+        self.0.syncing_since.store(0, SeqCst);
+    }
+
+    /// From here on nothing is appended; what is not durable yet, from and to, if the file is sound.
+    pub fn change(&self) -> Option<(u64, u64)> {
+        let group = self.0;
+        group.lock.hold(|| {
+            let sound = group.phase() == Phase::Open;
+            group.phase.store(Phase::Changing as u32, SeqCst);
+            let to = group.written();
+            group.syncing.store(to, SeqCst);
+            group.round.fetch_add(1, SeqCst);
+            sound.then(|| (group.synced(), to))
+        })
+    }
+
     /// There is a new file, and everything appended so far is durable where it came from.
     pub fn open(&self) {
+        self.begin(Phase::Open);
+    }
+
+    /// The same, without a file.
+    pub fn close(&self) {
+        self.begin(Phase::Closed);
+    }
+
+    fn begin(&self, phase: Phase) {
         let group = self.0;
         group.lock.hold(|| {
             let begin = group.written.load(SeqCst).next_multiple_of(SIZE);
@@ -323,7 +362,7 @@ impl Turn<'_> {
                 position.store(begin, SeqCst);
             }
             group.file.fetch_add(1, SeqCst);
-            group.phase.store(Phase::Open as u32, SeqCst);
+            group.phase.store(phase as u32, SeqCst);
         });
         group.wake_all();
     }

@@ -95,6 +95,8 @@ pub struct Slot {
     pub failed_at: AtomicI64,
     /// Backends that could not write or sync a record since the server started …
     pub write_failures: AtomicU64,
+    /// The directory of its spool files is durable.
+    pub has_directory: AtomicBool,
     /// … and whether that is how it stands.
     unwritable: AtomicBool,
     /// Sessions of standbys whose records the table does not take.
@@ -277,6 +279,7 @@ impl Shared {
             }
             slot.write_failures.store(0, SeqCst);
             slot.unwritable.store(false, SeqCst);
+            slot.has_directory.store(false, SeqCst);
             slot.set_error("");
             slot.error_at.store(0, SeqCst);
             slot.set_state(State::Idle);

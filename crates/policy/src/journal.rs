@@ -114,8 +114,10 @@ fn first(buf: &[u8]) -> Option<(u64, Entry<'_>, usize)> {
 }
 
 /// The entries of a journal whose regions have this size, in the order in which they were appended.
-/// What is left of an earlier round behind the newest entry of a region is not among them: it was
-/// given up when the region was begun anew.
+///
+/// What is left of an earlier round is not among them, be it behind the newest entry of a region or in
+/// the region that comes next: a sync that a crash cut short may have written any of its pages, the
+/// first not before the others. Writers give up both regions before they begin the newer one.
 #[must_use]
 pub fn entries(file: &[u8], region: usize) -> Vec<Entry<'_>> {
     let round = file.len() as u64;
@@ -136,7 +138,14 @@ pub fn entries(file: &[u8], region: usize) -> Vec<Entry<'_>> {
         }
     }
     found.sort_by_key(|(position, _)| *position);
-    found.into_iter().map(|(_, entry)| entry).collect()
+    let region = region.max(1) as u64;
+    let newest = found.last().map_or(0, |(position, _)| position / region);
+    let regions = round.div_ceil(region);
+    found
+        .into_iter()
+        .filter(|(position, _)| position / region + regions > newest + 1)
+        .map(|(_, entry)| entry)
+        .collect()
 }
 
 #[cfg(test)]
@@ -188,9 +197,10 @@ mod tests {
             })
             .collect();
         assert!(numbers.is_sorted());
-        // The last three regions at least, to the newest.
+        // The newest region and the two before it, of four.
         assert_eq!(numbers.last(), Some(&199));
-        assert!(numbers.len() > 3 * (REGION / 360) && numbers.len() < 200);
+        let a_region = REGION / 338;
+        assert!(numbers.len() > 2 * a_region && numbers.len() <= 3 * a_region);
         assert_eq!(numbers[0] + numbers.len() as u64, 200, "without a hole");
     }
 

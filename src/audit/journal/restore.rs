@@ -4,7 +4,6 @@ use super::super::spool;
 use super::path;
 use crate::pg::group::REGION;
 use policy::journal::{What, entries};
-use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -51,6 +50,9 @@ fn databases(root: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     Ok(found)
 }
 
+/// What a file has where.
+type Pieces<'a> = Vec<(u64, &'a [u8])>;
+
 /// Writes into the spool files what the journal says they have, whatever they seem to have (a sync of
 /// theirs may have failed, and what the system kept of it is not known), and syncs them. After a start
 /// also those that are not there. The number of entries that were missing.
@@ -67,28 +69,29 @@ pub fn restore(root: &Path, create: bool) -> io::Result<usize> {
         .collect();
     // Directories are durable before anything is appended; one that is gone is of a dropped database.
     let there: BTreeMap<u32, PathBuf> = databases(root)?.into_iter().collect();
-    let mut open: BTreeMap<(u32, &str, u32), Option<File>> = BTreeMap::new();
-    let mut missing = 0;
+    let mut files: BTreeMap<(u32, &str, u32), Pieces> = BTreeMap::new();
     for e in &entries {
         let of = (e.database, e.session, e.segment);
-        let (What::Appended(at, bytes), Some(dir)) = (e.what, there.get(&e.database)) else {
-            continue;
-        };
-        if removed.contains(&of) {
-            continue;
+        if let What::Appended(at, bytes) = e.what
+            && !removed.contains(&of)
+        {
+            files.entry(of).or_default().push((at, bytes));
         }
-        let file = match open.entry(of) {
-            Occupied(known) => known.into_mut(),
-            Vacant(new) => {
-                let name = dir.join(spool::segment_name(e.session, e.segment));
-                new.insert(writable(&name, create)?)
-            }
-        };
-        let Some(file) = file else { continue };
-        missing += usize::from(spool::read_at(file, at, bytes.len())? != bytes);
-        file.write_all_at(bytes, at)?;
     }
-    for file in open.values().flatten() {
+    let mut missing = 0;
+    for ((database, session, segment), pieces) in files {
+        let Some(dir) = there.get(&database) else {
+            continue;
+        };
+        let name = dir.join(spool::segment_name(session, segment));
+        let Some(file) = writable(&name, create)? else {
+            continue;
+        };
+        for (at, bytes) in pieces {
+            let has = spool::read_at(&file, at, bytes.len());
+            missing += usize::from(has.is_ok_and(|has| has != bytes));
+            file.write_all_at(bytes, at)?;
+        }
         file.sync_data()?;
     }
     for dir in there.values() {

@@ -3,11 +3,12 @@
 use super::super::spool;
 use super::restore::{restore, sync_spools};
 use super::{LOW, path};
-use crate::pg::group::{Group, Phase, REGION, SIZE};
+use crate::pg::group::{Group, Phase, REGION, SIZE, Turn};
 use crate::pg::thread;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,17 +16,22 @@ use std::time::{Duration, Instant};
 
 /// What was written is not kept here longer than about this.
 const RENEW: Duration = Duration::from_secs(3600);
+/// After a failure.
+const AGAIN: Duration = Duration::from_secs(2);
+
+fn new_path(root: &Path) -> PathBuf {
+    root.join("journal.new")
+}
 
 /// A file of zeros, so that a sync of what is written over them need not wait for the file system.
 fn make(root: &Path) -> io::Result<()> {
     spool::create_dirs(root)?;
-    let new = root.join("journal.new");
     let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&new)?;
+        .open(new_path(root))?;
     let zeros = vec![0; REGION];
     for at in (0..SIZE).step_by(REGION) {
         file.write_all_at(&zeros, at)?;
@@ -46,25 +52,37 @@ fn remove(root: &Path) -> io::Result<()> {
     }
 }
 
-/// Another file instead of the one there is, if any.
-fn change(group: &Group, root: &Path, stop: &AtomicBool) -> io::Result<()> {
-    make(root)?;
-    group.change();
-    let turn = loop {
+fn turn<'a>(group: &'a Group, stop: &AtomicBool) -> io::Result<Turn<'a>> {
+    loop {
         if let Some(turn) = group.take_turn() {
-            break turn;
+            return Ok(turn);
         }
         if stop.load(SeqCst) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         group.unseat();
         std::thread::sleep(Duration::from_millis(1));
-    };
-    let changed = retire_all(group, root).and_then(|()| {
-        fs::rename(root.join("journal.new"), path(root))?;
-        File::open(path(root))?.sync_all()?;
-        File::open(root)?.sync_all()
-    });
+    }
+}
+
+/// Another file instead of the one there is, if any.
+fn change(group: &Group, root: &Path, stop: &AtomicBool) -> io::Result<()> {
+    if let Err(e) = make(root) {
+        let _ = fs::remove_file(new_path(root));
+        return Err(e);
+    }
+    if group.phase() == Phase::Open {
+        // Most of it before anybody has to wait.
+        retire_all(group, root)?;
+    }
+    let turn = turn(group, stop)?;
+    let changed = finish(&turn, root)
+        .and_then(|()| retire_all(group, root))
+        .and_then(|()| {
+            fs::rename(new_path(root), path(root))?;
+            File::open(path(root))?.sync_all()?;
+            File::open(root)?.sync_all()
+        });
     match &changed {
         Ok(()) => turn.open(),
         Err(e) => turn.failed(e.raw_os_error().unwrap_or(0)),
@@ -72,19 +90,41 @@ fn change(group: &Group, root: &Path, stop: &AtomicBool) -> io::Result<()> {
     changed
 }
 
+/// Stops the file, with what was appended to it.
+fn finish(turn: &Turn, root: &Path) -> io::Result<()> {
+    if let Some((from, to)) = turn.change() {
+        let file = OpenOptions::new().write(true).open(path(root))?;
+        super::write(turn, &file, from, to)?;
+        turn.done(to);
+    }
+    Ok(())
+}
+
+/// After a failure: no file. Only then may spool files be removed, which a full disk may wait for.
+fn give_up(group: &Group, root: &Path, stop: &AtomicBool) -> io::Result<()> {
+    let turn = turn(group, stop)?;
+    retire_all(group, root)?;
+    remove(root)?;
+    turn.close();
+    Ok(())
+}
+
 /// Makes durable where it belongs what the journal has.
 fn retire_all(group: &Group, root: &Path) -> io::Result<()> {
-    let synced = if group.doubtful.load(SeqCst) {
+    let synced = if group.doubtful.swap(false, SeqCst) {
         restore(root, false).and_then(|_| sync_spools(root))
     } else {
         sync_spools(root)
     };
-    group.doubtful.store(synced.is_err(), SeqCst);
+    if synced.is_err() {
+        group.doubtful.store(true, SeqCst);
+    }
     synced
 }
 
 fn retire(group: &Group, root: &Path) -> io::Result<()> {
-    let up_to = group.written();
+    // What is in the window alone cannot be written again.
+    let up_to = group.synced();
     retire_all(group, root)?;
     group.retire(up_to);
     Ok(())
@@ -133,6 +173,7 @@ impl Tender {
 
     /// Sees to what is due, in a thread: a disk may hang.
     pub fn tend(&mut self, group: &'static Group) {
+        group.unseat();
         if let Some(job) = &self.job {
             let mut result = job.result.lock().unwrap_or_else(PoisonError::into_inner);
             match result.take() {
@@ -140,7 +181,7 @@ impl Tender {
                 Some(Ok(())) => self.not_before = None,
                 Some(Err(e)) => {
                     pgrx::warning!("the journal of audit records: {e}; sessions sync their own");
-                    self.not_before = Some(Instant::now() + Duration::from_secs(1));
+                    self.not_before = Some(Instant::now() + AGAIN);
                 }
             }
             drop(result);
@@ -153,7 +194,7 @@ impl Tender {
         let renew = self.renewed.elapsed() > RENEW && !group.written().is_multiple_of(SIZE);
         let work: fn(&Group, &Path, &AtomicBool) -> io::Result<()> = match group.phase() {
             Phase::Closed if group.is_asked_for() => change,
-            Phase::Broken | Phase::Changing => change,
+            Phase::Broken | Phase::Changing => give_up,
             Phase::Open if renew => change,
             Phase::Open if group.regions_left() < LOW => |group, root, _| retire(group, root),
             _ => return,
@@ -164,7 +205,9 @@ impl Tender {
         let job = Arc::new(Job::default());
         let (theirs, root) = (job.clone(), self.root.clone());
         let started = thread::spawn_without_signals("audit journal", move || {
-            let result = work(group, &root, &theirs.stop);
+            let work = AssertUnwindSafe(|| work(group, &root, &theirs.stop));
+            let result = catch_unwind(work)
+                .unwrap_or_else(|_| Err(io::Error::other("its thread ended in the midst of it")));
             *theirs.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         });
         match started {

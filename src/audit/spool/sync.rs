@@ -115,7 +115,10 @@ impl Sync {
                 s.busy = false;
                 match result {
                     Ok(()) => s.synced = s.synced.max(target),
-                    Err(e) => s.failed = Some(e.raw_os_error().unwrap_or(0)),
+                    Err(e) => {
+                        journal::doubt();
+                        s.failed = Some(e.raw_os_error().unwrap_or(0));
+                    }
                 }
                 self.progress.notify_all();
             } else if let Some(group) = s.lead.take() {

@@ -530,7 +530,7 @@ fn keys_are_nowhere(b: &Bench) {
 fn expressions_that_fail_quote_nothing(b: &Bench) {
     b.setup(
         "CREATE TABLE shop.raw (id int, birth text, note text, amount text);
-         INSERT INTO shop.raw VALUES (1, '31/02/1980-okapi.test', 'QUAGGA', '1'), (2, '1980-01-01', 'x', 'okapi.test');
+         INSERT INTO shop.raw VALUES (1, '31/02/1980-okapi.test', 'QUAGGA', '1'), (2, '1980-01-01', 'x', '{\"okapi.test\": oops');
          CREATE FUNCTION shop.complain(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'bad value %', t USING DETAIL = t, HINT = t; END $$;
          GRANT SELECT ON shop.raw TO @agent@, @plain@",
     );
@@ -559,7 +559,7 @@ fn expressions_that_fail_quote_nothing(b: &Bench) {
     // The parser of JSON says it in the context.
     let control = b.setup_error("SELECT amount::jsonb FROM shop.raw");
     assert!(
-        leak(control.to_string().as_bytes()).is_some() || control.to_string().contains("okapi"),
+        control.context.contains("okapi.test"),
         "control run: {control}"
     );
     for sql in [
