@@ -114,7 +114,7 @@ impl Policy {
         if let Some(known) = relation.template.get() {
             return Ok(Rc::clone(known));
         }
-        let built = pg::catching(|| Template::build(relation));
+        let built = pg::catching_but_cancellations(|| Template::build(relation));
         match built {
             Ok(template) => {
                 self.admit_functions(template.functions.iter().copied());

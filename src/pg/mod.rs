@@ -77,25 +77,40 @@ pub const FIRST_GENBKI_OID: u32 = 10_000;
 /// OIDs from here on belong to objects that somebody made in this cluster.
 pub const FIRST_NORMAL_OID: u32 = 16_384;
 
-use pgrx::PgTryBuilder;
+use pgrx::{PgSqlErrorCode, PgTryBuilder};
 use std::panic::{AssertUnwindSafe, UnwindSafe};
 
 /// Runs `work`; an ERROR inside it is caught and its message returned. For use only where the
 /// caller ends the statement with an error of its own, since no savepoint is set.
 pub fn catching<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    fn typed<T, F: FnOnce() -> Result<T, String> + UnwindSafe>(work: F) -> Result<T, String> {
-        PgTryBuilder::new(work)
-            .catch_others(|error| {
-                use pgrx::pg_sys::panic::CaughtError::{ErrorReport, PostgresError, RustPanic};
-                Err(match &error {
-                    PostgresError(e) | ErrorReport(e) | RustPanic { ereport: e, .. } => {
-                        e.message().to_owned()
-                    }
-                })
-            })
-            .execute()
-    }
-    typed(AssertUnwindSafe(|| Ok(work())))
+    caught(AssertUnwindSafe(|| Ok(work())), |_| false)
+}
+
+/// The same, but that a cancellation goes on as what it is.
+pub fn catching_but_cancellations<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    caught(AssertUnwindSafe(|| Ok(work())), |code| {
+        code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+    })
+}
+
+fn caught<T, F: FnOnce() -> Result<T, String> + UnwindSafe>(
+    work: F,
+    goes_on: fn(PgSqlErrorCode) -> bool,
+) -> Result<T, String> {
+    PgTryBuilder::new(work)
+        .catch_others(move |error| {
+            use pgrx::pg_sys::panic::CaughtError::{ErrorReport, PostgresError, RustPanic};
+            let (PostgresError(report)
+            | ErrorReport(report)
+            | RustPanic {
+                ereport: report, ..
+            }) = &error;
+            if goes_on(report.sql_error_code()) {
+                error.rethrow();
+            }
+            Err(report.message().to_owned())
+        })
+        .execute()
 }
 
 /// Installs everything that has to be in place before the first session starts.

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// What was written is not kept here longer than about this.
 const RENEW: Duration = Duration::from_secs(3600);
-/// After a failure.
-const AGAIN: Duration = Duration::from_secs(2);
+/// After a failure; twice as long after each further one, up to 32 times.
+const AGAIN: Duration = Duration::from_secs(1);
 
 fn new_path(root: &Path) -> PathBuf {
     root.join("journal.new")
@@ -135,8 +135,9 @@ pub struct Tender {
     root: PathBuf,
     job: Option<Arc<Job>>,
     renewed: Instant,
-    /// After a failure.
-    not_before: Option<Instant>,
+    /// Since the last success.
+    failures: u32,
+    not_before: Instant,
 }
 
 #[derive(Default)]
@@ -152,7 +153,8 @@ impl Tender {
             root,
             job: None,
             renewed: Instant::now(),
-            not_before: None,
+            failures: 0,
+            not_before: Instant::now(),
         }
     }
 
@@ -178,16 +180,17 @@ impl Tender {
             let mut result = job.result.lock().unwrap_or_else(PoisonError::into_inner);
             match result.take() {
                 None => return,
-                Some(Ok(())) => self.not_before = None,
+                Some(Ok(())) => self.failures = 0,
                 Some(Err(e)) => {
                     pgrx::warning!("the journal of audit records: {e}; sessions sync their own");
-                    self.not_before = Some(Instant::now() + AGAIN);
+                    self.not_before = Instant::now() + AGAIN * (1 << self.failures.min(5));
+                    self.failures += 1;
                 }
             }
             drop(result);
             self.job = None;
         }
-        if self.not_before.is_some_and(|t| Instant::now() < t) {
+        if Instant::now() < self.not_before {
             return;
         }
         // A new one begins with a whole round.
