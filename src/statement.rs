@@ -285,11 +285,6 @@ fn is_lost() -> bool {
     })
 }
 
-/// Has the record made durable while the statement does what takes long.
-pub fn sync_meanwhile() -> Result<(), Denial> {
-    audit::sync_meanwhile().map_err(|e| unavailable(&e))
-}
-
 /// A query inside the statement begins.
 pub fn begin_nested(query: usize, of: &Particulars, level: u32) -> Result<(), Denial> {
     let mut start = new_start(level);

@@ -37,7 +37,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Records that nobody waits for are committed, and become a block, this often ...
 const BLOCK_EVERY: Duration = Duration::from_secs(1);
 /// ... unless there are more bytes of them.
-const BLOCK_BYTES: u64 = 4 << 20;
+const BLOCK_BYTES: u64 = 256 << 10;
 /// So much is read at first, and more as long as there are records to its end: behind them a segment
 /// has zeros.
 const CHUNK: (usize, usize) = (32 << 10, 1 << 20);

@@ -117,15 +117,6 @@ pub fn start(s: &Start) -> Result<(), AuditError> {
     session::append(|out| Ok(policy::record::encode_start(s, out)?), true)
 }
 
-/// What comes now takes longer than a sync does: one is begun meanwhile. Otherwise it is begun when
-/// somebody waits for it.
-///
-/// # Errors
-/// When it cannot be begun.
-pub fn sync_meanwhile() -> Result<(), AuditError> {
-    session::sync_meanwhile()
-}
-
 /// How often this session had to give up what it had written, after a failure: where this has changed
 /// since a record was written, that record may be lost.
 pub fn mended() -> u64 {

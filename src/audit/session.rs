@@ -159,19 +159,6 @@ pub fn flush() -> Result<(), AuditError> {
     })
 }
 
-pub fn sync_meanwhile() -> Result<(), AuditError> {
-    SESSION.with(|cell| {
-        match cell
-            .try_borrow_mut()
-            .map_err(|_| AuditError::Busy)?
-            .as_mut()
-        {
-            Some(s) if DURABILITY.get() != Durability::Async => s.spool.sync_meanwhile(),
-            _ => Ok(()),
-        }
-    })
-}
-
 /// How often what had been written was given up.
 pub fn mended() -> u64 {
     SESSION.with(|cell| {
@@ -205,7 +192,7 @@ pub fn wait_durable() -> Result<(), AuditError> {
         let Some(s) = cell.as_mut() else {
             return Ok(());
         };
-        let waited = s.spool.wait(false, bgworker::interrupted);
+        let waited = s.spool.wait(bgworker::interrupted);
         s.note(waited.as_ref().err());
         waited?;
         // A standby cannot commit: there the spool has to do.
@@ -238,9 +225,8 @@ pub fn wait_durable() -> Result<(), AuditError> {
 pub fn wait_spool(patience: Duration) -> Result<(), AuditError> {
     let began = Instant::now();
     with(|s| {
-        s.spool.wait(true, || {
-            began.elapsed() > patience || bgworker::interrupted()
-        })
+        s.spool
+            .wait(|| began.elapsed() > patience || bgworker::interrupted())
     })
 }
 

@@ -12,7 +12,7 @@ mod files;
 mod sync;
 
 use super::AuditError;
-use super::journal::{self, Writer};
+use super::journal;
 use crate::pg::group::{Group, Place, Reached};
 use crate::pg::mapping::Mapping;
 use policy::journal::{Entry, What};
@@ -81,7 +81,6 @@ pub struct Spool {
     wanted: Option<(&'static Group, Place)>,
     /// The last that was appended there.
     appended: Option<(&'static Group, Place)>,
-    journal: Writer,
     /// How often what had been written was given up.
     mended: u64,
     /// Nothing is synced by others any more.
@@ -164,7 +163,6 @@ impl Spool {
             written: 0,
             wanted: None,
             appended: None,
-            journal: Writer::default(),
             mended: 0,
             ending: false,
         }
@@ -273,10 +271,11 @@ impl Spool {
             }
         }
         if awaited && let Some((group, place)) = self.wanted {
-            // Who syncs for others now takes it along.
+            // Who syncs for others now takes it along; where nobody does, the thread begins.
             group.want(place);
+            s.lead = group.needs_turn().then_some(group);
         }
-        if awaited && !covered {
+        if awaited && (!covered || s.lead.is_some()) {
             self.sync.start(s)?;
         }
         Ok(())
@@ -285,16 +284,6 @@ impl Spool {
     /// Gives up what was buffered behind the first so many bytes, if it still is.
     pub fn give_up(&mut self, behind: usize) {
         self.buffered.truncate(behind);
-    }
-
-    /// What is written is synced while the backend does something else, which takes longer than to
-    /// hand it to the thread. Otherwise the backend syncs the journal when it waits, unless somebody
-    /// else does.
-    pub fn sync_meanwhile(&self) -> Result<(), AuditError> {
-        match self.wanted {
-            Some((group, _)) => self.lead_meanwhile(group),
-            None => Ok(()),
-        }
     }
 
     fn lead_meanwhile(&self, group: &'static Group) -> Result<(), AuditError> {
@@ -339,23 +328,21 @@ impl Spool {
     }
 
     /// Waits until everything whose sync was asked for is durable.
-    /// `aside`: the thread syncs, whoever waits can be interrupted at any time.
-    pub fn wait(&mut self, aside: bool, interrupted: impl Fn() -> bool) -> Result<(), AuditError> {
+    pub fn wait(&mut self, interrupted: impl Fn() -> bool) -> Result<(), AuditError> {
         let mut patience = Patience::new(interrupted);
         self.sync.wait(&mut patience)?;
         if let Some((group, place)) = self.wanted {
-            self.wait_for(group, place, aside, &mut patience)?;
+            self.wait_for(group, place, &mut patience)?;
             self.wanted = None;
         }
         Ok(())
     }
 
-    /// Waits for the journal; syncs it where nobody else does.
+    /// Waits for the journal.
     fn wait_for(
         &mut self,
         group: &'static Group,
         place: Place,
-        aside: bool,
         patience: &mut Patience<impl Fn() -> bool>,
     ) -> Result<(), AuditError> {
         let mut looked = Instant::now();
@@ -376,18 +363,15 @@ impl Spool {
                 looked = Instant::now();
                 group.unseat();
             }
-            let led = !aside && self.journal.lead_once(group, &self.root);
-            if (led || aside) && self.lead_meanwhile(group).is_err() {
-                // With many at it one goes on for all of them; without a thread, another one.
-                group.pass_on();
-            }
-            if !led {
-                if group.needs_turn() {
-                    // The thread is on its way, or this process lacks a descriptor.
-                    std::thread::sleep(Duration::from_millis(1));
+            if group.needs_turn() {
+                // Whoever synced for all has ended. Without a thread, or a descriptor, another process
+                // has to do it.
+                if self.lead_meanwhile(group).is_err() {
+                    group.pass_on();
                 }
-                group.wait(place, LOOK);
+                std::thread::sleep(Duration::from_micros(100));
             }
+            group.wait(place, LOOK);
         }
     }
 

@@ -245,9 +245,6 @@ unsafe fn particulars(planned: *const pg_sys::PlannedStmt, stamp: stamp::Stamp) 
     }
 }
 
-/// The cost, in the planner's units, of what takes longer than a disk: about a millisecond.
-const LONG: f64 = 200.0;
-
 /// Opens the record of a query that is about to start, or tells it to the utility command that
 /// carries it.
 unsafe fn open_statement(policy: &Policy, query: *mut QueryDesc, stamp: stamp::Stamp) {
@@ -270,18 +267,6 @@ unsafe fn open_statement(policy: &Policy, query: *mut QueryDesc, stamp: stamp::S
     };
     if let Err(denial) = written {
         denial.raise();
-    }
-    // SAFETY: as above; a utility command in a rule has no plan tree.
-    let cost = unsafe {
-        let tree = (*(*query).plannedstmt).planTree;
-        if tree.is_null() {
-            0.0
-        } else {
-            (*tree).total_cost
-        }
-    };
-    if cost > LONG {
-        enforce(policy, statement::sync_meanwhile());
     }
 }
 
