@@ -17,8 +17,6 @@ struct Session {
     in_table: u64,
     /// When such a wait was given up.
     gave_up: Option<GaveUp>,
-    /// The backend is ending: nothing is kept for later.
-    ending: bool,
 }
 
 thread_local! {
@@ -70,7 +68,6 @@ impl Session {
             spool: Spool::new(root, me.database, session),
             in_table: 0,
             gave_up: None,
-            ending: false,
         })
     }
 
@@ -134,7 +131,8 @@ pub fn append(
     with(|s| {
         let before = s.spool.buffered();
         s.spool.buffer(put)?;
-        if !now && !s.ending && s.spool.buffered() <= MAX_BUFFERED {
+        // Of a backend that ends nothing is kept for later.
+        if !now && !s.spool.is_ending() && s.spool.buffered() <= MAX_BUFFERED {
             return Ok(());
         }
         let written = s.write(now);
@@ -263,7 +261,6 @@ fn exit() {
         if let Ok(mut cell) = cell.try_borrow_mut()
             && let Some(s) = cell.as_mut()
         {
-            s.ending = true;
             s.spool.end();
             s.slot.ended.fetch_add(1, SeqCst);
             if s.slot.worker.pid().is_none() {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-pub use files::{create_dirs, frames_at, read_at};
+pub use files::{create_dirs, frames_at, read_at, sync_names};
 use sync::{Patience, Sync};
 
 /// A segment is not begun anew before it has this many bytes.
@@ -83,8 +83,6 @@ pub struct Spool {
     appended: Option<(&'static Group, Place)>,
     /// How often what had been written was given up.
     mended: u64,
-    /// Nothing is synced by others any more.
-    ending: bool,
 }
 
 /// How what is buffered is written.
@@ -164,7 +162,6 @@ impl Spool {
             wanted: None,
             appended: None,
             mended: 0,
-            ending: false,
         }
     }
 
@@ -181,8 +178,11 @@ impl Spool {
 
     /// The backend ends: its thread will be gone in the midst of whatever it does.
     pub fn end(&mut self) {
-        self.ending = true;
         self.sync.step_down();
+    }
+
+    pub fn is_ending(&self) -> bool {
+        self.sync.is_ending()
     }
 
     /// Keeps frames for the next write.
@@ -203,7 +203,7 @@ impl Spool {
             return Ok(0);
         }
         self.mend()?;
-        let shared = how != Write::Async && !self.ending;
+        let shared = how != Write::Async && !self.is_ending();
         let journal = if shared { journal::serving() } else { None };
         // With a new journal a new file: what was not durable when the old one ended may leave a hole.
         let file = journal.map(Group::file);
@@ -255,7 +255,6 @@ impl Spool {
 
     /// Sees to it that what was written becomes durable, in the journal or here.
     fn cover(&mut self, in_journal: bool, awaited: bool) -> io::Result<()> {
-        let dir = self.dir();
         if awaited {
             // What was appended before may be needed to make sense of what is synced here.
             self.wanted = self.appended;
@@ -264,7 +263,7 @@ impl Spool {
         s.written = self.written;
         let covered = in_journal && s.dirty.is_empty();
         if !covered && let Some(segment) = &mut self.segment {
-            s.dirty(segment, &dir)?;
+            s.dirty(segment, || self.root.join(self.database.to_string()))?;
             if awaited {
                 s.wanted = self.written;
                 self.sync.elsewhere.store(true, SeqCst);
@@ -286,13 +285,11 @@ impl Spool {
         self.buffered.truncate(behind);
     }
 
-    fn lead_meanwhile(&self, group: &'static Group) -> Result<(), AuditError> {
-        if !group.needs_turn() {
-            return Ok(());
-        }
+    /// Has the thread sync the journal.
+    fn lead(&self, group: &'static Group) -> io::Result<()> {
         let mut s = self.sync.lock();
         s.lead = Some(group);
-        self.sync.start(s).map_err(AuditError::sync)
+        self.sync.start(s)
     }
 
     /// After a failure: a new segment instead of the one that failed.
@@ -366,7 +363,7 @@ impl Spool {
             if group.needs_turn() {
                 // Whoever synced for all has ended. Without a thread, or a descriptor, another process
                 // has to do it.
-                if self.lead_meanwhile(group).is_err() {
+                if self.lead(group).is_err() {
                     group.pass_on();
                 }
                 std::thread::sleep(Duration::from_micros(100));

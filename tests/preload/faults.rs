@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `sync-fails` | syncs of the audit's spool fail with EIO |
 //! | `sync-waits` | they wait until the file is gone |
-//! | `write-fails` | writes to the spool fail with EIO |
+//! | `write-fails` | writes to the spool fail with EIO; of what was copied into a mapped file, the sync that writes it |
 //! | `disk-full` | files of the spool and of relations do not grow: ENOSPC |
 //! | `table-full` | files of relations do not grow: ENOSPC |
 //! | `on` | one of the above may be there; without it nothing is looked for |
@@ -138,7 +138,7 @@ fn sync(fd: c_int, real: extern "C" fn(c_int) -> c_int) -> c_int {
     while on("sync-waits") {
         std::thread::sleep(Duration::from_millis(5));
     }
-    if on("sync-fails") {
+    if on("sync-fails") || !path.is_dir() && on("write-fails") {
         fail(EIO);
         return -1;
     }

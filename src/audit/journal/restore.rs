@@ -32,10 +32,7 @@ pub fn sync_all(dir: &Path) -> io::Result<()> {
             _ => {}
         }
     }
-    match File::open(dir).and_then(|dir| dir.sync_all()) {
-        Err(e) if !gone(&e) => Err(e),
-        _ => Ok(()),
-    }
+    spool::sync_names(dir)
 }
 
 fn databases(root: &Path) -> io::Result<Vec<(u32, PathBuf)>> {

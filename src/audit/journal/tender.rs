@@ -1,6 +1,6 @@
 //! The launcher's part: a file for the journal, room in it, and what a crash of the system took.
 
-use super::super::spool;
+use super::super::{received, spool};
 use super::restore::{restore, sync_spools};
 use super::{LOW, path};
 use crate::pg::group::{Group, Phase, REGION, SIZE, Turn};
@@ -41,15 +41,8 @@ fn make(root: &Path) -> io::Result<()> {
 
 /// Removes the file, for good; also if it seems to be gone already.
 fn remove(root: &Path) -> io::Result<()> {
-    let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
-    match fs::remove_file(path(root)) {
-        Err(e) if !gone(&e) => return Err(e),
-        _ => {}
-    }
-    match File::open(root) {
-        Err(e) if gone(&e) => Ok(()),
-        root => root?.sync_all(),
-    }
+    received::remove(&path(root))?;
+    spool::sync_names(root)
 }
 
 fn turn<'a>(group: &'a Group, stop: &AtomicBool) -> io::Result<Turn<'a>> {

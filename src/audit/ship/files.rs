@@ -50,10 +50,7 @@ impl Shipper<'_> {
         let known = |s: &String| files.contains_key(s) || self.forgotten.contains_key(s);
         let news = removed || seen.keys().any(|s| !known(s));
         if news {
-            match File::open(&self.dir) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                dir => dir?.sync_all()?,
-            }
+            spool::sync_names(&self.dir)?;
         }
         self.forgotten
             .retain(|s, _| seen.contains_key(s) && !files.contains_key(s));

@@ -41,6 +41,14 @@ pub fn read_at(f: &File, at: u64, most: usize) -> io::Result<Vec<u8>> {
     Ok(buf)
 }
 
+/// Makes the names in a directory durable; one that is gone has none.
+pub fn sync_names(dir: &Path) -> io::Result<()> {
+    match File::open(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        dir => dir?.sync_all(),
+    }
+}
+
 pub fn create_dirs(dir: &Path) -> io::Result<()> {
     let Some(parent) = dir.parent() else {
         return Ok(());

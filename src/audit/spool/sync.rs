@@ -6,7 +6,7 @@ use crate::pg::group::Group;
 use crate::pg::thread;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -37,14 +37,19 @@ pub struct State {
 }
 
 impl State {
-    pub fn dirty(&mut self, segment: &mut Segment, dir: &Path) -> io::Result<()> {
+    /// Takes up a segment, and the directory its name is in.
+    pub fn dirty(
+        &mut self,
+        segment: &mut Segment,
+        dir: impl FnOnce() -> PathBuf,
+    ) -> io::Result<()> {
         let file = &segment.file;
         let known = |d: &Dirty| matches!(d, Dirty::File(f) if Arc::ptr_eq(f, file));
         if !self.dirty.iter().any(known) {
             self.dirty.push(Dirty::File(file.clone()));
         }
         if !segment.named {
-            self.dirty.push(Dirty::Directory(File::open(dir)?));
+            self.dirty.push(Dirty::Directory(File::open(dir())?));
             segment.named = true;
         }
         Ok(())
@@ -78,6 +83,10 @@ impl Sync {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(SeqCst)
+    }
+
     /// Is the thread in a sync that does not end?
     pub fn is_stuck(&self) -> bool {
         let s = self.lock();
@@ -104,7 +113,7 @@ impl Sync {
             if own {
                 let (dirty, target) = (std::mem::take(&mut s.dirty), s.written);
                 s.busy = true;
-                self.elsewhere.store(self.ending.load(SeqCst), SeqCst);
+                self.elsewhere.store(self.is_ending(), SeqCst);
                 drop(s);
                 let result = dirty.iter().try_for_each(|d| match d {
                     Dirty::File(f) => f.sync_data(),

@@ -124,9 +124,7 @@ impl Storm {
     fn trouble(&mut self) {
         let (fault, name, strict) = match self.dice.roll(3) {
             0 => (Fault::SyncFails, "syncs failed", true),
-            // A record that was copied into a mapped file, which needs no write, is durable by the sync of that
-            // file: when the journal breaks between the two.
-            1 => (Fault::WriteFails, "writes failed", false),
+            1 => (Fault::WriteFails, "writes failed", true),
             // What was reserved is used up first.
             _ => (Fault::DiskFull, "the disk was full", false),
         };
