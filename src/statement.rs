@@ -551,7 +551,7 @@ pub fn denied(denial: &Denial) {
         // the error: the record stays open.
         note(denial, Verdict::Denied);
     } else {
-        let mut start = new_start(depth::nesting());
+        let mut start = new_start(depth::level());
         start.verdict = Verdict::Denied;
         start.rule = Some(denial.rule.word().to_owned());
         start.object = Some(readable(denial.object.clone()));

@@ -32,15 +32,19 @@ pub fn nesting() -> u32 {
     RUN.load(Relaxed)
 }
 
-/// Does another query run, or is planned, around what starts now?
+/// Does another query run, or is planned, started or ended, around what is about to? A planner folds calls
+/// of functions, and partitions are pruned when a query starts.
 pub fn nested() -> bool {
-    RUN.load(Relaxed) > 0 || PLAN.load(Relaxed) > 0
+    [&PLAN, &START, &RUN].iter().any(|c| c.load(Relaxed) > 0)
 }
 
-/// Is what is being planned or started at the outermost level, with its rows bound for the
+/// Is what is being planned at the outermost level, with its rows bound for the
 /// client? A utility command around it (EXECUTE, FETCH, COPY, EXPLAIN, DECLARE) does not count.
 pub fn outermost() -> bool {
-    RUN.load(Relaxed) == 0 && PLAN.load(Relaxed) <= 1 && UTILITY.load(Relaxed) <= 1
+    RUN.load(Relaxed) == 0
+        && START.load(Relaxed) == 0
+        && PLAN.load(Relaxed) <= 1
+        && UTILITY.load(Relaxed) <= 1
 }
 
 /// Nothing of the server's ordinary ways is under way: a fast-path function call, then.
@@ -106,6 +110,11 @@ pub fn function_starts(by_foreign_key: bool) {
 
 pub fn function_ends() {
     CALLS.with_borrow_mut(Vec::pop);
+}
+
+/// The level of what is refused now: a function that the planner folds runs in no query.
+pub fn level() -> u32 {
+    nesting().max(CALLS.with_borrow(|calls| u32::from(!calls.is_empty())))
 }
 
 /// Is a function running that a foreign key's query called, at whatever depth?

@@ -12,8 +12,8 @@ use super::boundary::{self, Thrown};
 use super::hooks::{PREV_END, PREV_FINISH, PREV_START, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
 use super::{
-    builtin_bodies, compat, deadline, depth, failing_row, names, nodes, objects, raw, receiver,
-    rewrite, session, source, stamp, touched,
+    compat, deadline, depth, failing_row, names, nodes, objects, parts, raw, receiver, rewrite,
+    session, source, stamp, touched,
 };
 use crate::catalog::Policy;
 use crate::denial::Denial;
@@ -55,6 +55,7 @@ unsafe extern "C-unwind" fn confined_start(query: *mut QueryDesc, eflags: c_int)
 unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown> {
     // SAFETY: a query that is about to start.
     unsafe {
+        let nested = depth::nested();
         let _level = depth::enter(&depth::START);
         let next = || next_start(query, eflags);
         if is_worker() || exempt() {
@@ -76,7 +77,7 @@ unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown
         }
         if layers::on(Layer::Start)
             && super::explain::explaining()
-            && depth::nesting() == 0
+            && !nested
             && stamp.flags & stamp::EXPLAIN_ONLY == 0
         {
             judge_explained(&policy, planned);
@@ -93,7 +94,7 @@ unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown
             enforce(&policy, identity::judge(&policy));
         }
         if layers::on(Layer::Start)
-            && depth::nesting() == 0
+            && !nested
             && eflags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int == 0
         {
             enforce(
@@ -105,7 +106,7 @@ unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown
             return timed(next);
         }
         let shown = stamp.flags & stamp::EXPLAIN_ONLY != 0;
-        open_statement(&policy, query, stamp);
+        open_statement(&policy, query, stamp, nested);
         super::explain::show(shown, || timed(next))
     }
 }
@@ -247,11 +248,15 @@ unsafe fn particulars(planned: *const pg_sys::PlannedStmt, stamp: stamp::Stamp) 
 
 /// Opens the record of a query that is about to start, or tells it to the utility command that
 /// carries it.
-unsafe fn open_statement(policy: &Policy, query: *mut QueryDesc, stamp: stamp::Stamp) {
+unsafe fn open_statement(
+    policy: &Policy,
+    query: *mut QueryDesc,
+    stamp: stamp::Stamp,
+    nested: bool,
+) {
     enforce(policy, statement::check_audit());
-    let nested = depth::nested();
     // SAFETY: a query that is about to start.
-    if nested && unsafe { builtin_bodies::is_body(query, &stamp) } {
+    if nested && unsafe { parts::is_part(query, &stamp) } {
         return;
     }
     // SAFETY: as above.
@@ -314,7 +319,7 @@ pub unsafe fn confined_run(query: *mut QueryDesc, next: impl FnOnce()) -> Result
             let _level = depth::enter(&depth::RUN);
             return timed(next);
         }
-        let outermost = depth::RUN.load(Relaxed) == 0;
+        let outermost = !depth::nested();
         if outermost && let Err(denial) = still_valid(&policy, query) {
             denial.raise();
         }
@@ -428,7 +433,7 @@ unsafe extern "C-unwind" fn confined_end(query: *mut QueryDesc) -> bool {
     // SAFETY: a query that has run.
     unsafe {
         // A function's last query ends with the plan that called it, if that took no more of its rows.
-        let inner = depth::nested() || depth::START.load(Relaxed) > 0;
+        let inner = depth::nested();
         let _level = depth::enter(&depth::START);
         if !is_worker() && !trial::previewing() && !(*query).estate.is_null() {
             let rows = compat::rows_processed((*query).estate);

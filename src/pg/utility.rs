@@ -283,7 +283,7 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
             (*call.statement).stmt_len,
         );
         let outermost =
-            depth::UTILITY.load(std::sync::atomic::Ordering::Relaxed) == 0 && depth::nesting() == 0;
+            depth::UTILITY.load(std::sync::atomic::Ordering::Relaxed) == 0 && !depth::nested();
         let _level = depth::enter_utility();
         let what = classify(node);
         if outermost {

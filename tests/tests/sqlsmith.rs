@@ -44,6 +44,17 @@ struct Seen {
     leaks: Vec<String>,
 }
 
+impl Seen {
+    fn and(&mut self, more: Self) {
+        self.answers += more.answers;
+        self.completed += more.completed;
+        for (code, times) in more.codes {
+            *self.codes.entry(code).or_default() += times;
+        }
+        self.leaks.extend(more.leaks);
+    }
+}
+
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name)
         .ok()
@@ -72,18 +83,24 @@ fn smith(version: u32) {
          ALTER ROLE @plain@ SET default_transaction_read_only = on;
          ALTER ROLE @plain@ SET temp_file_limit = '1 GB'; ALTER ROLE @agent@ SET temp_file_limit = '1 GB'",
     );
-    let control = session(&bench, &bench.plain, Duration::from_secs(60), seed, true);
+    let control = Run {
+        user: &bench.plain,
+        first_leak: true,
+        ..Run::new(&bench, Duration::from_secs(60), seed)
+    }
+    .go();
     assert!(
         !control.leaks.is_empty(),
         "control run: {} statements, and no canary seen",
         control.answers
     );
-    let seen = session(
-        &bench,
-        &bench.agent,
-        Duration::from_secs(seconds),
-        seed,
-        false,
+    let mut seen = Run::new(&bench, Duration::from_secs(seconds) / 2, seed).go();
+    seen.and(
+        Run {
+            catalogs: true,
+            ..Run::new(&bench, Duration::from_secs(seconds) / 2, seed)
+        }
+        .go(),
     );
     eprintln!(
         "  sqlsmith pg{version}, seed {seed}, {seconds} s: {} answers, {} without an error; {:?}",
@@ -133,53 +150,80 @@ fn smith(version: u32) {
     );
 }
 
-/// Runs sqlsmith for so long, or until the first canary.
-fn session(bench: &Bench, user: &str, time: Duration, seed: u64, first_leak: bool) -> Seen {
-    let seen = Arc::new(Mutex::new(Seen::default()));
-    let relay = Relay::new(&bench.cluster.socket(), Arc::clone(&seen));
-    let start = Instant::now();
-    let mut round = 0;
-    // It ends by itself when it loses its connection.
-    while start.elapsed() < time {
-        let target = format!(
-            "host={} port=5432 user={user} dbname={} options='-c agent_policy.user_email=alice@example.com'",
-            relay.dir.display(),
-            bench.db
-        );
-        let mut child = Command::new("sqlsmith")
-            .arg(format!("--target={target}"))
-            .arg(format!("--seed={}", seed + round))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("sqlsmith runs (scripts/setup.sh sqlsmith)");
-        let mut errors = child.stderr.take().expect("a pipe was asked for");
-        let reader = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            let _ = errors.read_to_end(&mut text);
-            String::from_utf8_lossy(&text).into_owned()
-        });
-        let done = loop {
-            let enough = start.elapsed() >= time
-                || first_leak && !seen.lock().expect("no panic while held").leaks.is_empty();
-            if enough {
-                let _ = child.kill();
-            }
-            if child.try_wait().expect("a child").is_some() {
-                break enough;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        let said = reader.join().expect("the reader ends");
-        if done {
-            break;
+/// A run of sqlsmith.
+struct Run<'a> {
+    bench: &'a Bench,
+    user: &'a str,
+    /// How long, unless it is to end with the first canary.
+    time: Duration,
+    first_leak: bool,
+    seed: u64,
+    /// Reads catalogs as well: there are many more of them than tables that have something to hide.
+    catalogs: bool,
+}
+
+impl<'a> Run<'a> {
+    /// As the agent, on tables.
+    fn new(bench: &'a Bench, time: Duration, seed: u64) -> Self {
+        Self {
+            bench,
+            user: &bench.agent,
+            time,
+            first_leak: false,
+            seed,
+            catalogs: false,
         }
-        round += 1;
-        assert!(round < 20, "sqlsmith ends by itself: {said}");
     }
-    // The statement that was under way when sqlsmith ended has an answer and a record, too.
-    relay.drain();
-    std::mem::take(&mut *seen.lock().expect("no panic while held"))
+
+    fn go(&self) -> Seen {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let relay = Relay::new(&self.bench.cluster.socket(), Arc::clone(&seen));
+        let start = Instant::now();
+        let mut round = 0;
+        // It ends by itself when it loses its connection.
+        while start.elapsed() < self.time {
+            let target = format!(
+                "host={} port=5432 user={} dbname={} options='-c agent_policy.user_email=alice@example.com'",
+                relay.dir.display(),
+                self.user,
+                self.bench.db
+            );
+            let mut child = Command::new("sqlsmith")
+                .arg(format!("--target={target}"))
+                .arg(format!("--seed={}", self.seed + round))
+                .args((!self.catalogs).then_some("--exclude-catalog"))
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("sqlsmith runs (scripts/setup.sh sqlsmith)");
+            let mut errors = child.stderr.take().expect("a pipe was asked for");
+            let reader = std::thread::spawn(move || {
+                let mut text = Vec::new();
+                let _ = errors.read_to_end(&mut text);
+                String::from_utf8_lossy(&text).into_owned()
+            });
+            let leaked = || !seen.lock().expect("no panic while held").leaks.is_empty();
+            let done = loop {
+                let enough = start.elapsed() >= self.time || self.first_leak && leaked();
+                if enough {
+                    let _ = child.kill();
+                }
+                if child.try_wait().expect("a child").is_some() {
+                    break enough;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            };
+            let said = reader.join().expect("the reader ends");
+            if done {
+                break;
+            }
+            round += 1;
+            assert!(round < 20, "sqlsmith ends by itself: {said}");
+        }
+        // The statement that was under way when sqlsmith ended has an answer and a record, too.
+        relay.drain();
+        std::mem::take(&mut *seen.lock().expect("no panic while held"))
+    }
 }
 
 /// A socket that hands everything on to the server's.

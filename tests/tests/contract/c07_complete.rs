@@ -17,6 +17,8 @@ pub const CASES: &[Case] = cases![
     calls_on_the_fast_path,
     parallel_and_nested_at_once,
     a_long_statement,
+    calls_before_the_run,
+    expressions_of_plpgsql_have_no_records,
 ];
 
 pub fn top(b: &Bench) -> Vec<Value> {
@@ -465,4 +467,103 @@ fn a_long_statement(b: &Bench) {
         row["statement_sha256"].as_str(),
         Some(format!("\\x{hash}").as_str())
     );
+}
+
+/// Calls that the planner folds, and those that prune partitions when the query starts: inside a statement that
+/// has no record yet.
+fn calls_before_the_run(b: &Bench) {
+    b.allow();
+    b.setup(
+        "CREATE FUNCTION shop.folded() RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
+         DECLARE n bigint := 0; r record;
+         BEGIN FOR r IN SELECT g FROM shop.orders, generate_series(1, 50) g LOOP n := n + 1; END LOOP; RETURN n; END $$;
+         CREATE FUNCTION shop.folded_by_sql() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT count(*) FROM shop.orders';
+         CREATE FUNCTION shop.pruning() RETURNS int LANGUAGE sql STABLE AS 'SELECT min(id) * 0 + 1 FROM shop.orders';
+         CREATE FUNCTION shop.refused() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+         BEGIN PERFORM 1 FROM vault.secrets; RETURN 1; EXCEPTION WHEN insufficient_privilege THEN RETURN 2; END $$;
+         CREATE TABLE shop.parts (id int) PARTITION BY LIST (id);
+         CREATE TABLE shop.parts_1 PARTITION OF shop.parts FOR VALUES IN (1);
+         CREATE TABLE shop.parts_2 PARTITION OF shop.parts FOR VALUES IN (2);
+         INSERT INTO shop.parts VALUES (1), (2);
+         GRANT SELECT ON shop.parts TO @agent@, @plain@;
+         SELECT agent_policy.allow_function('@agent@', f::regprocedure)
+         FROM unnest(ARRAY['shop.folded()', 'shop.folded_by_sql()', 'shop.pruning()', 'shop.refused()']) f;
+         SELECT agent_policy.set_limits('@agent@', max_rows => 3)",
+    );
+    let overlaps = "SELECT 1 WHERE overlaps(NULL::time, NULL::interval, NULL::time, NULL::time)";
+    for (statement, inner, denied) in [
+        (overlaps, 0, 0),
+        ("SELECT shop.folded() AS n", 1, 0),
+        ("SELECT 1 WHERE shop.folded_by_sql() > 0", 1, 0),
+        ("SELECT id FROM shop.parts WHERE id = shop.pruning()", 1, 0),
+        ("SELECT shop.refused()", 0, 1),
+    ] {
+        let wanted = b.unconfined().query(statement);
+        let before = b.audit("true").len();
+        let answer = b.agent().query(statement);
+        if denied == 0 {
+            assert_eq!(answer.texts(), wanted.texts(), "{statement}");
+        }
+        let rows = b.audit("true").split_off(before);
+        let of = |filter: &dyn Fn(&Value) -> bool| rows.iter().filter(|r| filter(r)).count();
+        assert_eq!(
+            of(&|r| r["verdict"] == "denied"),
+            denied,
+            "{statement}: {rows:#?}"
+        );
+        let nested = of(&|r| r["nesting_level"] != 0 && r["verdict"] == "allowed");
+        assert!(nested >= inner, "{statement}: {rows:#?}");
+        let outermost: Vec<&Value> = rows.iter().filter(|r| r["nesting_level"] == 0).collect();
+        assert_eq!(outermost.len(), 1, "{statement}: {rows:#?}");
+        assert_eq!(
+            outermost[0]["command_tag"], "SELECT",
+            "{statement}: {rows:#?}"
+        );
+        assert_eq!(outermost[0]["outcome"], "ok", "{statement}: {rows:#?}");
+        assert_eq!(
+            outermost[0]["rows_returned"],
+            wanted.rows.len(),
+            "{statement}: {rows:#?}"
+        );
+    }
+}
+
+/// A loop of PL/pgSQL evaluates expressions without end. What reads, changes or calls anything has its record.
+fn expressions_of_plpgsql_have_no_records(b: &Bench) {
+    b.allow();
+    let body = |steps: &str| {
+        b.setup(&format!(
+            "CREATE OR REPLACE FUNCTION shop.steps() RETURNS bigint LANGUAGE plpgsql AS $$
+             DECLARE n bigint := 0; t text; BEGIN FOR i IN 1..20 LOOP {steps} END LOOP; RETURN n; END $$"
+        ));
+    };
+    body("NULL;");
+    b.setup(
+        "CREATE SEQUENCE shop.counted; GRANT ALL ON shop.counted TO @agent@;
+         CREATE FUNCTION shop.one() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+         SELECT agent_policy.allow_function('@agent@', f::regprocedure)
+         FROM unnest(ARRAY['shop.steps()', 'shop.one()']) f",
+    );
+    for (steps, records) in [
+        (
+            "n := n + i; t := upper(t || n) || CASE WHEN n > 3 THEN 'x' ELSE NULL END; IF n % 2 = 1 AND t IS NULL THEN CONTINUE; END IF;",
+            0,
+        ),
+        ("n := (SELECT count(*) FROM shop.orders);", 20),
+        ("n := count(*) FROM shop.orders;", 20),
+        ("n := n + shop.one();", 20),
+        ("PERFORM 1;", 20),
+        ("EXECUTE 'SELECT 1' INTO n;", 20),
+        ("EXECUTE '(SELECT 1)' INTO n;", 20),
+        ("EXECUTE '/* */ SELECT 1' INTO n;", 20),
+        ("EXECUTE 'VALUES (1)' INTO n;", 20),
+        ("n := random();", 20),
+    ] {
+        body(steps);
+        empty(b);
+        b.agent().query("SELECT shop.steps()");
+        let rows = b.audit("nesting_level > 0");
+        assert_eq!(rows.len(), records, "{steps}: {rows:#?}");
+        assert_eq!(top(b).len(), 1);
+    }
 }

@@ -96,11 +96,24 @@ pub fn intact(b: &Bench) {
 
 /// Nothing is left to hand over, and nothing lies about.
 pub fn wait_until_empty(pair: &Pair) {
-    wait("empty spool", || {
+    let bytes = || {
         pair.standby
             .value("SELECT spool_bytes FROM agent_policy.health")
-            == "0"
-    });
+    };
+    let began = Instant::now();
+    while bytes() != "0" {
+        if began.elapsed() > Duration::from_secs(60) {
+            let both = [&pair.standby, &pair.primary].map(|b| {
+                b.setup(
+                    "SELECT h::text FROM agent_policy.health h
+                     UNION ALL SELECT p::text FROM agent_policy.audit_progress p",
+                )
+                .column()
+            });
+            panic!("no empty spool within a minute: {both:?}");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 pub fn node(b: &Bench) -> String {
