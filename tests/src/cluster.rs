@@ -316,7 +316,7 @@ impl Cluster {
             "listen_addresses = ''\nunix_socket_directories = '{dir}'\nport = {PORT}\n\
              fsync = off\nshared_buffers = 32MB\nmax_connections = 120\nmax_worker_processes = 64\n\
              max_prepared_transactions = 4\nlog_line_prefix = '%m [%p] %u@%d '\nlogging_collector = off\n\
-             wal_level = logical\nautovacuum_naptime = 1h\n{conf}\n{more}\n",
+             wal_level = logical\nwal_keep_size = 128MB\nautovacuum_naptime = 1h\n{conf}\n{more}\n",
             dir = dir.display(),
             more = std::env::var("AGENT_POLICY_CONF").unwrap_or_default()
         );
