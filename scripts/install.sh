@@ -3,22 +3,24 @@
 #
 #   scripts/install.sh 15|16|17|18 [--release] [--destdir DIR] [--no-build]
 #   scripts/install.sh --pg-config PATH [--release] [--destdir DIR] [--no-build]
+#   ... [--library FILE]  this one, which was built for that PostgreSQL
 #   ... [--ablation]   a test build (see scripts/ablation.sh)
 #   ... [--planted]    a test build (see scripts/noninterference.sh)
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-pg="" destdir="" profile=debug build=1 args=()
+pg="" destdir="" profile=debug build=1 library="" args=()
 while [ "$#" -gt 0 ]; do
     case "$1" in
         --pg-config) pg="${2:?--pg-config needs a path}"; shift 2 ;;
         --destdir)   destdir="${2-}"; shift 2 ;;
         --release)   profile=release; args+=(--release); shift ;;
         --no-build)  build=0; shift ;;
+        --library)   build=0 library="${2:?--library needs a file}"; shift 2 ;;
         --ablation)  args+=(--ablation); shift ;;
         --planted)   args+=(--planted); shift ;;
-        -h|--help)   sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+        -h|--help)   sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
         15|16|17|18) pg="$1"; shift ;;
         *) die "unknown argument '$1'" ;;
     esac
@@ -36,7 +38,7 @@ sql=(sql/agent_policy--*.sql)
 if [ "$build" = 1 ]; then
     so="$(scripts/build.sh --pg-config "$PG_CONFIG" "${args[@]}" | tail -n1)"
 else
-    so="$(target_dir)/$profile/libagent_policy.so"
+    so="${library:-$(target_dir)/$profile/libagent_policy.so}"
     [ -e "$so" ] || die "$so is not built yet"
 fi
 

@@ -232,8 +232,17 @@ pg() {
             chown postgres "$data"
             args+=(--runas postgres)
         fi
-        suite "pg_test pg$n" env USER="$(id -un)" cargo pgrx test "${args[@]}"
+        if suite "pg_test pg$n" env USER="$(id -un)" cargo pgrx test "${args[@]}"; then
+            cp "$("$PG_CONFIG" --pkglibdir)/agent_policy.so" "$LOGS/pg$n.so"
+        fi
     done
+}
+
+# Sets LIBRARY to the arguments with which scripts/install.sh takes what was built for the tests inside a
+# server: with those in it, which no SQL declares.
+library() { # version
+    LIBRARY=()
+    if [ -e "$LOGS/pg$1.so" ]; then LIBRARY=(--library "$LOGS/pg$1.so"); fi
 }
 
 cluster() {
@@ -245,9 +254,10 @@ cluster() {
         use_pg "$n"
         why="$(unreachable)"
         if [ -n "$why" ]; then fail "cluster pg$PG_N" "$why"; continue; fi
-        # pg_test leaves a library and SQL with the tests in them; this replaces both.
+        # pg_test leaves SQL with the tests in it.
         if [ "$INSTALL" = 1 ]; then
-            step "install pg$PG_N" scripts/install.sh --pg-config "$PG_CONFIG" || continue
+            library "$PG_N"
+            step "install pg$PG_N" scripts/install.sh --pg-config "$PG_CONFIG" "${LIBRARY[@]}" || continue
         fi
         # The contract, the project's own attacks and those below SQL on every version. On the oldest
         # and the newest only, or on each with EVERY_VERSION=1: workloads, sqlsmith, the corpus that is
@@ -299,8 +309,12 @@ cassert() {
     if ! (use_pg 18) >/dev/null 2>&1; then fail "cassert pg18" "PostgreSQL 18 is not installed"; return; fi
     use_pg 18
     if [ "$INSTALL" = 1 ]; then
-        step "build pg18" scripts/build.sh 18 || return
-        step "install cassert" scripts/install.sh --pg-config "$pc" --no-build || return
+        if [ ! -e "$LOGS/pg18.so" ]; then
+            step "build pg18" scripts/build.sh 18 || return
+            cp "$(target_dir)/debug/libagent_policy.so" "$LOGS/pg18.so"
+        fi
+        library 18
+        step "install cassert" scripts/install.sh --pg-config "$pc" "${LIBRARY[@]}" || return
     fi
     PG_CONFIG="$pc"
     why="$(unreachable)"
