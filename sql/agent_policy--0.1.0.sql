@@ -2011,7 +2011,7 @@ COMMENT ON COLUMN health.state IS
     'ok; behind: audit_log is not being written; agents are refused: records cannot be written, or too many wait';
 COMMENT ON COLUMN health.spool_bytes IS 'audit records that are not in audit_log yet';
 COMMENT ON COLUMN health.max_spool_bytes IS 'agent_policy.audit_max_spool: beyond it agents are refused';
-COMMENT ON COLUMN health.lag IS 'how long ago audit_log was complete';
+COMMENT ON COLUMN health.lag IS 'how long the oldest of them may have waited';
 COMMENT ON COLUMN health.writer IS
     'the background worker that writes audit_log, or on a standby hands the records over to the primary';
 COMMENT ON COLUMN health.node IS

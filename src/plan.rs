@@ -171,6 +171,20 @@ fn judge_columns(policy: &Policy, used: &Use) -> Result<(), Denial> {
     Ok(())
 }
 
+/// Rows that nobody compares with the row filter before they are written.
+pub fn judge_unchecked(policy: &Policy, relid: Oid) -> Result<(), Denial> {
+    if policy.monitors() || policy.relation(relid).filters.is_empty() {
+        return Ok(());
+    }
+    let name = names::relation(relid);
+    Err(Denial::new(
+        Rule::StatementNotAllowed,
+        name.as_str(),
+        format!("{name} has a row filter: COPY FROM is not allowed on it"),
+    )
+    .hint("Use INSERT."))
+}
+
 /// A foreign key to a masked column would tell whether a value is there.
 fn judge_references(policy: &Policy, used: &Use) -> Result<(), Denial> {
     if !policy.has_masks() || !policy.kind(used.relid).holds_rows() {

@@ -13,7 +13,7 @@ use policy::rule::Rule;
 use crate::audit::{self, End, Objects, Outcome, Start, Verdict};
 use crate::denial::Denial;
 use crate::pg::text::readable;
-use crate::pg::{deadline, depth, facts};
+use crate::pg::{deadline, depth, facts, source};
 use crate::{identity, limits};
 
 mod objects;
@@ -38,13 +38,16 @@ struct Open {
     /// Things learned after that, which the last record has to carry.
     amended: bool,
     rows_processed: u64,
-    /// The query it belongs to; 0 for a utility command.
+    /// The query it belongs to; 0 for a utility command, [`PLANNED`] for what has not been started.
     query: usize,
     /// It has begun to run: not so a portal that was bound and waits.
     running: bool,
     /// COPY FROM: its rows come from the client.
     takes_rows: bool,
 }
+
+/// The query of a statement whose planner has called a function that has something to record.
+const PLANNED: usize = usize::MAX;
 
 #[derive(Default)]
 struct State {
@@ -171,16 +174,35 @@ pub fn is_open_for(query: usize) -> bool {
     })
 }
 
-/// The outermost statement begins: a query, or a utility command (0). One that is still open has
-/// ended without a word to the client.
-pub fn begin(query: usize, of: &Particulars, limits: policy::model::Limits) {
-    if is_open() {
-        completed();
-    }
+/// Sees to it that the end of the session is noticed.
+fn watch() {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     if !WATCHED.swap(true, Relaxed) {
         crate::pg::bgworker::at_exit(session_ends);
     }
+}
+
+/// The outermost statement begins: a query, or a utility command (0). One that is still open has
+/// ended without a word to the client.
+pub fn begin(query: usize, of: &Particulars, limits: policy::model::Limits) {
+    if is_planned() {
+        limits::begin(limits);
+        learn(of);
+        STATE.with_borrow_mut(|s| {
+            if let Some(open) = s.open.first_mut() {
+                if of.command_tag.is_some() {
+                    open.start.command_tag.clone_from(&of.command_tag);
+                }
+                open.query = query;
+                open.running = query == 0;
+            }
+        });
+        return;
+    }
+    if is_open() {
+        completed();
+    }
+    watch();
     limits::begin(limits);
     let mut start = new_start(0);
     describe(&mut start, of);
@@ -200,6 +222,33 @@ pub fn begin(query: usize, of: &Particulars, limits: policy::model::Limits) {
             rows_processed: 0,
             query,
             running: query == 0,
+            takes_rows: false,
+        });
+    });
+}
+
+fn is_planned() -> bool {
+    STATE.with_borrow(|s| s.open.first().is_some_and(|open| open.query == PLANNED))
+}
+
+/// Something inside the outermost statement has a record: so has that itself, also when it is still being
+/// planned.
+fn open_outermost() {
+    if is_open() {
+        return;
+    }
+    watch();
+    let start = source::in_outermost(|| new_start(0));
+    STATE.with_borrow_mut(|s| {
+        s.open.push(Open {
+            start,
+            began: Instant::now(),
+            written: false,
+            mended: 0,
+            amended: false,
+            rows_processed: 0,
+            query: PLANNED,
+            running: true,
             takes_rows: false,
         });
     });
@@ -287,6 +336,8 @@ fn is_lost() -> bool {
 
 /// A query inside the statement begins.
 pub fn begin_nested(query: usize, of: &Particulars, level: u32) -> Result<(), Denial> {
+    open_outermost();
+    has_failed(query);
     let mut start = new_start(level);
     describe(&mut start, of);
     audit::start(&start).map_err(|e| unavailable(&e))?;
@@ -304,6 +355,21 @@ pub fn begin_nested(query: usize, of: &Particulars, level: u32) -> Result<(), De
         });
     });
     Ok(())
+}
+
+/// A query inside the statement that was at the same place has ended without a word: by an error that
+/// something caught.
+pub fn has_failed(query: usize) {
+    let stale = STATE.with_borrow_mut(|s| {
+        let inner = s.open.iter().skip(1).position(|open| open.query == query)?;
+        Some(s.open.remove(inner + 1))
+    });
+    if let Some(open) = stale {
+        let _ = audit::end(&End {
+            outcome: Outcome::Error,
+            ..end_of(&open)
+        });
+    }
 }
 
 /// A query has ended; `rows` were produced. `inner`: inside another one, whose rows these are not.
@@ -392,6 +458,19 @@ fn close(outcome: Outcome, sqlstate: Option<[u8; 5]>) -> bool {
 /// The client has been told that the statement is done.
 pub fn completed() {
     let _ = close(Outcome::Ok, None);
+    STATE.with_borrow_mut(|s| s.denied = None);
+}
+
+/// A portal that was bound and never ran has nothing to do with an error of another statement, which ends
+/// its transaction and so the portal.
+fn leave_bound() {
+    let bound = STATE.with_borrow(|s| {
+        let open = s.open.first().filter(|open| !open.running);
+        open.map(|open| open.start.statement_sha256)
+    });
+    if bound.is_some_and(|sha256| sha256 != text().sha256) {
+        let _ = close(Outcome::Ok, None);
+    }
 }
 
 /// The backend ends with a statement under way and nobody left to tell: its client has gone, or it
@@ -425,6 +504,7 @@ fn session_ends() {
 /// False when there is no such record.
 #[must_use]
 pub fn failed(sqlstate: [u8; 5], told_by_clock: Option<&Denial>) -> bool {
+    leave_bound();
     let denied = STATE
         .with_borrow_mut(|s| s.denied.take())
         .filter(|d| d.sqlstate == sqlstate);
@@ -538,7 +618,12 @@ pub fn denied(denial: &Denial) {
             | Rule::AuditUnavailable
     );
     let mut recorded = true;
-    if is_open() && (of_whole || depth::nesting() == 0) {
+    if depth::level() > 0 {
+        open_outermost();
+    } else {
+        leave_bound();
+    }
+    if is_open() && (of_whole || depth::level() == 0) {
         note(denial, Verdict::Denied);
         let outcome = if matches!(denial.rule, Rule::StatementTimeout | Rule::MaxMemory) {
             Outcome::Cancelled
@@ -592,7 +677,7 @@ pub fn would_deny(denial: &Denial) {
 
 /// May a row go to the client? Only when the statement's record is durable.
 pub fn data_may_leave() -> bool {
-    write_start().is_ok() && audit::wait_durable().is_ok() && !is_lost()
+    is_open() && write_start().is_ok() && audit::wait_durable().is_ok() && !is_lost()
 }
 
 /// The server is ready for the next message: what is still held is written.
@@ -601,6 +686,10 @@ pub fn message_ends() {
     if STATE.with_borrow(|s| s.open.first().is_some_and(|open| open.running)) {
         completed();
     }
+    STATE.with_borrow_mut(|s| {
+        s.denied = None;
+        s.pending = None;
+    });
     if let Err(e) = audit::flush() {
         pgrx::debug1!("agent_policy: {e}");
     }

@@ -1,7 +1,7 @@
 //! The SQL functions of the audit; declared in `sql/parts/40_audit.sql`.
 
 use super::settings::{DURABILITY, max_spool, ship_conninfo};
-use super::{flush, now, session};
+use super::{flush, session};
 use crate::audit::settings::Durability;
 use crate::pg::bgworker;
 use crate::pg::shmem::{self, Slot, State};
@@ -140,12 +140,6 @@ fn audit_health() -> TableIterator<
 > {
     let slot = my_slot();
     let bytes = slot.backlog();
-    let caught_up = slot.caught_up_at.load(SeqCst);
-    let lag = if bytes == 0 || caught_up == 0 {
-        0
-    } else {
-        now() - caught_up
-    };
     let writer = match (slot.worker.pid(), slot.state()) {
         (Some(pid), _) => format!("running, pid {pid}"),
         (None, State::NoExtension) => "stopped, the extension is not installed".to_owned(),
@@ -167,7 +161,7 @@ fn audit_health() -> TableIterator<
     };
     TableIterator::once((
         i64::try_from(bytes).unwrap_or(i64::MAX),
-        lag.max(0) as f64 / 1e6,
+        slot.waited() as f64 / 1e6,
         writer,
         slot.error(),
         (ingested > 0).then_some(ingested as f64 / 1e6),

@@ -200,7 +200,7 @@ impl Ingest<'_> {
         let slot = self.slot;
         let ticket = slot.wanted.load(SeqCst);
         let ended = slot.ended.load(SeqCst);
-        let written = slot.written.load(SeqCst);
+        let (written, began) = (slot.written(), now());
         let news = ticket != slot.done.load(SeqCst) || ended != slot.seen_ended.load(SeqCst);
 
         let mut of_standbys = self.list_received();
@@ -219,8 +219,9 @@ impl Ingest<'_> {
         }
         self.commit();
         let mut unlinked = self.unlink(&own, false);
-        // Nobody waits for what others hand over.
+        // Nobody waits for what others hand over, and the time that it waits is told where it comes from.
         slot.done.store(ticket, SeqCst);
+        slot.caught_up(began, written);
 
         self.shipped_now = false;
         let all = self.read_received(&of_standbys);
@@ -228,7 +229,6 @@ impl Ingest<'_> {
         if all {
             slot.backlog.store(0, SeqCst);
             slot.seen_ended.store(ended, SeqCst);
-            slot.caught_up_at.store(now(), SeqCst);
         }
         news || self.moved || unlinked
     }

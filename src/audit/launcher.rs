@@ -76,7 +76,6 @@ pub fn launch(shared: &'static Shared) {
 pub fn trouble(slot: &Slot) -> Option<String> {
     let reason = || slot.error().map_or_else(String::new, |e| format!(": {e}"));
     let backlog = slot.backlog();
-    let caught_up = slot.caught_up_at.load(SeqCst);
     if slot.is_unwritable() {
         Some(format!(
             "audit records cannot be written, agents are refused{}",
@@ -103,14 +102,10 @@ pub fn trouble(slot: &Slot) -> Option<String> {
             slot.refused.load(SeqCst),
             reason()
         ))
-    } else if backlog > 0
-        && caught_up > 0
-        && now() - caught_up > LATE
-        && (!bgworker::in_recovery() || ship_conninfo().is_some())
-    {
+    } else if slot.waited() > LATE && (!bgworker::in_recovery() || ship_conninfo().is_some()) {
         Some(format!(
             "audit records have waited for agent_policy.audit_log for {} s",
-            (now() - caught_up) / SECOND
+            slot.waited() / SECOND
         ))
     } else {
         None
@@ -227,7 +222,7 @@ fn scan_own(shared: &Shared, database: u32, dir: &Path, first: bool) {
         return;
     };
     if first {
-        slot.backlog.fetch_add(bytes, SeqCst);
+        slot.found(bytes);
     }
     slot.ended.fetch_add(1, SeqCst);
 }
@@ -255,7 +250,7 @@ fn scan_received(shared: &Shared, database: u32, dir: &Path, first: bool) {
     };
     slot.refused.store(refused, SeqCst);
     if first {
-        slot.backlog.fetch_add(bytes, SeqCst);
+        slot.found(bytes);
     }
     if left > 0 {
         slot.ended.fetch_add(1, SeqCst);

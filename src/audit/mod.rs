@@ -178,6 +178,11 @@ pub fn available() -> Result<(), AuditError> {
     session::available()
 }
 
+/// Lets the worker go on, where it is late: before a statement of the client.
+pub fn give_way() {
+    session::give_way();
+}
+
 /// What stands for a session in the log: its name in the server's log, and which server that is.
 pub fn session_id(id: &str) -> String {
     node::session_id(id, &node::own().unwrap_or_default())

@@ -188,7 +188,7 @@ fn reserve(slot: &Slot, bytes: u64) {
             ),
         );
     }
-    slot.written.fetch_add(bytes, SeqCst);
+    slot.wrote(bytes);
 }
 
 /// Whole records, that say which server wrote them, of a time that can be, and that the table takes.

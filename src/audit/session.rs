@@ -1,9 +1,8 @@
 //! The backend's side: its spool, and whom to wake.
 
-use super::AuditError;
-use super::node;
 use super::settings::{DURABILITY, Durability, max_spool};
 use super::spool::{self, Spool, Write};
+use super::{AuditError, node, now};
 use crate::pg::bgworker;
 use crate::pg::shmem::{self, Slot};
 use std::cell::RefCell;
@@ -84,7 +83,7 @@ impl Session {
             Ok(_) => {}
         }
         let n = *result.as_ref().unwrap_or(&0);
-        let before = self.slot.written.fetch_add(n, SeqCst);
+        let before = self.slot.wrote(n);
         if self.slot.worker.pid().is_none() {
             wake_launcher();
         } else if (before ^ (before + n)) >> WAKE_EVERY != 0 {
@@ -178,6 +177,25 @@ pub fn available() -> Result<(), AuditError> {
         }
         mended
     })
+}
+
+/// Where the sessions leave the worker too little of the processors they wait for it, the longer the more:
+/// or ever more records would wait, until agents are refused. Not for a worker that cannot go on.
+pub fn give_way() {
+    const BYTES: u64 = 1 << 20;
+    const FROM: i64 = 1_000_000;
+    const AT_WORK: i64 = 1_000_000;
+    const MOST: i64 = 5_000;
+    let slot = SESSION.with(|cell| cell.try_borrow().ok()?.as_ref().map(|s| s.slot));
+    let Some(slot) = slot.filter(|slot| slot.backlog() >= BYTES) else {
+        return;
+    };
+    let late = slot.waited() - FROM;
+    let at_work = now() - slot.ingested_at.load(SeqCst) < AT_WORK && slot.worker.pid().is_some();
+    if late > 0 && at_work {
+        let pause = (late / 300).min(MOST);
+        std::thread::sleep(Duration::from_micros(pause.unsigned_abs()));
+    }
 }
 
 pub fn wait_durable() -> Result<(), AuditError> {

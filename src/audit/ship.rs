@@ -37,6 +37,13 @@ const RECEIVE: &CStr =
 /// Bytes handed over at a time, or one record.
 const AT_A_TIME: usize = 256 << 10;
 
+/// What there was at a time: where each session's records ended, and how much had been written.
+struct Mark {
+    at: i64,
+    written: u64,
+    ends: BTreeMap<String, Position>,
+}
+
 /// A session of this server.
 #[derive(Default)]
 struct Session {
@@ -135,6 +142,8 @@ struct Shipper<'a> {
     connection: Option<Connection>,
     /// After a failure.
     not_before: Option<Instant>,
+    /// The log has not yet all that there was then.
+    mark: Option<Mark>,
 }
 
 /// Hands over what there is; runs until there has been nothing to do for a while, or this is no
@@ -159,6 +168,7 @@ pub fn ship(database: u32, slot: &Slot) {
         started_at: facts::server_started_at(),
         connection: None,
         not_before: None,
+        mark: None,
     };
     let mut busy_at = Instant::now();
     loop {
@@ -191,7 +201,7 @@ impl Shipper<'_> {
         let slot = self.slot;
         let ticket = slot.wanted.load(SeqCst);
         let ended = slot.ended.load(SeqCst);
-        let written = slot.written.load(SeqCst);
+        let (written, began) = (slot.written(), now());
         let seen = transaction(|| {
             bgworker::hold_extension();
             if !bgworker::extension_installed() {
@@ -208,7 +218,10 @@ impl Shipper<'_> {
         slot.seen_ended.store(ended, SeqCst);
         slot.done.store(ticket, SeqCst);
         if self.unseen() == 0 {
-            slot.caught_up_at.store(now(), SeqCst);
+            slot.caught_up(began, written);
+            self.mark = None;
+        } else {
+            self.follow(began, written);
         }
         self.sessions.values_mut().for_each(Session::doubt);
         let due = self.not_before.is_none_or(|t| Instant::now() >= t);
@@ -237,6 +250,30 @@ impl Shipper<'_> {
             || !self.forgotten.is_empty()
             || self.over_but_kept();
         (cleared || given, left)
+    }
+
+    /// What the log has is always a little behind: it is compared with what there was some looks ago.
+    fn follow(&mut self, began: i64, written: u64) {
+        let has = |(name, end): (&String, &Position)| {
+            let session = self.sessions.get(name);
+            session.is_none_or(|s| s.seen.is_some_and(|seen| seen >= *end))
+        };
+        if let Some(mark) = &self.mark {
+            if !mark.ends.iter().all(has) {
+                return;
+            }
+            self.slot.caught_up(mark.at, mark.written);
+        }
+        let end = |s: &Session| s.ends.iter().next_back().map(|(n, end)| (*n, *end));
+        self.mark = Some(Mark {
+            at: began,
+            written,
+            ends: self
+                .sessions
+                .iter()
+                .filter_map(|(name, s)| Some((name.clone(), end(s)?)))
+                .collect(),
+        });
     }
 
     fn unseen(&self) -> u64 {

@@ -337,12 +337,19 @@ impl Policy {
             let hidden = self.relation(table);
             // How large an index is tells how many different values are in it.
             let of_masked = || {
-                table != relid
-                    && Row::fetch(Cache::Index, relid).is_none_or(|row| {
+                let shows = |index| {
+                    Row::fetch(Cache::Index, index).is_none_or(|row| {
                         row.numbers("indkey")
                             .iter()
                             .any(|attno| hidden.masks.contains_key(attno))
                     })
+                };
+                if table == relid {
+                    // Sums over all indexes of a table.
+                    !hidden.masks.is_empty() && names::indexes(table).into_iter().any(shows)
+                } else {
+                    shows(relid)
+                }
             };
             !hidden.hides_rows() && hidden.broken.is_none() && !of_masked()
         }

@@ -173,7 +173,7 @@ impl Policy {
         }
         let ancestors = names::ancestors(relid);
         let descendants = names::descendants(relid);
-        // Nearest first: the relation's own entry beats its parent's, a parent's a child's.
+        // Nearest first: the relation's own entry beats its parent's.
         let family = || std::iter::once(relid).chain(ancestors.iter().copied());
         // A child may have other parents: what they hide of it is hidden here, too.
         let mut others: Vec<Oid> = Vec::new();
@@ -192,11 +192,12 @@ impl Policy {
         };
 
         let members: Vec<Oid> = wider().collect();
+        let above: Vec<Oid> = family().collect();
         relation.group_size = members
             .iter()
             .filter_map(|member| self.group_sizes.get(member).copied())
             .max();
-        for (column, mask) in self.effective_masks(relid, &members) {
+        for (column, mask) in self.effective_masks(relid, &members, above.len()) {
             if mask == Mask::None {
                 continue;
             }
@@ -288,14 +289,27 @@ impl Policy {
         for attno in computed {
             relation.masks.entry(attno).or_insert(Mask::Null);
         }
-        if names::relation_kind(relation.relid).is_materialized_view()
-            && !self.allowed_by_name(relation.relid)
-            && let Some(base) = names::view_sources(relation.relid)
-                .into_iter()
-                .find(|base| {
-                    let base = self.relation(*base);
-                    base.is_protected() || !base.denied.is_empty()
-                })
+        if !names::relation_kind(relation.relid).is_materialized_view()
+            || self.allowed_by_name(relation.relid)
+        {
+            return;
+        }
+        // What a function has read nobody knows.
+        if let Some(function) = names::view_functions(relation.relid)
+            .into_iter()
+            .find(|function| pg::access::has_body(*function))
+        {
+            relation.broken = Some(format!(
+                "it is a materialized copy of what {} returned",
+                names::signature(function)
+            ));
+        }
+        if let Some(base) = names::view_sources(relation.relid)
+            .into_iter()
+            .find(|base| {
+                let base = self.relation(*base);
+                base.is_protected() || !base.denied.is_empty()
+            })
         {
             relation.broken = Some(format!(
                 "it is a materialized copy of {}, which has masks, row filters or denied columns",
@@ -305,8 +319,9 @@ impl Policy {
     }
 
     /// The mask of each column that somebody has classified, or that nobody has where that hides it.
-    /// `members`: the relation itself, its parents, its children, in the order in which they count.
-    fn effective_masks(&self, relid: Oid, members: &[Oid]) -> BTreeMap<String, Mask> {
+    /// `members`: the relation itself and its parents, so many, in the order in which they count; then its
+    /// children, whose rows it shows as well.
+    fn effective_masks(&self, relid: Oid, members: &[Oid], above: usize) -> BTreeMap<String, Mask> {
         let labels: HashMap<(Oid, String), &str> = members
             .iter()
             .flat_map(|member| {
@@ -325,21 +340,28 @@ impl Policy {
         let system = relid.to_u32() < pg::FIRST_NORMAL_OID;
         let hides_unclassified = !self.masks_unclassified.is_empty()
             && !system
-            && names::relation_kind(relid).holds_rows();
+            && names::relation_kind(relid).stores_rows();
+        let (above, below) = members.split_at(above);
         if hides_unclassified {
             columns.extend(names::columns(relid).into_iter().map(|(_, name)| name));
         }
         let mask_for = |column: &str, role: Oid| {
-            let classified = members.iter().find_map(|member| {
-                let label = labels.get(&(*member, column.to_owned())).copied();
-                self.classified(*member, column, label, role)
-            });
-            match classified {
-                Some(mask) => mask.clone(),
-                None if hides_unclassified && self.masks_unclassified.contains(&role) => {
+            let label = |member: &Oid| labels.get(&(*member, column.to_owned())).copied();
+            let said = |member: &Oid| self.classified(*member, column, label(member), role);
+            let of_children = below.iter().filter_map(said).cloned();
+            match (
+                above.iter().find_map(said),
+                of_children.reduce(Mask::strictest),
+            ) {
+                (Some(mask), Some(of_children)) => mask.clone().strictest(of_children),
+                (Some(mask), None) => mask.clone(),
+                (None, Some(of_children)) => of_children,
+                // A label without a mask is a word on the column, too.
+                _ if members.iter().any(|member| label(member).is_some()) => Mask::None,
+                _ if hides_unclassified && self.masks_unclassified.contains(&role) => {
                     Mask::Unclassified
                 }
-                None => Mask::None,
+                _ => Mask::None,
             }
         };
         columns
@@ -384,7 +406,5 @@ impl Policy {
                     .or_else(|| of_label().find(|row| row.role.is_none()))
                     .map(|row| &row.mask)
             })
-            // A label without a mask is a word on the column, too.
-            .or(label.map(|_| &Mask::None))
     }
 }

@@ -127,5 +127,10 @@ pub fn in_nested() -> bool {
     let deep = [&ANALYZE, &PLAN, &START]
         .iter()
         .any(|c| c.load(Relaxed) > 0);
-    RUN.load(Relaxed) > 1 || (RUN.load(Relaxed) == 1 && deep)
+    match RUN.load(Relaxed) {
+        // In a function that is called while the outermost one is planned or started.
+        0 => level() > 0,
+        1 => deep,
+        _ => true,
+    }
 }

@@ -255,8 +255,12 @@ unsafe fn open_statement(
     nested: bool,
 ) {
     enforce(policy, statement::check_audit());
+    if !nested {
+        crate::audit::give_way();
+    }
     // SAFETY: a query that is about to start.
     if nested && unsafe { parts::is_part(query, &stamp) } {
+        statement::has_failed(query as usize);
         return;
     }
     // SAFETY: as above.
@@ -283,7 +287,7 @@ unsafe fn resume_statement(policy: &Policy, query: *mut QueryDesc) {
         let planned = (*query).plannedstmt;
         particulars(planned, stamp::read(planned).unwrap_or_default())
     };
-    if depth::UTILITY.load(Relaxed) > 0 {
+    if depth::UTILITY.load(Relaxed) > 0 && statement::is_open() {
         statement::learn(&particulars);
     } else {
         enforce(policy, identity::judge(policy));
@@ -484,6 +488,13 @@ pub unsafe extern "C-unwind" fn confined_check_perms(
         for rte in nodes::pointers::<pg_sys::RangeTblEntry>(range_table) {
             if compat::reads(rte, permissions) {
                 enforce(&policy, rewrite::verify_entry(&policy, rte));
+            }
+            // COPY FROM writes without a plan, and so without the check of the rows.
+            if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION
+                && !rewrite::marked(rte)
+                && (*rte).rellockmode == pg_sys::RowExclusiveLock as c_int
+            {
+                enforce(&policy, plan::judge_unchecked(&policy, (*rte).relid));
             }
         }
     }

@@ -179,9 +179,13 @@ unsafe extern "C-unwind" fn hides_something(query: *mut Query) -> bool {
             false
         });
     }
-    relations
-        .into_iter()
-        .any(|relid| policy.relation(relid).is_protected())
+    // What a function reads nobody sees here.
+    // SAFETY: as above.
+    let functions = unsafe { super::touched::calls(query) }.functions;
+    functions.into_iter().any(super::access::has_body)
+        || relations
+            .into_iter()
+            .any(|relid| policy.relation(relid).is_protected())
 }
 
 /// Leaves out what could tell of hidden values or rows, and what would run the statement.

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pgrx::pg_sys;
 
 use crate::catalog::Policy;
-use crate::pg::boundary;
 use crate::pg::planted::{self, Leak};
 use crate::pg::touched::Use;
+use crate::pg::{boundary, depth};
 
 static CHANGES_HIDDEN: AtomicBool = AtomicBool::new(false);
 /// A mask or row filter of the DBA's own runs: what it raises may quote a value.
@@ -47,6 +47,11 @@ pub fn note(policy: &Policy, used: &Use) {
     if used.writes() && !CHANGES_HIDDEN.load(Relaxed) && policy.relation(used.relid).hides() {
         CHANGES_HIDDEN.store(true, Relaxed);
     }
+    // Stored generated columns, keys of indexes, checks and triggers compute with values of a row that are
+    // hidden.
+    if (used.update || used.delete) && policy.relation(used.relid).hides() {
+        note_computed();
+    }
 }
 
 /// The transaction plans or runs an expression over hidden values that may raise.
@@ -62,10 +67,13 @@ pub fn forget() {
 
 /// Class 22 is data exceptions; P0 is what functions raise, 38, 39 and XX what others do.
 fn quotes_value(state: [u8; 5]) -> bool {
+    let class = state.first_chunk::<2>().unwrap_or(b"00");
     COMPUTES_HIDDEN.load(Relaxed)
-        && [b"22", b"P0", b"38", b"39", b"XX"]
-            .iter()
-            .any(|class| state.starts_with(*class))
+        && (matches!(class, b"22" | b"P0" | b"38" | b"39" | b"XX")
+            // A name that is made of a value: what is not there is told by its name.
+            || depth::nested()
+                && state != *b"42501"
+                && matches!(class, b"42" | b"3D" | b"3F" | b"2B" | b"0A" | b"28"))
 }
 
 /// Class 23 is integrity constraints, 44000 the check option of a view.

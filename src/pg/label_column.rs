@@ -29,7 +29,7 @@ pub fn check(relid: Oid, attno: i16, label: Option<&CStr>) {
     };
     let kind = names::relation_kind(relid);
     if relid.to_u32() < super::FIRST_NORMAL_OID
-        || !kind.holds_rows()
+        || !kind.stores_rows()
         || Some(names::relation_schema(relid)) == names::own_schema()
     {
         report::error(

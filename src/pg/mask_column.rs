@@ -55,6 +55,9 @@ sql_function! {
     ///
     /// `constant` is the option "value" of the mask constant as text; NULL for the others.
     fn mask_expression / pg_finfo_mask_expression(fcinfo) {
+        if (0..4).any(|i| arg_is_null(fcinfo, i)) {
+            return return_null(fcinfo);
+        }
         let rel = open(arg(fcinfo, 0));
         let name = c_string(arg(fcinfo, 1));
         let column = attribute(rel, name);

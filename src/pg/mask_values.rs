@@ -8,7 +8,7 @@ use super::call::{arg, bytes, new_varlena, return_null, sql_function, storage};
 use super::{names, secret, text};
 use pgrx::pg_sys::{self, Datum, FmgrInfo, Oid};
 use policy::mask::json::{self, Masker, Rule};
-use policy::mask::numeric;
+use policy::mask::numeric::{self, Stored};
 
 /// What a call of `mask_each` keeps between rows.
 struct Each {
@@ -17,6 +17,34 @@ struct Each {
     by_value: bool,
     align: c_char,
     function: FmgrInfo,
+}
+
+/// Are the elements, and the arguments behind the mask, of the types that the function declares? Any
+/// role may call `mask_each`, with any array.
+///
+/// # Safety
+/// `fcinfo` is that of `mask_each`.
+unsafe fn takes(function: Oid, element: Oid, fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: a syscache look-up; the call's own expression tells the types of its arguments.
+    unsafe {
+        let (mut declared, mut count) = (std::ptr::null_mut(), 0);
+        pg_sys::get_func_signature(function, &raw mut declared, &raw mut count);
+        let mut declared = (0..usize::try_from(count).unwrap_or(0)).map(|i| *declared.add(i));
+        // Stored as text is.
+        let of_text = |kind: Oid| matches!(kind, pg_sys::VARCHAROID | pg_sys::BPCHAROID);
+        let is = |declared: Oid, given: Oid| {
+            let given = pg_sys::getBaseType(given);
+            declared == given || declared == pg_sys::TEXTOID && of_text(given)
+        };
+        if !declared.next().is_some_and(|first| is(first, element)) {
+            return false;
+        }
+        let given = usize::try_from((*fcinfo).nargs).unwrap_or(0);
+        (2..given).all(|i| {
+            let given = pg_sys::get_fn_expr_argtype((*fcinfo).flinfo, i as i32);
+            declared.next().is_some_and(|declared| is(declared, given))
+        }) && declared.next().is_none()
+    }
 }
 
 /// # Safety
@@ -32,7 +60,7 @@ unsafe fn each(fcinfo: pg_sys::FunctionCallInfo, array: *const pg_sys::ArrayType
         let function = Oid::from_u32(arg(fcinfo, 1).value() as u32);
         let is_mask = names::in_own_schema(function)
             && names::function_name(function).is_some_and(|(_, name)| name.starts_with("mask_"));
-        if !is_mask {
+        if !is_mask || !takes(function, (*array).elemtype, fcinfo) {
             return std::ptr::null_mut();
         }
         let kept =
@@ -162,25 +190,30 @@ sql_function! {
 
 /// As pointers, which pgrx's bindings are not, and without their guard.
 mod numerics {
-    use pgrx::pg_sys::{Datum, FunctionCallInfo, Numeric};
+    use pgrx::pg_sys::{Datum, FunctionCallInfo};
 
     unsafe extern "C-unwind" {
-        pub fn int64_to_numeric(value: i64) -> Numeric;
+        pub fn numeric_round(fcinfo: FunctionCallInfo) -> Datum;
         pub fn numeric_floor(fcinfo: FunctionCallInfo) -> Datum;
         pub fn numeric_lt(fcinfo: FunctionCallInfo) -> Datum;
     }
 }
 
 sql_function! {
-    /// mask_bucket(value numeric, size numeric, lowest numeric)
+    /// mask_bucket(value numeric, size numeric, lowest numeric): with as many digits behind the point as
+    /// `lowest` has, when that is finite.
     fn mask_bucket_numeric / pg_finfo_mask_bucket_numeric(fcinfo) {
         // Whole sizes and values of up to 16 digits need no arithmetic of numerics, which is slow.
         let (value, least) = (bytes(arg(fcinfo, 0)), bytes(arg(fcinfo, 2)));
+        let scale = numeric::scale(least);
         if let Some(bucket) = numeric::bucket(value, bytes(arg(fcinfo, 1)))
             && (numeric::is_minus_infinity(least)
                 || numeric::whole(least).is_some_and(|least| least.floor < bucket))
+            && let Some(stored) = Stored::new(bucket, scale.unwrap_or(0))
+            && let Some((result, out)) = new_varlena(stored.bytes().len())
         {
-            return Datum::from(numerics::int64_to_numeric(bucket));
+            std::ptr::copy_nonoverlapping(stored.bytes().as_ptr(), out, stored.bytes().len());
+            return result;
         }
         let numeric = |n: usize| {
             Datum::from(pg_sys::pg_detoast_datum(arg(fcinfo, n).cast_mut_ptr()))
@@ -199,6 +232,13 @@ sql_function! {
         }
         let below = pg_sys::DirectFunctionCall2Coll(
             Some(numerics::numeric_lt), Oid::INVALID, Datum::from(product), least);
-        if below.value() != 0 { least } else { Datum::from(product) }
+        let bucket = if below.value() != 0 { least } else { Datum::from(product) };
+        // With a whole size only the zeros behind the point may be missing.
+        let whole = numeric::whole(bytes(arg(fcinfo, 1))).is_some_and(|size| size.exact);
+        match scale.filter(|_| whole) {
+            Some(scale) => pg_sys::DirectFunctionCall2Coll(
+                Some(numerics::numeric_round), Oid::INVALID, bucket, Datum::from(i32::from(scale))),
+            None => bucket,
+        }
     }
 }

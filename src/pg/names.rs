@@ -36,6 +36,10 @@ impl Kind {
     pub fn holds_rows(self) -> bool {
         matches!(self.0, b'r' | b'p' | b'f')
     }
+    /// Those, and materialized views.
+    pub fn stores_rows(self) -> bool {
+        self.holds_rows() || self.is_materialized_view()
+    }
     pub fn is_foreign(self) -> bool {
         self.0 == b'f'
     }
@@ -369,8 +373,43 @@ pub fn view_sources(relid: Oid) -> Vec<Oid> {
     found
 }
 
+/// The functions that the text of a view or materialized view calls, and those of the views in it.
+pub fn view_functions(relid: Oid) -> Vec<Oid> {
+    let mut found = Vec::new();
+    let views = view_sources(relid).into_iter();
+    for view in views
+        .filter(|source| matches!(relation_kind(*source).0, b'v' | b'm'))
+        .chain([relid])
+    {
+        walk_rules(view, |node| {
+            // SAFETY: a node of the rule's tree.
+            unsafe {
+                if !matches!((*node).type_, NodeTag::T_Query | NodeTag::T_RangeTblEntry) {
+                    super::touched::functions_of(node, &mut found);
+                }
+            }
+        });
+    }
+    found
+}
+
 fn rule_relations(relid: Oid) -> Vec<Oid> {
     let mut found = Vec::new();
+    walk_rules(relid, |node| {
+        // SAFETY: a node of the rule's tree.
+        unsafe {
+            if nodes::is_a(node, NodeTag::T_RangeTblEntry) {
+                let rte = node.cast::<pg_sys::RangeTblEntry>();
+                if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION {
+                    found.push((*rte).relid);
+                }
+            }
+        }
+    });
+    found
+}
+
+fn walk_rules(relid: Oid, mut see: impl FnMut(*mut pg_sys::Node)) {
     // SAFETY: the relation, and with it its rules' trees, stays open while they are walked.
     unsafe {
         let relation = pg_sys::relation_open(relid, pg_sys::AccessShareLock as i32);
@@ -380,12 +419,7 @@ fn rule_relations(relid: Oid) -> Vec<Oid> {
                 let rule = *(*rules).rules.add(i as usize);
                 for query in nodes::pointers::<Query>((*rule).actions) {
                     nodes::walk(query.cast(), |node, _| {
-                        if nodes::is_a(node, NodeTag::T_RangeTblEntry) {
-                            let rte = node.cast::<pg_sys::RangeTblEntry>();
-                            if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION {
-                                found.push((*rte).relid);
-                            }
-                        }
+                        see(node);
                         false
                     });
                 }
@@ -393,7 +427,6 @@ fn rule_relations(relid: Oid) -> Vec<Oid> {
         }
         pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
     }
-    found
 }
 
 /// The last value of one of the extension's sequences.
@@ -486,6 +519,18 @@ pub fn table_of_index(index: Oid) -> Option<Oid> {
     // SAFETY: a syscache look-up.
     let table = unsafe { pg_sys::IndexGetRelation(index, true) };
     (table != Oid::INVALID).then_some(table)
+}
+
+/// The indexes of a table.
+pub fn indexes(table: Oid) -> Vec<Oid> {
+    // SAFETY: the relation stays open while its list is made, which is a copy.
+    unsafe {
+        let relation = pg_sys::relation_open(table, pg_sys::AccessShareLock as i32);
+        let list = pg_sys::RelationGetIndexList(relation);
+        let indexes = nodes::oids(list).collect();
+        pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
+        indexes
+    }
 }
 
 /// The column that a sequence numbers: of type serial, or an identity column.

@@ -42,6 +42,8 @@ unsafe fn is_expression(query: *const QueryDesc, stamp: &stamp::Stamp) -> bool {
         let plan = (*planned).planTree;
         !text.is_null()
             && (*planned).commandType == pg_sys::CmdType::CMD_SELECT
+            && !(*query).dest.is_null()
+            && (*(*query).dest).mydest == pg_sys::CommandDest::DestSPI
             && stamp.functions.is_empty()
             && (*planned).subplans.is_null()
             && nodes::is_a(plan.cast(), NodeTag::T_Result)
@@ -54,9 +56,15 @@ unsafe fn is_expression(query: *const QueryDesc, stamp: &stamp::Stamp) -> bool {
     }
 }
 
-/// What begins with a word of a query, a parenthesis or a comment may be one.
+/// What begins with a word of a query, a parenthesis or a comment may be one, and so may one of several.
 fn begins_like_an_expression(text: &[u8]) -> bool {
-    let text = text.trim_ascii_start();
+    if text.contains(&b';') {
+        return false;
+    }
+    let blank = |b: &u8| b.is_ascii_whitespace() || *b == 0x0b;
+    let text = text
+        .split_at(text.iter().take_while(|b| blank(b)).count())
+        .1;
     let word = text
         .iter()
         .position(|b| !b.is_ascii_alphanumeric() && *b != b'_');

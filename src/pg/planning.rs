@@ -138,8 +138,10 @@ unsafe fn plan_query(
         let Some(policy) = begin() else {
             return boundary::call(|| next_plan(parse, query_string, options, params));
         };
+        let nested = depth::nested();
         let _level = depth::enter(&depth::PLAN);
         let _source = source::enter(query_string, (*parse).stmt_location, (*parse).stmt_len);
+        let _outermost = (!nested).then(source::is_outermost);
         // A function that is folded while an EXPLAIN is planned runs, masks and all.
         let explaining = super::explain::plain() && depth::PLAN.load(Relaxed) == 1;
         let calls = touched::calls(parse);

@@ -241,9 +241,15 @@ unsafe fn apply_one(
             .hint("Leave the FOR UPDATE/SHARE clause out."));
         }
         note_masked_columns(owner, rte, relation, facts);
-        if template.has_masks() {
+        let foreign = policy.kind(relation.relid).is_foreign() && !relation.filters.is_empty();
+        if template.has_masks() || foreign {
             replace(owner, rte, rti, relation, &template, special)?;
+            // Another server does not know which of its conditions has to come first.
+            (*rte).security_barrier = foreign;
         } else {
+            if !relation.filters.is_empty() && relation.relid.to_u32() >= super::FIRST_NORMAL_OID {
+                refuse_places(owner, rti, relation, special)?;
+            }
             add_filters(owner, rte, rti, &template);
             mark(rte);
         }
@@ -317,6 +323,15 @@ unsafe fn filter_target(
             return Ok(());
         }
         let command = Command::from_cmd((*owner).commandType);
+        if command != Command::Insert && names::relation_kind(relation.relid).is_foreign() {
+            let name = names::relation(relation.relid);
+            return Err(Denial::new(
+                Rule::StatementNotAllowed,
+                name.as_str(),
+                format!("{name} has a row filter, and another server decides which of its rows are changed"),
+            )
+            .hint("Foreign tables with row filters can be read, and rows inserted."));
+        }
         if command == Command::Merge || !(*owner).onConflict.is_null() {
             let name = names::relation(relation.relid);
             return Err(Denial::new(
@@ -448,6 +463,50 @@ unsafe fn name_all_columns(rte: *mut RangeTblEntry, sub: *const Query, relid: Oi
     }
 }
 
+/// Where rows lie, and which transaction wrote them, tells of those in between.
+unsafe fn refuse_places(
+    owner: *mut Query,
+    rti: i32,
+    relation: &Relation,
+    special: &[(*mut Query, *mut pg_sys::Var)],
+) -> Result<(), Denial> {
+    // SAFETY: see `apply`.
+    unsafe {
+        for (of, var) in special {
+            if *of == owner
+                && i64::from((**var).varno) == i64::from(rti)
+                && !matches!((**var).varattno, 0 | TABLE_OID)
+            {
+                return Err(no_system_column(relation, (**var).varattno, "row filters"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn no_system_column(relation: &Relation, attno: i16, why: &str) -> Denial {
+    let column = match attno {
+        TABLE_OID => "tableoid",
+        -1 => "ctid",
+        -2 => "xmin",
+        -3 => "cmin",
+        -4 => "xmax",
+        -5 => "cmax",
+        _ => "system column",
+    };
+    let name = names::relation(relation.relid);
+    let columns: Vec<String> = names::columns(relation.relid)
+        .into_iter()
+        .map(|(_, column)| names::quote(&column))
+        .collect();
+    Denial::new(
+        Rule::ColumnDenied,
+        format!("{name}.{column}"),
+        format!("system column {column} of {name} is not allowed: the relation has {why}"),
+    )
+    .hint(format!("SELECT {} FROM {name}", columns.join(", ")))
+}
+
 const TABLE_OID: i16 = pg_sys::TableOidAttributeNumber as i16;
 
 /// A sub-query has no system columns: `tableoid` is handed through, the others are refused.
@@ -459,19 +518,7 @@ unsafe fn system_columns(
     sub: *mut Query,
     special: &[(*mut Query, *mut pg_sys::Var)],
 ) -> Result<(), Denial> {
-    let refuse = |column: &str| {
-        let name = names::relation(relation.relid);
-        let columns: Vec<String> = names::columns(relation.relid)
-            .into_iter()
-            .map(|(_, column)| names::quote(&column))
-            .collect();
-        Denial::new(
-            Rule::ColumnDenied,
-            format!("{name}.{column}"),
-            format!("system column {column} of {name} is not allowed: the relation has masks"),
-        )
-        .hint(format!("SELECT {} FROM {name}", columns.join(", ")))
-    };
+    let refuse = |attno: i16| no_system_column(relation, attno, "masks");
     // SAFETY: see `apply`.
     unsafe {
         let (mut table_oids, mut whole_row) = (Vec::new(), false);
@@ -482,24 +529,14 @@ unsafe fn system_columns(
             match (**var).varattno {
                 0 => whole_row = true,
                 TABLE_OID => table_oids.push(*var),
-                other => {
-                    let name = match other {
-                        -1 => "ctid",
-                        -2 => "xmin",
-                        -3 => "cmin",
-                        -4 => "xmax",
-                        -5 => "cmax",
-                        _ => "system column",
-                    };
-                    return Err(refuse(name));
-                }
+                other => return Err(refuse(other)),
             }
         }
         if table_oids.is_empty() {
             return Ok(());
         }
         if whole_row {
-            return Err(refuse("tableoid"));
+            return Err(refuse(TABLE_OID));
         }
         let resno = (*(*sub).targetList).length as i16 + 1;
         let var = pg_sys::makeVar(1, TABLE_OID, pg_sys::OIDOID, -1, Oid::INVALID, 0);

@@ -75,7 +75,7 @@ pub struct Slot {
     state: AtomicU32,
     pub worker: Peer,
     /// Bytes appended to spool files since the server started.
-    pub written: AtomicU64,
+    written: AtomicU64,
     /// Sessions that ended.
     pub ended: AtomicU64,
     /// Bytes not ingested when the worker (or the launcher) last looked …
@@ -89,7 +89,8 @@ pub struct Slot {
     pub done: AtomicU64,
     pub last_seq: AtomicI64,
     pub ingested_at: AtomicI64,
-    pub caught_up_at: AtomicI64,
+    /// Since when records wait; 0 when none does.
+    waiting_since: AtomicI64,
     /// Failures since the last success.
     pub failures: AtomicU32,
     pub failed_at: AtomicI64,
@@ -137,6 +138,60 @@ impl Slot {
             .load(SeqCst)
             .saturating_sub(self.seen_written.load(SeqCst));
         self.backlog.load(SeqCst).saturating_add(since)
+    }
+
+    /// Bytes appended so far.
+    pub fn written(&self) -> u64 {
+        self.written.load(SeqCst)
+    }
+
+    /// So many bytes more wait; how many had been written before.
+    pub fn wrote(&self, bytes: u64) -> u64 {
+        let before = self.written.fetch_add(bytes, SeqCst);
+        if bytes > 0 {
+            self.begins_to_wait(0);
+        }
+        before
+    }
+
+    /// Files that were there when the server started.
+    pub fn found(&self, bytes: u64) {
+        self.backlog.fetch_add(bytes, SeqCst);
+        if bytes > 0 {
+            self.begins_to_wait(0);
+        }
+    }
+
+    /// Something waits: since then (0: now), if nothing did.
+    fn begins_to_wait(&self, since: i64) {
+        if self.waiting_since.load(SeqCst) == 0 {
+            let since = if since == 0 {
+                crate::audit::now()
+            } else {
+                since
+            };
+            let _ = self
+                .waiting_since
+                .compare_exchange(0, since, SeqCst, SeqCst);
+        }
+    }
+
+    /// The table has everything that was there at a time, when so many bytes had been written.
+    pub fn caught_up(&self, at: i64, written: u64) {
+        self.waiting_since.store(0, SeqCst);
+        // Whoever writes adds to `written` and then looks at `waiting_since`.
+        if self.written() != written {
+            self.begins_to_wait(at);
+        }
+    }
+
+    /// How long records have been waiting, in microseconds.
+    pub fn waited(&self) -> i64 {
+        match self.waiting_since.load(SeqCst) {
+            0 => 0,
+            _ if self.backlog() == 0 => 0,
+            since => (crate::audit::now() - since).max(0),
+        }
     }
 
     /// Whether a worker would find something to do.
@@ -268,7 +323,7 @@ impl Shared {
             for n in [
                 &slot.last_seq,
                 &slot.ingested_at,
-                &slot.caught_up_at,
+                &slot.waiting_since,
                 &slot.failed_at,
                 &slot.told_at,
             ] {

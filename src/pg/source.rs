@@ -28,6 +28,8 @@ enum At {
 }
 
 thread_local! {
+    /// That of the statement which is being planned for the client.
+    static OUTERMOST: Cell<Option<Text>> = const { Cell::new(None) };
     static CURRENT: Cell<Option<Text>> = const { Cell::new(None) };
     /// How far the server has come with the statements of a message.
     static PROGRESS: Cell<Option<(Message, At)>> = const { Cell::new(None) };
@@ -80,6 +82,28 @@ impl Drop for Source {
     fn drop(&mut self) {
         CURRENT.set(self.0);
     }
+}
+
+/// While it lives, the text at hand is known as that of the outermost statement.
+pub struct Outermost(Option<Text>);
+
+pub fn is_outermost() -> Outermost {
+    Outermost(OUTERMOST.replace(CURRENT.get()))
+}
+
+impl Drop for Outermost {
+    fn drop(&mut self) {
+        OUTERMOST.set(self.0);
+    }
+}
+
+/// With the outermost statement's text as the one at hand.
+pub fn in_outermost<T>(f: impl FnOnce() -> T) -> T {
+    let _back = Source(CURRENT.get());
+    if let Some(text) = OUTERMOST.get() {
+        CURRENT.set(Some(text));
+    }
+    f()
 }
 
 /// The bytes of the statement at hand: what the innermost hook was given, else as much of the

@@ -13,6 +13,7 @@ use crate::identity;
 
 static mut PREV_RELATION_STATS: pg_sys::get_relation_stats_hook_type = None;
 static mut PREV_INDEX_STATS: pg_sys::get_index_stats_hook_type = None;
+static mut PREV_WIDTH: pg_sys::get_attavgwidth_hook_type = None;
 static mut PREV_RELATION_INFO: pg_sys::get_relation_info_hook_type = None;
 
 /// Puts the hooks in place, remembering what was there.
@@ -23,6 +24,8 @@ pub fn init() {
         pg_sys::get_relation_stats_hook = Some(on_relation_stats);
         PREV_INDEX_STATS = pg_sys::get_index_stats_hook;
         pg_sys::get_index_stats_hook = Some(on_index_stats);
+        PREV_WIDTH = pg_sys::get_attavgwidth_hook;
+        pg_sys::get_attavgwidth_hook = Some(on_width);
         PREV_RELATION_INFO = pg_sys::get_relation_info_hook;
         pg_sys::get_relation_info_hook = Some(on_relation_info);
     }
@@ -49,6 +52,37 @@ unsafe extern "C-unwind" fn on_relation_stats(
             Some(previous) => previous(root, rte, attno, data),
             None => false,
         }
+    }
+}
+
+/// How long the values of a column are on average decides on plans, too.
+unsafe extern "C-unwind" fn on_width(relid: Oid, attno: pg_sys::AttrNumber) -> i32 {
+    // SAFETY: the server's own arguments.
+    unsafe {
+        if session::confined() && layers::on(Layer::Statistics) && hides_statistics(relid, attno) {
+            return usual_width(relid, attno);
+        }
+        match PREV_WIDTH {
+            Some(previous) => previous(relid, attno),
+            None => 0,
+        }
+    }
+}
+
+/// As for a column without statistics.
+#[pg_guard]
+unsafe extern "C-unwind" fn usual_width(relid: Oid, attno: pg_sys::AttrNumber) -> i32 {
+    // SAFETY: syscache look-ups.
+    unsafe {
+        let (mut typid, mut typmod, mut collation) = (Oid::INVALID, -1, Oid::INVALID);
+        pg_sys::get_atttypetypmodcoll(
+            relid,
+            attno,
+            &raw mut typid,
+            &raw mut typmod,
+            &raw mut collation,
+        );
+        pg_sys::get_typavgwidth(typid, typmod)
     }
 }
 

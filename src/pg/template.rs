@@ -119,7 +119,9 @@ fn build(relation: &Relation) -> Template {
         let _owner = users::become_owner();
         let mut may_raise = false;
         let (masked, quals, group) = under_own_settings(|| {
-            let masked = if masks.is_empty() {
+            // Also a foreign table without masks is read through a sub-query, see `rewrite`.
+            let plain = !super::names::relation_kind(relid).is_foreign();
+            let masked = if masks.is_empty() && plain {
                 std::ptr::null_mut()
             } else {
                 masked_query(relid, masks, &mut may_raise)
@@ -207,6 +209,10 @@ unsafe fn masked_query(
         for (i, entry) in nodes::pointers::<pg_sys::TargetEntry>((*query).targetList).enumerate() {
             let att = compat::attribute(desc, i);
             if !(*att).attisdropped && masks.contains_key(&(*att).attnum) {
+                let mask = masks.get(&(*att).attnum);
+                if !matches!(mask, Some(Mask::Expression(_))) {
+                    (*entry).expr = without_scaling((*entry).expr.cast(), att).cast();
+                }
                 (*entry).expr = fitted((*entry).expr, att);
                 *may_raise |= matches!(masks.get(&(*att).attnum), Some(Mask::Expression(_)))
                     && pg_sys::contain_leaked_vars((*entry).expr.cast());
@@ -257,6 +263,66 @@ unsafe fn fitted(
             .cast();
         }
         expr.cast()
+    }
+}
+
+/// Without the cast to `numeric(p, s)` around `mask_bucket`, whose result has that form where sizes are
+/// whole and there are digits behind the point, or none.
+unsafe fn without_scaling(
+    expr: *mut pg_sys::Node,
+    att: *const pg_sys::FormData_pg_attribute,
+) -> *mut pg_sys::Node {
+    /// `numeric(numeric, integer)`, the same in every version.
+    const TO_TYPMOD: u32 = 1703;
+    // SAFETY: an analyzed expression.
+    unsafe {
+        let Some(inner) = called(expr, |f| f.to_u32() == TO_TYPMOD) else {
+            return expr;
+        };
+        let of_mask = |f| {
+            names::in_own_schema(f)
+                && names::function_name(f).is_some_and(|(_, n)| n == "mask_bucket")
+        };
+        let mut to = -1;
+        let size = |call: *mut pg_sys::Node| {
+            let argument =
+                nodes::pointers::<pg_sys::Node>((*call.cast::<pg_sys::FuncExpr>()).args).nth(1)?;
+            let constant = argument.cast::<pg_sys::Const>();
+            (nodes::is_a(argument, NodeTag::T_Const) && !(*constant).constisnull)
+                .then(|| policy::mask::numeric::whole(super::call::bytes((*constant).constvalue)))
+                .flatten()
+        };
+        // As numeric_typmod_scale: 11 bits, signed.
+        let scale = |typmod: i32| (((typmod - 4) & 0x7FF) ^ 1024) - 1024;
+        if called(inner, of_mask).is_some()
+            && size(inner).is_some_and(|size| size.exact)
+            && pg_sys::exprIsLengthCoercion(expr, &raw mut to)
+            && to == (*att).atttypmod
+            && to >= 4
+            && scale(to) >= 0
+        {
+            inner
+        } else {
+            expr
+        }
+    }
+}
+
+/// The first argument of a call of such a function.
+unsafe fn called(
+    expr: *mut pg_sys::Node,
+    such: impl FnOnce(Oid) -> bool,
+) -> Option<*mut pg_sys::Node> {
+    // SAFETY: an analyzed expression.
+    unsafe {
+        if !nodes::is_a(expr, NodeTag::T_FuncExpr) {
+            return None;
+        }
+        let call = expr.cast::<pg_sys::FuncExpr>();
+        if !such((*call).funcid) {
+            return None;
+        }
+        nodes::pointers::<pg_sys::Node>((*call).args).next()
     }
 }
 

@@ -132,9 +132,8 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
                 limits::count(length);
             }
             b'E' => return send_error(body, length),
-            b'N' => {
-                let _ = !statement::is_open() || statement::data_may_leave();
-            }
+            // A notice may hold a value: without a record it goes nowhere.
+            b'N' if statement::is_open() && !statement::data_may_leave() => return 0,
             // CommandComplete, PortalSuspended, EmptyQueryResponse
             b'C' | b's' | b'I' => on_complete(body, length),
             b'Z' => on_ready(),

@@ -19,6 +19,8 @@ pub const CASES: &[Case] = cases![
     a_long_statement,
     calls_before_the_run,
     expressions_of_plpgsql_have_no_records,
+    errors_behind_calls_before_the_run,
+    a_body_that_fails_again_and_again,
 ];
 
 pub fn top(b: &Bench) -> Vec<Value> {
@@ -558,6 +560,8 @@ fn expressions_of_plpgsql_have_no_records(b: &Bench) {
         ("EXECUTE '/* */ SELECT 1' INTO n;", 20),
         ("EXECUTE 'VALUES (1)' INTO n;", 20),
         ("n := random();", 20),
+        ("EXECUTE chr(59) || 'SELECT 1' INTO n;", 20),
+        ("EXECUTE chr(10) || 'SELECT 1' INTO n;", 20),
     ] {
         body(steps);
         empty(b);
@@ -565,5 +569,112 @@ fn expressions_of_plpgsql_have_no_records(b: &Bench) {
         let rows = b.audit("nesting_level > 0");
         assert_eq!(rows.len(), records, "{steps}: {rows:#?}");
         assert_eq!(top(b).len(), 1);
+    }
+}
+
+/// What a planner calls is done before its statement has a record; that fails, or is refused, all the same.
+fn errors_behind_calls_before_the_run(b: &Bench) {
+    b.allow();
+    b.setup(
+        "CREATE FUNCTION shop.three_thousand() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT count(*) FROM shop.orders';
+         CREATE FUNCTION shop.hidden_rows() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT count(*) FROM vault.secrets';
+         CREATE FUNCTION shop.swallows() RETURNS int LANGUAGE plpgsql STABLE AS $$
+         BEGIN PERFORM 1 FROM vault.secrets; RETURN 1; EXCEPTION WHEN insufficient_privilege THEN
+         PERFORM count(*) FROM shop.orders; RETURN 1; END $$;
+         CREATE TABLE shop.parts (id int) PARTITION BY LIST (id);
+         CREATE TABLE shop.parts_1 PARTITION OF shop.parts FOR VALUES IN (1);
+         CREATE TABLE shop.parts_2 PARTITION OF shop.parts FOR VALUES IN (2);
+         INSERT INTO shop.parts VALUES (1), (2);
+         GRANT SELECT ON shop.parts TO @agent@, @plain@;
+         SELECT agent_policy.allow_function('@agent@', f::regprocedure)
+         FROM unnest(ARRAY['shop.three_thousand()', 'shop.hidden_rows()', 'shop.swallows()']) f",
+    );
+    for (statement, code, denied) in [
+        ("SELECT 1 / (shop.three_thousand() - 3000)", "22012", false),
+        (
+            "SELECT shop.three_thousand(), 'x'::text::int",
+            "22P02",
+            false,
+        ),
+        ("SELECT shop.hidden_rows()", "42501", true),
+        (
+            "SELECT id FROM shop.parts WHERE id = shop.swallows()",
+            "",
+            true,
+        ),
+        (
+            "PREPARE p AS SELECT id FROM shop.parts WHERE id = shop.swallows(); EXECUTE p",
+            "",
+            true,
+        ),
+        (
+            "COPY (SELECT id FROM shop.parts WHERE id = shop.swallows()) TO STDOUT",
+            "",
+            true,
+        ),
+    ] {
+        empty(b);
+        let mut agent = b.agent();
+        agent.query("SELECT 1 AS before");
+        let mut last = agent.simple("SELECT 2 AS before");
+        for part in statement.split("; ") {
+            last = agent.simple(part);
+        }
+        assert_eq!(last.code(), code, "{statement}");
+        agent.query("SELECT 3 AS behind");
+        let rows = b.audit("true");
+        let of_client: Vec<&Value> = rows.iter().filter(|r| r["nesting_level"] == 0).collect();
+        assert_eq!(
+            of_client.len(),
+            4 + statement.matches("; ").count(),
+            "{statement}: {rows:#?}"
+        );
+        let own = of_client[of_client.len() - 2];
+        let text = own["statement"].as_str().unwrap_or_default();
+        let named = [
+            "shop.three_thousand()",
+            "shop.hidden_rows()",
+            "shop.swallows()",
+        ];
+        assert!(
+            named.iter().any(|f| text.contains(f)),
+            "{statement}: {own:#?}"
+        );
+        let outcome = if code.is_empty() { "ok" } else { "error" };
+        assert_eq!(own["outcome"], outcome, "{statement}: {own:#?}");
+        if code.is_empty() {
+            assert_eq!(own["verdict"], "allowed", "{statement}: {own:#?}");
+            assert_eq!(number(own, "rows_returned"), 1, "{statement}: {own:#?}");
+        } else {
+            assert_eq!(own["sqlstate"], code, "{statement}: {own:#?}");
+        }
+        let refused = rows.iter().filter(|r| {
+            r["verdict"] == "denied"
+                && r["statement"]
+                    .as_str()
+                    .is_some_and(|s| s.contains("vault.secrets"))
+        });
+        assert_eq!(refused.count() > 0, denied, "{statement}: {rows:#?}");
+        for row in rows.iter().filter(|r| r["nesting_level"] != 0) {
+            assert_eq!(number(row, "rows_returned"), 0, "{statement}: {row:#?}");
+        }
+    }
+}
+
+/// A query that something caught leaves its place to the next one, which is not it.
+fn a_body_that_fails_again_and_again(b: &Bench) {
+    b.allow();
+    b.setup(
+        "CREATE FUNCTION shop.fails() RETURNS int LANGUAGE plpgsql AS $$
+         DECLARE n int := 0; BEGIN FOR i IN 1..20 LOOP
+         BEGIN PERFORM 1 / (count(*) - count(*)) FROM shop.orders; EXCEPTION WHEN division_by_zero THEN n := n + 1; END;
+         END LOOP; RETURN n; END $$;
+         SELECT agent_policy.allow_function('@agent@', 'shop.fails()')",
+    );
+    assert_eq!(b.agent().query("SELECT shop.fails()").one(), "20");
+    let rows = b.audit("nesting_level > 0");
+    assert_eq!(rows.len(), 20, "{rows:#?}");
+    for row in rows {
+        assert_eq!(row["outcome"], "error", "{row:#?}");
     }
 }

@@ -13,6 +13,7 @@ pub const CASES: &[Case] = cases![
     a_full_table_loses_nothing,
     too_many_bytes_in_the_spool,
     listeners_are_told,
+    an_idle_hour_is_no_lag,
     retention_drops_days,
     retention_waits_for_readers_and_they_not_for_it,
     readers_and_copies_are_not_held_up,
@@ -270,6 +271,29 @@ fn listeners_are_told(b: &Bench) {
     locker.query("ROLLBACK");
     until("its end is told", || hears("\"well\""));
     assert_eq!(recorded(&own, "meanwhile"), 1);
+}
+
+/// The lag is that of what waits, and not the time since the worker last had something to do.
+fn an_idle_hour_is_no_lag(b: &Bench) {
+    let own = own(b);
+    own.allow();
+    work(&own, "first", 1);
+    own.flush_audit();
+    let health = |what: &str| own.value(&format!("SELECT {what} FROM agent_policy.health"));
+    until("the worker goes", || health("writer") == "idle");
+    assert_eq!(health("lag"), "00:00:00");
+    std::thread::sleep(Duration::from_secs(4));
+    let mut locker = own
+        .cluster
+        .connect("postgres", &own.db, &[])
+        .expect("connects");
+    locker.query("BEGIN; LOCK TABLE agent_policy.audit_log IN ACCESS EXCLUSIVE MODE");
+    work(&own, "then", 1);
+    assert_eq!(health("lag < '3 s'"), "t", "{}", health("lag"));
+    until("it lags", || health("lag > '3 s'") == "t");
+    locker.query("ROLLBACK");
+    assert_eq!(recorded(&own, "then"), 1);
+    until("nothing waits", || health("lag = '0'") == "t");
 }
 
 fn partitions(b: &Bench) -> Vec<String> {

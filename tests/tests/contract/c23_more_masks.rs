@@ -510,13 +510,42 @@ fn buckets_of_numerics(b: &Bench) {
     let unlike = "SELECT concat(count(*) > 100000, string_agg(format(' %s by %s: %s', value, size, ours), ',') \
                   FILTER (WHERE ours::text IS DISTINCT FROM plain::text)) FROM (
         SELECT value, size, least, agent_policy.mask_bucket(value, size, least) AS ours,
-               greatest(floor(value / size) * size, least) AS plain
+               CASE WHEN least = '-Infinity' THEN floor(value / size) * size
+                    WHEN scale(size) > 0 THEN greatest(floor(value / size) * size, least)
+                    ELSE round(greatest(floor(value / size) * size, least), scale(least)) END AS plain
         FROM (SELECT ((i * 7919) % 100003 - 50000) / 10.0 ^ (i % 7) FROM generate_series(1, 5000) i
               UNION ALL SELECT ((i * 104729)::numeric * 1000000007 - 5000000000000) / 100 FROM generate_series(1, 500) i
               UNION ALL SELECT unnest('{0,0.00,-0.5,9999,10000,-10000,-10000.0001,9999999999999999.99,-9999999999999999.99,10000000000000000,-1e30,1e-9,-1e-9}'::numeric[])) v(value),
              unnest('{1,7,100,10000,123456789,0.5,2.50,100.00}'::numeric[]) size,
-             unnest('{-Infinity,-100,-99.5,-1e20}'::numeric[]) least) r";
+             unnest('{-Infinity,-100,-99.5,-1e20,-10000000000.00}'::numeric[]) least) r";
     assert_eq!(b.value(unlike), "t");
+    // As many digits as the column's type has, as with a cast to that type.
+    b.allow();
+    b.setup(
+        "CREATE TABLE shop.scaled (a numeric(6,2), b numeric(4,-2), c numeric(6,2)[], d numeric, e numeric(30,20));
+         INSERT INTO shop.scaled SELECT n, n, ARRAY[n, NULL], n, n / 7
+         FROM unnest('{1234.56,-1234.56,9999.99,-9999.99,0,7,NULL,NaN}'::numeric[]) n;
+         GRANT SELECT ON shop.scaled TO @agent@, @plain@",
+    );
+    for size in ["10", "1000", "0.5", "0.007", "3.33"] {
+        for column in ["a", "b", "c", "d", "e"] {
+            b.setup(&format!(
+                r#"SELECT agent_policy.mask_column('shop.scaled', '{column}', 'bucket', '{{"size": {size}}}')"#
+            ));
+        }
+        let by_hand =
+            |column: &str, kind: &str| format!("(floor({column} / {size}) * {size})::{kind}");
+        let shown = b.allows("SELECT a, b, c, d, e, pg_typeof(a) FROM shop.scaled");
+        let plain = b.unconfined().query(&format!(
+            "SELECT {}, {}, ARRAY(SELECT {} FROM unnest(c) x)::numeric(6,2)[], {}, {}, pg_typeof(a) FROM shop.scaled",
+            "CASE WHEN a < -9900 THEN -9999.99 ELSE ".to_owned() + &by_hand("a", "numeric(6,2)") + " END",
+            by_hand("b", "numeric(4,-2)"),
+            "CASE WHEN x < -9900 THEN -9999.99 ELSE ".to_owned() + &by_hand("x", "numeric(6,2)") + " END",
+            by_hand("d", "numeric"),
+            by_hand("e", "numeric(30,20)"),
+        ));
+        assert_eq!(shown.texts(), plain.texts(), "size {size}");
+    }
     assert_eq!(
         b.value("SELECT concat_ws(' ', agent_policy.mask_bucket('NaN', 10, '-Infinity'), agent_policy.mask_bucket('Infinity', 10, '-Infinity'))"),
         "NaN Infinity"

@@ -39,6 +39,7 @@ mod c23_group_size;
 mod c23_more_masks;
 mod c23_preview;
 mod c23_unclassified;
+mod c23_ways_around;
 mod c24_export;
 mod c25_shipping;
 mod c25_standby;
@@ -82,6 +83,7 @@ fn main() -> std::process::ExitCode {
         c23_more_masks::CASES,
         c23_preview::CASES,
         c23_unclassified::CASES,
+        c23_ways_around::CASES,
         c24_export::CASES,
         c25_standby::CASES,
         c25_shipping::CASES,

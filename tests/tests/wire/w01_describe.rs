@@ -277,12 +277,26 @@ fn one_without_execute_is_recorded(b: &Bench) {
     ];
     let mut agent = agent(b);
     agent.ask(&messages.concat(), 1);
+    // What comes next and fails is a statement of its own, with a record of its own.
+    agent.ask(&msg::query("SELEKT 1"), 1);
+    agent.ask(&msg::query("TABLE vault.secrets"), 1);
     drop(agent);
-    // It is still open: the record is complete when the session has ended.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while b.audit("'shop.customers' = ANY (relations)").is_empty() {
         assert!(std::time::Instant::now() < deadline, "no record");
         std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let bound = b.audit("'shop.customers' = ANY (relations)");
+    assert_eq!(
+        (&bound[0]["outcome"], &bound[0]["verdict"]),
+        (&"ok".into(), &"allowed".into()),
+        "{bound:?}"
+    );
+    for filter in [
+        "sqlstate = '42601'",
+        "verdict = 'denied' AND statement = 'TABLE vault.secrets'",
+    ] {
+        assert_eq!(b.audit(filter).len(), 1, "{filter}: {:?}", b.audit("true"));
     }
     crate::common::asks(
         b,
@@ -291,7 +305,7 @@ fn one_without_execute_is_recorded(b: &Bench) {
             msg::sync(),
         ],
     );
-    assert_eq!(b.audit("verdict = 'denied'").len(), 1);
+    assert_eq!(b.audit("verdict = 'denied'").len(), 2);
 }
 
 fn names_of_denied_columns(b: &Bench) {

@@ -16,6 +16,7 @@ const SHORT: u16 = 0x8000;
 const NEGATIVE: u16 = 0x4000;
 const SHORT_NEGATIVE: u16 = 0x2000;
 const SHORT_SCALE: u16 = 0x1F80;
+const SHORT_SCALE_SHIFT: u16 = 7;
 const SHORT_WEIGHT: u16 = 0x003F;
 const SHORT_WEIGHT_NEGATIVE: u16 = 0x0040;
 const SCALE: u16 = 0x3FFF;
@@ -84,6 +85,69 @@ pub fn is_minus_infinity(stored: &[u8]) -> bool {
     word(stored).is_some_and(|(header, _)| header == MINUS_INFINITY)
 }
 
+/// How many digits are shown behind the decimal point; None for what is not finite.
+#[must_use]
+pub fn scale(stored: &[u8]) -> Option<u16> {
+    let (header, _) = word(stored)?;
+    match header & KIND {
+        SPECIAL => None,
+        SHORT => Some((header & SHORT_SCALE) >> SHORT_SCALE_SHIFT),
+        _ => Some(header & SCALE),
+    }
+}
+
+/// A whole number as it is stored, without the length word.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored {
+    bytes: [u8; 12],
+    len: usize,
+}
+
+impl Stored {
+    /// With so many zeros shown behind the point; None for more than 63, which the short form has no
+    /// room for.
+    ///
+    /// ```
+    /// let stored = policy::mask::numeric::Stored::new(-1_200, 2).unwrap();
+    /// let words = [0xA100_u16, 1200].map(u16::to_ne_bytes).concat();
+    /// assert_eq!(stored.bytes(), words);
+    /// ```
+    #[must_use]
+    pub fn new(number: i64, scale: u16) -> Option<Self> {
+        if scale > SHORT_SCALE >> SHORT_SCALE_SHIFT {
+            return None;
+        }
+        let mut header = SHORT | scale << SHORT_SCALE_SHIFT;
+        let size = number.unsigned_abs();
+        let weight = size.checked_ilog(10_000).unwrap_or(0);
+        header |= weight as u16;
+        if number < 0 {
+            header |= SHORT_NEGATIVE;
+        }
+        let mut stored = Self {
+            bytes: [0; 12],
+            len: 2,
+        };
+        let (words, _) = stored.bytes.as_chunks_mut::<2>();
+        let mut words = words.iter_mut();
+        *words.next()? = header.to_ne_bytes();
+        // Zeros at the end are not stored.
+        let (mut rest, mut unit) = (size, 10_000_u64.pow(weight));
+        while rest > 0 {
+            *words.next()? = ((rest / unit) as u16).to_ne_bytes();
+            stored.len += 2;
+            rest %= unit;
+            unit /= 10_000;
+        }
+        Some(stored)
+    }
+
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.split_at(self.len).0
+    }
+}
+
 /// The greatest multiple of `size` at or below `value`; None where the general arithmetic is to say.
 #[must_use]
 pub fn bucket(value: &[u8], size: &[u8]) -> Option<i64> {
@@ -146,6 +210,34 @@ mod tests {
         assert_eq!(whole(&[0]), None);
         assert!(is_minus_infinity(&stored(&[MINUS_INFINITY])));
         assert!(!is_minus_infinity(&stored(&[0xC000])));
+    }
+
+    #[test]
+    fn whole_numbers_are_stored_as_postgresql_does() {
+        for (number, scale, expected) in [
+            (0, 0, &[0x8000][..]),
+            (0, 2, &[0x8100]),
+            (7, 0, &[0x8000, 7]),
+            (-7, 2, &[0xA100, 7]),
+            (10_000, 0, &[0x8001, 1]),
+            (120_050_000, 0, &[0x8002, 1, 2005]),
+            (i64::MAX, 0, &[0x8004, 922, 3372, 368, 5477, 5807]),
+            (i64::MIN, 63, &[0xBF84, 922, 3372, 368, 5477, 5808]),
+        ] {
+            let of_number = Stored::new(number, scale).map(|s| s.bytes().to_vec());
+            assert_eq!(of_number, Some(stored(expected)), "{number}");
+            assert_eq!(super::scale(&stored(expected)), Some(scale));
+        }
+        for number in (-100_000..100_000).step_by(7) {
+            let of_number = Stored::new(number, 0).expect("short enough");
+            assert_eq!(
+                whole(of_number.bytes()).map(|w| (w.floor, w.exact)),
+                Some((number, true))
+            );
+        }
+        assert!(Stored::new(1, 64).is_none());
+        assert_eq!(super::scale(&stored(&[100, 0, 12, 5000])), Some(100));
+        assert_eq!(super::scale(&stored(&[0xC000])), None);
     }
 
     #[test]

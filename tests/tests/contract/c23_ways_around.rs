@@ -1,0 +1,348 @@
+//! Ways around a mask or row filter that lead over something else: another relation of the family, a copy, a
+//! message, a size, a place, another server.
+
+use cluster_tests::bench::leak;
+use cluster_tests::{Bench, Case, cases};
+
+pub const CASES: &[Case] = cases![
+    a_label_without_a_mask,
+    a_stricter_mask_of_a_child,
+    a_copy_of_what_a_function_returned,
+    unclassified_columns_of_a_copy,
+    explain_of_a_function,
+    sizes_of_all_indexes,
+    places_of_rows,
+    copy_past_the_filter,
+    what_an_update_computes_again,
+    names_made_of_values,
+    masks_called_with_other_types,
+    a_filter_that_another_server_does_not_know,
+];
+
+/// Labels matter as soon as one of them has a mask. One that has none says nothing about a column that is masked
+/// by name, there or in a parent.
+fn a_label_without_a_mask(b: &Bench) {
+    b.mask();
+    b.setup(
+        "SELECT agent_policy.mask_label('secret', 'redact');
+         SECURITY LABEL FOR agent_policy ON COLUMN shop.vips.email IS 'nothing in particular';
+         SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.ssn IS 'nothing in particular';
+         SECURITY LABEL FOR agent_policy ON COLUMN shop.orders.status IS 'nothing in particular'",
+    );
+    b.masks("SELECT email, ssn FROM shop.vips");
+    b.masks("SELECT email, ssn FROM shop.customers");
+    assert_eq!(
+        b.allows("SELECT DISTINCT status FROM shop.orders ORDER BY 1")
+            .column(),
+        ["new", "paid", "sent"]
+    );
+}
+
+fn a_stricter_mask_of_a_child(b: &Bench) {
+    b.mask();
+    b.setup("SELECT agent_policy.mask_column('shop.vips', 'email', 'redact')");
+    let emails = |from: &str| {
+        b.masks(&format!(
+            "SELECT DISTINCT email FROM {from} WHERE id > 9000"
+        ))
+        .column()
+    };
+    assert_eq!(emails("shop.vips"), ["***"]);
+    // Of two masks that differ neither shows what the other hides.
+    assert_eq!(emails("shop.customers"), ["∅"]);
+    b.setup("SELECT agent_policy.mask_column('shop.customers', 'email', 'none')");
+    assert_eq!(emails("shop.customers"), ["***"]);
+}
+
+fn a_copy_of_what_a_function_returned(b: &Bench) {
+    b.setup(
+        "CREATE FUNCTION shop.everybody() RETURNS SETOF shop.customers LANGUAGE sql AS 'SELECT * FROM shop.customers';
+         CREATE VIEW shop.of_function AS SELECT email FROM shop.everybody();
+         CREATE MATERIALIZED VIEW shop.copied AS SELECT * FROM shop.everybody();
+         CREATE MATERIALIZED VIEW shop.copied_by_view AS SELECT lower(email) FROM shop.of_function;
+         CREATE MATERIALIZED VIEW shop.counted AS SELECT status, count(*) AS n FROM shop.orders GROUP BY status;
+         GRANT SELECT ON ALL TABLES IN SCHEMA shop TO @agent@, @plain@",
+    );
+    b.mask();
+    for sql in [
+        "SELECT * FROM shop.copied",
+        "SELECT * FROM shop.copied_by_view",
+    ] {
+        b.hides(sql);
+        b.denies(sql, "42501", "policy_unavailable");
+    }
+    assert_eq!(b.allows("SELECT * FROM shop.counted").rows.len(), 3);
+}
+
+fn unclassified_columns_of_a_copy(b: &Bench) {
+    b.setup(
+        "CREATE MATERIALIZED VIEW shop.copied AS SELECT id, email, region FROM shop.customers;
+         GRANT SELECT ON shop.copied TO @agent@, @plain@",
+    );
+    b.allow();
+    b.setup(
+        "SELECT agent_policy.allow_relation('@agent@', 'shop.copied');
+         SELECT agent_policy.unclassified_columns('@agent@', 'mask');
+         SELECT agent_policy.mask_column('shop.copied', 'id', 'none');
+         SECURITY LABEL FOR agent_policy ON COLUMN shop.copied.region IS 'region'",
+    );
+    b.masks("SELECT email FROM shop.copied");
+    let row = b.allows("SELECT id, email, region FROM shop.copied WHERE id = 1");
+    assert_eq!(row.texts(), [["1", "***", "south"]]);
+}
+
+/// How many pages a function reads tells whether what it looks for is there.
+fn explain_of_a_function(b: &Bench) {
+    b.mask();
+    b.setup(
+        "CREATE FUNCTION shop.known(i int) RETURNS boolean LANGUAGE plpgsql STABLE AS
+         'BEGIN RETURN EXISTS (SELECT FROM shop.customers WHERE id = i AND length(ssn) > 5); END';
+         SELECT agent_policy.allow_function('@agent@', 'shop.known(int)');
+         SELECT agent_policy.filter_rows('shop.customers', 'id > 10')",
+    );
+    let sql = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY OFF) SELECT shop.known(5)";
+    assert!(
+        b.unconfined()
+            .query(sql)
+            .texts()
+            .concat()
+            .concat()
+            .contains("actual")
+    );
+    let plan = b.allows(sql).texts().concat().concat();
+    assert!(
+        !plan.contains("actual") && !plan.contains("Buffers"),
+        "{plan}"
+    );
+    let plain = "EXPLAIN (ANALYZE, TIMING OFF) SELECT count(*) FROM shop.orders";
+    let plan = b.allows(plain).texts().concat().concat();
+    assert!(plan.contains("actual"), "{plan}");
+}
+
+/// All indexes of a table, less those whose sizes are shown.
+fn sizes_of_all_indexes(b: &Bench) {
+    let sizes =
+        "SELECT pg_indexes_size('shop.customers'), pg_total_relation_size('shop.customers')";
+    assert!(
+        !b.unconfined()
+            .query(sizes)
+            .texts()
+            .concat()
+            .contains(&"∅".to_owned())
+    );
+    b.mask();
+    assert_eq!(b.agent().query(sizes).texts(), [["∅", "∅"]]);
+    let others =
+        "SELECT pg_indexes_size('shop.orders') > 0, pg_relation_size('shop.customers_pkey') > 0";
+    assert_eq!(b.allows(others).texts(), [["t", "t"]]);
+}
+
+/// Between two rows that lie apart are rows that are not shown.
+fn places_of_rows(b: &Bench) {
+    b.allow();
+    b.setup("SELECT agent_policy.filter_rows('shop.orders', 'id % 2 = 0')");
+    for column in ["ctid", "xmin", "cmin", "xmax", "cmax"] {
+        b.denies(
+            &format!("SELECT {column} FROM shop.orders"),
+            "42501",
+            "column_denied",
+        );
+    }
+    b.denies(
+        "SELECT count(*) FROM shop.orders WHERE ctid = '(0,1)'",
+        "42501",
+        "column_denied",
+    );
+    b.allows("SELECT tableoid::regclass, o FROM shop.orders o LIMIT 1");
+    b.allows("SELECT ctid FROM shop.scratch");
+}
+
+fn copy_past_the_filter(b: &Bench) {
+    b.setup("GRANT ALL ON shop.scratch TO @agent@");
+    b.allow();
+    b.setup(
+        "SELECT agent_policy.protect_role('@agent@', 'read_write');
+         SELECT agent_policy.allow_relation('@agent@', 'shop.scratch', 'write');
+         SELECT agent_policy.filter_rows('shop.scratch', $$v <> 'three'$$)",
+    );
+    let error = b
+        .agent()
+        .error("INSERT INTO shop.scratch VALUES (3, 'three')");
+    assert_eq!(error.code, "42501", "{error}");
+    b.denies(
+        "COPY shop.scratch FROM STDIN",
+        "42501",
+        "statement_not_allowed",
+    );
+    b.agent()
+        .query("INSERT INTO shop.scratch VALUES (4, 'four')");
+    assert_eq!(b.value("SELECT count(*) FROM shop.scratch"), "3");
+}
+
+/// A change of one column computes generated columns, keys of indexes and checks again, from hidden ones, too.
+fn what_an_update_computes_again(b: &Bench) {
+    b.setup(
+        "CREATE FUNCTION shop.number(t text) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT CASE WHEN t LIKE ''%!'' THEN t::int ELSE 0 END';
+         CREATE TABLE shop.generated (id int, kind text DEFAULT '', ssn text, code int GENERATED ALWAYS AS (shop.number(ssn || kind)) STORED);
+         CREATE TABLE shop.indexed (id int, kind text DEFAULT '', ssn text);
+         CREATE INDEX ON shop.indexed (shop.number(ssn || kind));
+         CREATE TABLE shop.checked (id int, kind text DEFAULT '', ssn text, CHECK (shop.number(ssn || kind) >= 0));
+         INSERT INTO shop.generated (id, ssn) VALUES (1, '811-22-0001');
+         INSERT INTO shop.indexed (id, ssn) VALUES (1, '811-22-0001');
+         INSERT INTO shop.checked (id, ssn) VALUES (1, '811-22-0001');
+         GRANT ALL ON shop.generated, shop.indexed, shop.checked TO @agent@, @plain@",
+    );
+    b.allow();
+    b.setup(
+        "SELECT agent_policy.protect_role('@agent@', 'read_write');
+         SELECT agent_policy.allow_function('@agent@', 'shop.number(text)')",
+    );
+    for table in ["generated", "indexed", "checked"] {
+        b.setup(&format!(
+            "SELECT agent_policy.allow_relation('@agent@', 'shop.{table}', 'write'); SELECT agent_policy.mask_column('shop.{table}', 'ssn')"
+        ));
+        let sql = format!("UPDATE shop.{table} SET kind = '!' WHERE id = 1");
+        b.hides(&sql);
+        let error = b.agent().error(&sql);
+        assert!(error.message.contains("could not be computed"), "{error}");
+    }
+}
+
+/// What is not there is told by its name, which a mask or filter may have made of a value.
+fn names_made_of_values(b: &Bench) {
+    b.setup(
+        "CREATE TABLE shop.named (id int, note text); INSERT INTO shop.named VALUES (1, '\"QUAGGA_name\"');
+         GRANT SELECT ON shop.named TO @agent@, @plain@",
+    );
+    b.allow();
+    for kind in [
+        "regclass",
+        "regnamespace",
+        "regrole",
+        "regtype",
+        "regproc",
+        "regconfig",
+        "int",
+    ] {
+        b.setup(&format!(
+            r#"SELECT agent_policy.mask_column('shop.named', 'note', 'expression', '{{"sql": "note::{kind}::text"}}')"#
+        ));
+        let mut agent = b.agent();
+        let error = agent.error("SELECT note FROM shop.named");
+        assert_eq!(leak(&agent.received), None, "{kind}: {error}");
+        let told = [
+            "could not be computed",
+            "that the statement names is not allowed",
+        ];
+        assert!(
+            told.iter().any(|told| error.message.contains(told)),
+            "{kind}: {error}"
+        );
+        let control = b
+            .unconfined()
+            .error(&format!("SELECT note::{kind} FROM shop.named"));
+        assert!(control.message.contains("QUAGGA"), "{kind}: {control}");
+    }
+    // Errors of the statement's own stay what they are.
+    let error = b.agent().error("SELECT nothing FROM shop.named");
+    assert_eq!(error.code, "42703", "{error}");
+}
+
+/// Any role may call the functions of masks, with whatever it likes.
+fn masks_called_with_other_types(b: &Bench) {
+    let mut plain = b.unconfined();
+    for (call, expected) in [
+        (
+            "ARRAY[1::bigint], 'agent_policy.mask_email(text)'::regprocedure",
+            "",
+        ),
+        (
+            "ARRAY[1.5], 'agent_policy.mask_email(text)'::regprocedure",
+            "",
+        ),
+        (
+            "ARRAY['abc'], 'agent_policy.mask_partial(text,int,int,text)'::regprocedure, 1, 0, 7",
+            "",
+        ),
+        (
+            "ARRAY['abc'], 'agent_policy.mask_partial(text,int,int,text)'::regprocedure, 'a'::text, 0, '*'::text",
+            "",
+        ),
+        (
+            "ARRAY['abc'], 'agent_policy.mask_partial(text,int,int,text)'::regprocedure, 1, 0, '*'::text",
+            "{a**}",
+        ),
+        (
+            "ARRAY['abc'::varchar], 'agent_policy.mask_partial(text,int,int,text)'::regprocedure, 1, 0, '*'::text",
+            "{a**}",
+        ),
+        (
+            "ARRAY['x@y.z'], 'agent_policy.mask_email(text)'::regprocedure",
+            "{x***@example.com}",
+        ),
+        ("ARRAY['x'], 'pg_catalog.upper(text)'::regprocedure", ""),
+        (
+            "ARRAY[12], 'agent_policy.mask_bucket(int,int)'::regprocedure, 5",
+            "{10}",
+        ),
+        (
+            "ARRAY[12], 'agent_policy.mask_bucket(int,int)'::regprocedure, 5::bigint",
+            "",
+        ),
+        (
+            "ARRAY[12], 'agent_policy.mask_bucket(bigint,bigint)'::regprocedure, 5::bigint",
+            "",
+        ),
+    ] {
+        let answer = plain.query(&format!("SELECT agent_policy.mask_each({call})"));
+        let expected = if expected.is_empty() { "∅" } else { expected };
+        assert_eq!(answer.one(), expected, "{call}");
+    }
+}
+
+/// A condition that may raise goes to the other server, which knows nothing of what has to come first.
+fn a_filter_that_another_server_does_not_know(b: &Bench) {
+    if b.value("SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'") == "0" {
+        return;
+    }
+    let port = b.value("SHOW port");
+    let socket = b.value("SELECT split_part(current_setting('unix_socket_directories'), ',', 1)");
+    b.setup(&format!(
+        "CREATE EXTENSION postgres_fdw;
+         CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{socket}', port '{port}', dbname '@db@');
+         CREATE USER MAPPING FOR PUBLIC SERVER loop OPTIONS (user '@plain@', password_required 'false');
+         CREATE FOREIGN TABLE shop.far (id int, note text, region text) SERVER loop OPTIONS (schema_name 'shop', table_name 'customers');
+         GRANT ALL ON shop.far TO @agent@, @plain@"
+    ));
+    b.allow();
+    b.setup(
+        "SELECT agent_policy.protect_role('@agent@', 'read_write');
+         SELECT agent_policy.allow_relation('@agent@', 'shop.far', 'write');
+         SELECT agent_policy.filter_rows('shop.far', $$id > 5 AND agent_policy.user_email() = 'alice@example.com'$$)",
+    );
+    for sql in [
+        "SELECT count(*) FROM shop.far WHERE 1 / (id - 1) IS NOT NULL",
+        "SELECT count(*) FROM shop.far WHERE (CASE WHEN id <= 5 THEN note ELSE '1' END)::int > 0",
+        "SELECT count(*) FROM (SELECT * FROM shop.far OFFSET 0) f WHERE 1 / (id - 1) IS NOT NULL",
+        "SELECT count(*) FROM shop.far f JOIN (VALUES (1), (2), (9)) o (id) ON o.id = f.id AND 1 / (f.id - 1) IS NOT NULL",
+    ] {
+        assert!(
+            !b.unconfined().simple(sql).errors.is_empty(),
+            "control run: {sql}"
+        );
+        let answer = b.allows(sql);
+        let expected = if sql.contains("JOIN") { "1" } else { "396" };
+        assert_eq!(answer.one(), expected, "{sql}");
+    }
+    assert_eq!(
+        b.allows("SELECT f FROM shop.far f WHERE id = 6").rows.len(),
+        1
+    );
+    for sql in [
+        "UPDATE shop.far SET region = 'x' WHERE 1 / (id - 1) > 0",
+        "DELETE FROM shop.far",
+    ] {
+        b.denies(sql, "42501", "statement_not_allowed");
+    }
+    b.denies("SELECT ctid FROM shop.far", "42501", "column_denied");
+}
