@@ -118,26 +118,30 @@ impl Stored {
             return None;
         }
         let mut header = SHORT | scale << SHORT_SCALE_SHIFT;
-        let size = number.unsigned_abs();
-        let weight = size.checked_ilog(10_000).unwrap_or(0);
-        header |= weight as u16;
+        let mut digits = [0_u16; 5];
+        let mut rest = number.unsigned_abs();
+        for digit in digits.iter_mut().rev() {
+            *digit = (rest % 10_000) as u16;
+            rest /= 10_000;
+        }
+        // Zeros on either side are not stored.
+        let first = digits.iter().position(|d| *d != 0);
+        let last = digits.iter().rposition(|d| *d != 0);
+        let shown = first
+            .zip(last)
+            .and_then(|(first, last)| digits.get(first..=last));
+        header |= first.map_or(0, |first| digits.len() - 1 - first) as u16;
         if number < 0 {
             header |= SHORT_NEGATIVE;
         }
         let mut stored = Self {
             bytes: [0; 12],
-            len: 2,
+            len: 0,
         };
-        let (words, _) = stored.bytes.as_chunks_mut::<2>();
-        let mut words = words.iter_mut();
-        *words.next()? = header.to_ne_bytes();
-        // Zeros at the end are not stored.
-        let (mut rest, mut unit) = (size, 10_000_u64.pow(weight));
-        while rest > 0 {
-            *words.next()? = ((rest / unit) as u16).to_ne_bytes();
+        let words = std::iter::once(&header).chain(shown.unwrap_or_default());
+        for (to, word) in stored.bytes.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+            *to = word.to_ne_bytes();
             stored.len += 2;
-            rest %= unit;
-            unit /= 10_000;
         }
         Some(stored)
     }
