@@ -46,6 +46,23 @@ struct Open {
     takes_rows: bool,
 }
 
+impl Open {
+    /// Nothing of it has been written, and it runs.
+    fn new(start: Start, query: usize) -> Self {
+        Self {
+            start,
+            began: Instant::now(),
+            written: false,
+            mended: 0,
+            amended: false,
+            rows_processed: 0,
+            query,
+            running: true,
+            takes_rows: false,
+        }
+    }
+}
+
 /// The query of a statement whose planner has called a function that has something to record.
 const PLANNED: usize = usize::MAX;
 
@@ -65,6 +82,18 @@ struct State {
     origin: Option<KnownOrigin>,
     /// What monitor mode found before the statement was opened.
     pending: Option<(Verdict, String, String)>,
+}
+
+impl State {
+    /// With what monitor mode has found of it.
+    fn open_outermost(&mut self, mut open: Open) {
+        if let Some((verdict, rule, object)) = self.pending.take() {
+            open.start.verdict = verdict;
+            open.start.rule = Some(rule);
+            open.start.object = Some(object);
+        }
+        self.open.push(open);
+    }
 }
 
 struct Denied {
@@ -208,21 +237,9 @@ pub fn begin(query: usize, of: &Particulars, limits: policy::model::Limits) {
     describe(&mut start, of);
     STATE.with_borrow_mut(|s| {
         s.denied = None;
-        if let Some((verdict, rule, object)) = s.pending.take() {
-            start.verdict = verdict;
-            start.rule = Some(rule);
-            start.object = Some(object);
-        }
-        s.open.push(Open {
-            start,
-            began: Instant::now(),
-            written: false,
-            mended: 0,
-            amended: false,
-            rows_processed: 0,
-            query,
+        s.open_outermost(Open {
             running: query == 0,
-            takes_rows: false,
+            ..Open::new(start, query)
         });
     });
 }
@@ -239,19 +256,7 @@ fn open_outermost() {
     }
     watch();
     let start = source::in_outermost(|| new_start(0));
-    STATE.with_borrow_mut(|s| {
-        s.open.push(Open {
-            start,
-            began: Instant::now(),
-            written: false,
-            mended: 0,
-            amended: false,
-            rows_processed: 0,
-            query: PLANNED,
-            running: true,
-            takes_rows: false,
-        });
-    });
+    STATE.with_borrow_mut(|s| s.open_outermost(Open::new(start, PLANNED)));
 }
 
 /// The outermost statement begins to run, or goes on.
@@ -343,15 +348,9 @@ pub fn begin_nested(query: usize, of: &Particulars, level: u32) -> Result<(), De
     audit::start(&start).map_err(|e| unavailable(&e))?;
     STATE.with_borrow_mut(|s| {
         s.open.push(Open {
-            start,
-            began: Instant::now(),
             written: true,
             mended: audit::mended(),
-            amended: false,
-            rows_processed: 0,
-            query,
-            running: true,
-            takes_rows: false,
+            ..Open::new(start, query)
         });
     });
     Ok(())
@@ -677,7 +676,7 @@ pub fn would_deny(denial: &Denial) {
 
 /// May a row go to the client? Only when the statement's record is durable.
 pub fn data_may_leave() -> bool {
-    is_open() && write_start().is_ok() && audit::wait_durable().is_ok() && !is_lost()
+    write_start().is_ok() && audit::wait_durable().is_ok() && !is_lost()
 }
 
 /// The server is ready for the next message: what is still held is written.

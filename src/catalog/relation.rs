@@ -192,12 +192,11 @@ impl Policy {
         };
 
         let members: Vec<Oid> = wider().collect();
-        let above: Vec<Oid> = family().collect();
         relation.group_size = members
             .iter()
             .filter_map(|member| self.group_sizes.get(member).copied())
             .max();
-        for (column, mask) in self.effective_masks(relid, &members, above.len()) {
+        for (column, mask) in self.effective_masks(relid, &members, 1 + ancestors.len()) {
             if mask == Mask::None {
                 continue;
             }

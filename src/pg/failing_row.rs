@@ -44,12 +44,13 @@ unsafe fn drop_context() {
 
 /// The relation is about to be opened for this.
 pub fn note(policy: &Policy, used: &Use) {
-    if used.writes() && !CHANGES_HIDDEN.load(Relaxed) && policy.relation(used.relid).hides() {
-        CHANGES_HIDDEN.store(true, Relaxed);
+    if !used.writes() || !policy.relation(used.relid).hides() {
+        return;
     }
+    CHANGES_HIDDEN.store(true, Relaxed);
     // Stored generated columns, keys of indexes, checks and triggers compute with values of a row that are
     // hidden.
-    if (used.update || used.delete) && policy.relation(used.relid).hides() {
+    if used.update || used.delete {
         note_computed();
     }
 }

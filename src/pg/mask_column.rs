@@ -4,7 +4,7 @@ use super::call::{arg, arg_is_null, c_string, return_null, sql_function, to_rust
 use super::mask_expr::{analyse, open, refuse, stable_output};
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, Datum, Oid};
-use policy::mask::{self, Compiled, Kind, Refusal, RefusalKind};
+use policy::mask::{self, Compiled, Kind, Refusal, RefusalKind, numeric};
 use std::ffi::c_char;
 use std::ptr::null_mut;
 
@@ -217,11 +217,9 @@ unsafe fn compile(
                 kind: kind(base),
                 element,
                 sql_type: &to_rust(sql_type(column)),
-                numeric: (numeric_base == pg_sys::NUMERICOID && typmod >= 4).then(|| {
-                    // As numeric_typmod_precision and numeric_typmod_scale: 11 bits of scale, signed.
-                    let packed = typmod - 4;
-                    (packed >> 16 & 0xFFFF, ((packed & 0x7FF) ^ 1024) - 1024)
-                }),
+                numeric: (numeric_base == pg_sys::NUMERICOID)
+                    .then(|| numeric::of_type(typmod))
+                    .flatten(),
                 constrained,
             },
             mask,

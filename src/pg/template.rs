@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, List, NodeTag, Oid, Query};
+use policy::mask::numeric;
 
 use super::{compat, internal, names, nodes, raw, text, users};
 use crate::catalog::{Filter, Mask, Relation, SYSTEM};
@@ -208,15 +209,15 @@ unsafe fn masked_query(
         ));
         for (i, entry) in nodes::pointers::<pg_sys::TargetEntry>((*query).targetList).enumerate() {
             let att = compat::attribute(desc, i);
-            if !(*att).attisdropped && masks.contains_key(&(*att).attnum) {
-                let mask = masks.get(&(*att).attnum);
-                if !matches!(mask, Some(Mask::Expression(_))) {
-                    (*entry).expr = without_scaling((*entry).expr.cast(), att).cast();
-                }
-                (*entry).expr = fitted((*entry).expr, att);
-                *may_raise |= matches!(masks.get(&(*att).attnum), Some(Mask::Expression(_)))
-                    && pg_sys::contain_leaked_vars((*entry).expr.cast());
+            let Some(mask) = masks.get(&(*att).attnum).filter(|_| !(*att).attisdropped) else {
+                continue;
+            };
+            let by_dba = matches!(mask, Mask::Expression(_));
+            if !by_dba {
+                (*entry).expr = without_scaling((*entry).expr.cast(), att).cast();
             }
+            (*entry).expr = fitted((*entry).expr, att);
+            *may_raise |= by_dba && pg_sys::contain_leaked_vars((*entry).expr.cast());
         }
         pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
         query
@@ -289,17 +290,14 @@ unsafe fn without_scaling(
                 nodes::pointers::<pg_sys::Node>((*call.cast::<pg_sys::FuncExpr>()).args).nth(1)?;
             let constant = argument.cast::<pg_sys::Const>();
             (nodes::is_a(argument, NodeTag::T_Const) && !(*constant).constisnull)
-                .then(|| policy::mask::numeric::whole(super::call::bytes((*constant).constvalue)))
+                .then(|| numeric::whole(super::call::bytes((*constant).constvalue)))
                 .flatten()
         };
-        // As numeric_typmod_scale: 11 bits, signed.
-        let scale = |typmod: i32| (((typmod - 4) & 0x7FF) ^ 1024) - 1024;
         if called(inner, of_mask).is_some()
             && size(inner).is_some_and(|size| size.exact)
             && pg_sys::exprIsLengthCoercion(expr, &raw mut to)
             && to == (*att).atttypmod
-            && to >= 4
-            && scale(to) >= 0
+            && numeric::of_type(to).is_some_and(|(_, scale)| scale >= 0)
         {
             inner
         } else {

@@ -21,6 +21,7 @@ pub const CASES: &[Case] = cases![
     expressions_of_plpgsql_have_no_records,
     errors_behind_calls_before_the_run,
     a_body_that_fails_again_and_again,
+    monitor_mode_behind_calls_before_the_run,
 ];
 
 pub fn top(b: &Bench) -> Vec<Value> {
@@ -471,10 +472,18 @@ fn a_long_statement(b: &Bench) {
     );
 }
 
+/// A table whose partitions a call prunes.
+const PARTS: &str = "CREATE TABLE shop.parts (id int) PARTITION BY LIST (id);
+    CREATE TABLE shop.parts_1 PARTITION OF shop.parts FOR VALUES IN (1);
+    CREATE TABLE shop.parts_2 PARTITION OF shop.parts FOR VALUES IN (2);
+    INSERT INTO shop.parts VALUES (1), (2);
+    GRANT SELECT ON shop.parts TO @agent@, @plain@";
+
 /// Calls that the planner folds, and those that prune partitions when the query starts: inside a statement that
 /// has no record yet.
 fn calls_before_the_run(b: &Bench) {
     b.allow();
+    b.setup(PARTS);
     b.setup(
         "CREATE FUNCTION shop.folded() RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
          DECLARE n bigint := 0; r record;
@@ -483,11 +492,6 @@ fn calls_before_the_run(b: &Bench) {
          CREATE FUNCTION shop.pruning() RETURNS int LANGUAGE sql STABLE AS 'SELECT min(id) * 0 + 1 FROM shop.orders';
          CREATE FUNCTION shop.refused() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
          BEGIN PERFORM 1 FROM vault.secrets; RETURN 1; EXCEPTION WHEN insufficient_privilege THEN RETURN 2; END $$;
-         CREATE TABLE shop.parts (id int) PARTITION BY LIST (id);
-         CREATE TABLE shop.parts_1 PARTITION OF shop.parts FOR VALUES IN (1);
-         CREATE TABLE shop.parts_2 PARTITION OF shop.parts FOR VALUES IN (2);
-         INSERT INTO shop.parts VALUES (1), (2);
-         GRANT SELECT ON shop.parts TO @agent@, @plain@;
          SELECT agent_policy.allow_function('@agent@', f::regprocedure)
          FROM unnest(ARRAY['shop.folded()', 'shop.folded_by_sql()', 'shop.pruning()', 'shop.refused()']) f;
          SELECT agent_policy.set_limits('@agent@', max_rows => 3)",
@@ -575,17 +579,13 @@ fn expressions_of_plpgsql_have_no_records(b: &Bench) {
 /// What a planner calls is done before its statement has a record; that fails, or is refused, all the same.
 fn errors_behind_calls_before_the_run(b: &Bench) {
     b.allow();
+    b.setup(PARTS);
     b.setup(
         "CREATE FUNCTION shop.three_thousand() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT count(*) FROM shop.orders';
          CREATE FUNCTION shop.hidden_rows() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT count(*) FROM vault.secrets';
          CREATE FUNCTION shop.swallows() RETURNS int LANGUAGE plpgsql STABLE AS $$
          BEGIN PERFORM 1 FROM vault.secrets; RETURN 1; EXCEPTION WHEN insufficient_privilege THEN
          PERFORM count(*) FROM shop.orders; RETURN 1; END $$;
-         CREATE TABLE shop.parts (id int) PARTITION BY LIST (id);
-         CREATE TABLE shop.parts_1 PARTITION OF shop.parts FOR VALUES IN (1);
-         CREATE TABLE shop.parts_2 PARTITION OF shop.parts FOR VALUES IN (2);
-         INSERT INTO shop.parts VALUES (1), (2);
-         GRANT SELECT ON shop.parts TO @agent@, @plain@;
          SELECT agent_policy.allow_function('@agent@', f::regprocedure)
          FROM unnest(ARRAY['shop.three_thousand()', 'shop.hidden_rows()', 'shop.swallows()']) f",
     );
@@ -677,4 +677,18 @@ fn a_body_that_fails_again_and_again(b: &Bench) {
     for row in rows {
         assert_eq!(row["outcome"], "error", "{row:#?}");
     }
+}
+
+/// What monitor mode finds before anything is planned belongs to the client's statement.
+fn monitor_mode_behind_calls_before_the_run(b: &Bench) {
+    b.allow();
+    b.setup(
+        "CREATE FUNCTION shop.three_thousand() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT count(*) FROM shop.orders';
+         SELECT agent_policy.protect_role('@agent@', mode => 'monitor')",
+    );
+    b.agent()
+        .query("SELECT shop.three_thousand(), token FROM vault.secrets");
+    let row = only(b);
+    assert_eq!(row["verdict"], "would_deny", "{row:#?}");
+    assert_eq!(row["outcome"], "ok", "{row:#?}");
 }

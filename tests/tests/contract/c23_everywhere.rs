@@ -100,6 +100,21 @@ fn available(b: &Bench, extension: &str) -> bool {
     )) == "1"
 }
 
+/// A server `loop`, which is this one, as the plain role; false where postgres_fdw is not installed.
+pub fn another_server(b: &Bench) -> bool {
+    if !available(b, "postgres_fdw") {
+        return false;
+    }
+    let port = b.value("SHOW port");
+    let socket = b.value("SELECT split_part(current_setting('unix_socket_directories'), ',', 1)");
+    b.setup(&format!(
+        "CREATE EXTENSION postgres_fdw;
+         CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{socket}', port '{port}', dbname '@db@');
+         CREATE USER MAPPING FOR PUBLIC SERVER loop OPTIONS (user '@plain@', password_required 'false')"
+    ));
+    true
+}
+
 /// A table whose rows come from elsewhere: by its own name only, masked like any other.
 fn foreign_tables(b: &Bench) {
     b.setup(
@@ -117,21 +132,16 @@ fn foreign_tables(b: &Bench) {
     let planned =
         b.setup("SELECT verdict, masked_columns FROM agent_policy.check('@agent@', 'SELECT 1')");
     assert_eq!(planned.text(0, 0), "allowed");
-    if !available(b, "postgres_fdw") {
+    if !another_server(b) {
         return;
     }
-    let port = b.value("SHOW port");
-    let socket = b.value("SELECT split_part(current_setting('unix_socket_directories'), ',', 1)");
-    b.setup(&format!(
-        "CREATE EXTENSION postgres_fdw;
-         CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{socket}', port '{port}', dbname '@db@');
-         CREATE USER MAPPING FOR PUBLIC SERVER loop OPTIONS (user '@plain@', password_required 'false');
-         CREATE FOREIGN TABLE shop.far (id int, email text, ssn text, salary numeric) SERVER loop OPTIONS (schema_name 'shop', table_name 'customers');
+    b.setup(
+        "CREATE FOREIGN TABLE shop.far (id int, email text, ssn text, salary numeric) SERVER loop OPTIONS (schema_name 'shop', table_name 'customers');
          GRANT SELECT ON shop.far TO @agent@, @plain@;
          SELECT agent_policy.allow_relation('@agent@', 'shop.far');
          SELECT agent_policy.mask_column('shop.far', 'email', 'email'); SELECT agent_policy.mask_column('shop.far', 'ssn');
-         SELECT agent_policy.mask_column('shop.far', 'salary', 'bucket', '{{\"size\": 1000000}}')"
-    ));
+         SELECT agent_policy.mask_column('shop.far', 'salary', 'bucket', '{\"size\": 1000000}')",
+    );
     for sql in [
         "SELECT * FROM shop.far",
         "SELECT f FROM shop.far f",

@@ -4,6 +4,8 @@
 use cluster_tests::bench::leak;
 use cluster_tests::{Bench, Case, cases};
 
+use crate::c23_everywhere::another_server;
+
 pub const CASES: &[Case] = cases![
     a_label_without_a_mask,
     a_stricter_mask_of_a_child,
@@ -302,18 +304,13 @@ fn masks_called_with_other_types(b: &Bench) {
 
 /// A condition that may raise goes to the other server, which knows nothing of what has to come first.
 fn a_filter_that_another_server_does_not_know(b: &Bench) {
-    if b.value("SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'") == "0" {
+    if !another_server(b) {
         return;
     }
-    let port = b.value("SHOW port");
-    let socket = b.value("SELECT split_part(current_setting('unix_socket_directories'), ',', 1)");
-    b.setup(&format!(
-        "CREATE EXTENSION postgres_fdw;
-         CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{socket}', port '{port}', dbname '@db@');
-         CREATE USER MAPPING FOR PUBLIC SERVER loop OPTIONS (user '@plain@', password_required 'false');
-         CREATE FOREIGN TABLE shop.far (id int, note text, region text) SERVER loop OPTIONS (schema_name 'shop', table_name 'customers');
-         GRANT ALL ON shop.far TO @agent@, @plain@"
-    ));
+    b.setup(
+        "CREATE FOREIGN TABLE shop.far (id int, note text, region text) SERVER loop OPTIONS (schema_name 'shop', table_name 'customers');
+         GRANT ALL ON shop.far TO @agent@, @plain@",
+    );
     b.allow();
     b.setup(
         "SELECT agent_policy.protect_role('@agent@', 'read_write');

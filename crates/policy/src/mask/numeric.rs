@@ -85,6 +85,20 @@ pub fn is_minus_infinity(stored: &[u8]) -> bool {
     word(stored).is_some_and(|(header, _)| header == MINUS_INFINITY)
 }
 
+/// Precision and scale of a column's type, from its `atttypmod`; None for plain `numeric`. As
+/// `numeric_typmod_precision` and `numeric_typmod_scale` in the same file: 11 bits of scale, signed.
+///
+/// ```
+/// assert_eq!(policy::mask::numeric::of_type((12 << 16 | 2) + 4), Some((12, 2)));
+/// assert_eq!(policy::mask::numeric::of_type((4 << 16 | (-2 & 0x7FF)) + 4), Some((4, -2)));
+/// assert_eq!(policy::mask::numeric::of_type(-1), None);
+/// ```
+#[must_use]
+pub fn of_type(typmod: i32) -> Option<(i32, i32)> {
+    let packed = typmod.checked_sub(4).filter(|packed| *packed >= 0)?;
+    Some((packed >> 16 & 0xFFFF, ((packed & 0x7FF) ^ 1024) - 1024))
+}
+
 /// How many digits are shown behind the decimal point; None for what is not finite.
 #[must_use]
 pub fn scale(stored: &[u8]) -> Option<u16> {
