@@ -38,6 +38,8 @@ struct Open {
     /// Things learned after that, which the last record has to carry.
     amended: bool,
     rows_processed: u64,
+    /// The transaction's number, where its end came before the statement's.
+    transaction_id: u64,
     /// The query it belongs to; 0 for a utility command, [`PLANNED`] for what has not been started.
     query: usize,
     /// It has begun to run: not so a portal that was bound and waits.
@@ -56,6 +58,7 @@ impl Open {
             mended: 0,
             amended: false,
             rows_processed: 0,
+            transaction_id: 0,
             query,
             running: true,
             takes_rows: false,
@@ -411,6 +414,10 @@ fn end_of(open: &Open) -> End {
         rows_processed: open.rows_processed,
         ..End::default()
     };
+    // A transaction gets its number with its first write.
+    if open.start.transaction_id == 0 {
+        end.transaction_id = open.transaction_id.max(facts::transaction_id());
+    }
     if open.amended {
         let objects = (*open.start.objects).clone();
         end.relations = Some(objects.relations);
@@ -421,6 +428,18 @@ fn end_of(open: &Open) -> End {
         end.object.clone_from(&open.start.object);
     }
     end
+}
+
+/// The transaction ends before the client is told of its last statement.
+pub fn transaction_ended() {
+    let number = facts::ending_transaction_id();
+    STATE.with(|state| {
+        if let Ok(mut s) = state.try_borrow_mut()
+            && let Some(open) = s.open.first_mut()
+        {
+            open.transaction_id = open.transaction_id.max(number);
+        }
+    });
 }
 
 /// Ends what is open; false when something of it could not be written.

@@ -179,7 +179,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF keep < interval '0' THEN
-        RAISE EXCEPTION 'the retention must not be negative' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'the retention must not be negative'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example interval ''90 days''; NULL keeps everything.';
     END IF;
     INSERT INTO agent_policy.audit_state AS s (last_seq, keep) VALUES (0, set_audit_retention.keep)
     ON CONFLICT (id) DO UPDATE SET keep = EXCLUDED.keep;

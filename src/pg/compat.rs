@@ -82,7 +82,7 @@ mod version {
                 .filter(|rte| {
                     (**rte).rtekind == pg_sys::RTEKind::RTE_RELATION
                         && (**rte).requiredPerms != 0
-                        && !super::super::rewrite::belongs_to_filter(*rte)
+                        && !super::super::marks::belongs_to_filter(*rte)
                 })
                 .map(|rte| from_rte(rte))
                 .collect()
@@ -200,7 +200,7 @@ mod version {
         unsafe {
             let mut of_filters = Vec::new();
             for rte in nodes::pointers::<RangeTblEntry>(rtable) {
-                if (*rte).perminfoindex != 0 && super::super::rewrite::belongs_to_filter(rte) {
+                if (*rte).perminfoindex != 0 && super::super::marks::belongs_to_filter(rte) {
                     of_filters.push((*rte).perminfoindex as usize - 1);
                 }
             }

@@ -5,7 +5,7 @@ use policy::model::{Access, Capability};
 use policy::rule::Rule;
 
 use super::utility::{compat_string, string};
-use super::{names, nodes, raw};
+use super::{json_constructor, names, nodes, raw};
 use crate::catalog::Policy;
 use crate::denial::Denial;
 use crate::{enforce, plan};
@@ -156,14 +156,16 @@ pub unsafe fn judge_calls(policy: &Policy, node: *mut pg_sys::Node) {
             f.to_u32() != crate::catalog::access::NEXTVAL
                 && (f.to_u32() >= super::FIRST_NORMAL_OID || !policy.function_allowed(*f, true))
         };
-        if name.parts.is_empty() || callable.iter().any(denied) {
+        let other = name.name.is_null();
+        if other || callable.iter().any(denied) {
+            let called = if other { "" } else { "function " };
             let name = name.parts.join(".");
             enforce::<()>(
                 policy,
                 Err(Denial::new(
                     Rule::FunctionNotAllowed,
                     name.as_str(),
-                    format!("function {name} is not allowed in a definition"),
+                    format!("{called}{name} is not allowed in a definition"),
                 )
                 .hint("Use built-in functions.")),
             );
@@ -171,31 +173,59 @@ pub unsafe fn judge_calls(policy: &Policy, node: *mut pg_sys::Node) {
     }
 }
 
-/// The arguments of EXECUTE are evaluated as they are written, past the checks that go into a
-/// plan: there no OID becomes a name.
+/// Expressions that a utility command evaluates as they are written, past the checks that go into a plan (the
+/// arguments of EXECUTE, also below EXPLAIN and CREATE TABLE AS; the condition of COPY FROM): there no OID becomes a
+/// name.
 ///
 /// # Safety
-/// `arguments` is NIL or a list of raw expressions.
-pub unsafe fn judge_arguments(arguments: *mut pg_sys::List) -> Result<(), Denial> {
+/// `node` is a utility statement.
+pub unsafe fn judge_unplanned(node: *mut pg_sys::Node) -> Result<(), Denial> {
+    // SAFETY: by the caller's promise, and each cast follows the tag.
+    let (expressions, whose) = unsafe {
+        match (*node).type_ {
+            NodeTag::T_ExecuteStmt => (
+                (*node.cast::<pg_sys::ExecuteStmt>()).params.cast(),
+                "EXECUTE",
+            ),
+            NodeTag::T_CopyStmt => ((*node.cast::<pg_sys::CopyStmt>()).whereClause, "COPY"),
+            NodeTag::T_Query => {
+                let inner = (*node.cast::<pg_sys::Query>()).utilityStmt;
+                return if inner.is_null() {
+                    Ok(())
+                } else {
+                    judge_unplanned(inner)
+                };
+            }
+            _ => {
+                return match super::utility::carried_raw(node) {
+                    Some(inner) => judge_unplanned(inner),
+                    None => Ok(()),
+                };
+            }
+        }
+    };
     let mut names: Vec<Vec<String>> = Vec::new();
-    // SAFETY: by the caller's promise; the walker only notes names.
+    // SAFETY: NIL, a list or a tree of raw expressions; the walker only notes names.
     unsafe {
-        note_type(arguments.cast(), (&raw mut names).cast());
+        note_type(expressions, (&raw mut names).cast());
     }
-    let reg = names
+    let refused = names
         .iter()
         .filter_map(|name| name.last())
-        .find(|name| name.starts_with("reg") || name.starts_with("_reg"));
-    match reg {
+        .find(|name| name.starts_with("reg") || name.starts_with("_reg") || *name == CONSTRUCTOR);
+    match refused {
         None => Ok(()),
         Some(name) => Err(Denial::new(
             Rule::StatementNotAllowed,
-            "EXECUTE",
-            format!("{name} is not allowed in an argument of EXECUTE"),
+            whose,
+            format!("{name} is not allowed in an expression of {whose}"),
         )
-        .hint("Give EXECUTE plain values, and convert them in the prepared statement.")),
+        .hint("Give it plain values, and convert them in a query.")),
     }
 }
+
+/// What a constructor is called in a denial, where it is none of the functions that have a name.
+const CONSTRUCTOR: &str = "an SQL/JSON constructor";
 
 unsafe extern "C-unwind" fn note_type(
     node: *mut pg_sys::Node,
@@ -204,13 +234,16 @@ unsafe extern "C-unwind" fn note_type(
     if node.is_null() {
         return false;
     }
-    // SAFETY: `context` is the vector that `judge_arguments` passes; each cast follows the tag.
+    // SAFETY: `context` is the vector that `judge_unplanned` passes; each cast follows the tag.
     unsafe {
         let names = match (*node).type_ {
             NodeTag::T_FuncCall => (*node.cast::<pg_sys::FuncCall>()).funcname,
             NodeTag::T_TypeName => (*node.cast::<pg_sys::TypeName>()).names,
             _ => std::ptr::null_mut(),
         };
+        if json_constructor::is_raw(node) {
+            (*context.cast::<Vec<Vec<String>>>()).push(vec![CONSTRUCTOR.to_owned()]);
+        }
         if !names.is_null() {
             let name = nodes::pointers::<pg_sys::Node>(names)
                 .map(|part| string(compat_string(part)))
@@ -229,11 +262,11 @@ struct Called {
 }
 
 impl Called {
-    /// Stands for what cannot be looked into.
-    fn unknown() -> Self {
+    /// Stands for what is no function, or cannot be looked into.
+    fn other(what: &str) -> Self {
         Self {
             name: std::ptr::null_mut(),
-            parts: Vec::new(),
+            parts: vec![what.to_owned()],
             arguments: 0,
         }
     }
@@ -274,6 +307,9 @@ unsafe extern "C-unwind" fn note_call(
     }
     // SAFETY: `context` is the vector that `calls_in` passes; each cast follows the node's tag.
     unsafe {
+        if json_constructor::is_raw(node) {
+            (*context.cast::<Vec<Called>>()).push(Called::other(CONSTRUCTOR));
+        }
         if (*node).type_ == NodeTag::T_FuncCall {
             let names =
                 nodes::pointers::<pg_sys::Node>((*node.cast::<pg_sys::FuncCall>()).funcname);
@@ -313,6 +349,7 @@ unsafe fn calls_in(node: *mut pg_sys::Node, into: &mut Vec<Called>) {
                 if !(*create).partspec.is_null() {
                     list((*(*create).partspec).partParams, into);
                 }
+                calls_in((*create).partbound.cast(), into);
             }
             NodeTag::T_AlterTableStmt => {
                 for command in nodes::pointers::<pg_sys::AlterTableCmd>(
@@ -340,6 +377,19 @@ unsafe fn calls_in(node: *mut pg_sys::Node, into: &mut Vec<Called>) {
             NodeTag::T_PartitionElem => {
                 calls_in((*node.cast::<pg_sys::PartitionElem>()).expr, into)
             }
+            NodeTag::T_PartitionCmd => {
+                calls_in((*node.cast::<pg_sys::PartitionCmd>()).bound.cast(), into)
+            }
+            NodeTag::T_PartitionBoundSpec => {
+                let bound = node.cast::<pg_sys::PartitionBoundSpec>();
+                for datums in [
+                    (*bound).listdatums,
+                    (*bound).lowerdatums,
+                    (*bound).upperdatums,
+                ] {
+                    list(datums, into);
+                }
+            }
             // Their queries pass parse analysis; the others hold no expression.
             NodeTag::T_CreateTableAsStmt
             | NodeTag::T_ViewStmt
@@ -349,7 +399,6 @@ unsafe fn calls_in(node: *mut pg_sys::Node, into: &mut Vec<Called>) {
             | NodeTag::T_CreateSeqStmt
             | NodeTag::T_AlterSeqStmt
             | NodeTag::T_TableLikeClause
-            | NodeTag::T_PartitionCmd
             | NodeTag::T_RangeVar
             | NodeTag::T_ReplicaIdentityStmt
             | NodeTag::T_List
@@ -359,7 +408,7 @@ unsafe fn calls_in(node: *mut pg_sys::Node, into: &mut Vec<Called>) {
                 if let Err(thrown) = super::boundary::call(|| note_call(node, context.cast())) {
                     // What cannot be looked into is not allowed.
                     thrown.replace();
-                    (*context).push(Called::unknown());
+                    (*context).push(Called::other("an expression that cannot be looked into"));
                 }
             }
         }

@@ -12,7 +12,7 @@ use super::boundary::{self, Thrown};
 use super::hooks::{PREV_END, PREV_FINISH, PREV_START, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
 use super::{
-    compat, deadline, depth, failing_row, names, nodes, objects, parts, raw, receiver, rewrite,
+    compat, deadline, depth, failing_row, marks, names, nodes, objects, parts, raw, receiver,
     session, source, stamp, touched,
 };
 use crate::catalog::Policy;
@@ -175,7 +175,7 @@ unsafe fn judge_explained(policy: &Policy, planned: *const pg_sys::PlannedStmt) 
     // SAFETY: a plan that is about to start.
     let behind_mask = unsafe {
         nodes::pointers::<pg_sys::RangeTblEntry>((*planned).rtable)
-            .find(|rte| (**rte).rtekind == pg_sys::RTEKind::RTE_RELATION && rewrite::marked(*rte))
+            .find(|rte| (**rte).rtekind == pg_sys::RTEKind::RTE_RELATION && marks::marked(*rte))
             .map(|rte| (*rte).relid)
     };
     if let Some(relid) = behind_mask {
@@ -487,11 +487,11 @@ pub unsafe extern "C-unwind" fn confined_check_perms(
     unsafe {
         for rte in nodes::pointers::<pg_sys::RangeTblEntry>(range_table) {
             if compat::reads(rte, permissions) {
-                enforce(&policy, rewrite::verify_entry(&policy, rte));
+                enforce(&policy, marks::verify_entry(&policy, rte));
             }
             // COPY FROM writes without a plan, and so without the check of the rows.
             if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION
-                && !rewrite::marked(rte)
+                && !marks::marked(rte)
                 && (*rte).rellockmode == pg_sys::RowExclusiveLock as c_int
             {
                 enforce(&policy, plan::judge_unchecked(&policy, (*rte).relid));

@@ -99,11 +99,18 @@ pub fn application_name<T>(read: impl FnOnce(&[u8]) -> T) -> T {
 pub fn transaction_id() -> u64 {
     // SAFETY: a read of the transaction state.
     unsafe {
-        if !raw::IsTransactionState() {
-            return 0;
+        if raw::IsTransactionState() {
+            ending_transaction_id()
+        } else {
+            0
         }
-        pg_sys::GetTopFullTransactionIdIfAny().value
     }
+}
+
+/// The same for a transaction that is just ending.
+pub fn ending_transaction_id() -> u64 {
+    // SAFETY: a read of the transaction state.
+    unsafe { pg_sys::GetTopFullTransactionIdIfAny().value }
 }
 
 /// Is it a setting that natively only superusers and members of `pg_read_all_settings` read?

@@ -16,7 +16,7 @@ use super::{
     receiver, session, utility, wire,
 };
 use crate::catalog::Policy;
-use crate::{doors, identity, trial};
+use crate::{doors, identity, statement, trial};
 
 macro_rules! previous {
     ($($name:ident: $type:ty),+ $(,)?) => { $(pub static mut $name: $type = None;)+ };
@@ -218,6 +218,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argu
         failing_row::forget();
         if session::last_known() {
             receiver::forget_all();
+            statement::transaction_ended();
         }
     }
 }

@@ -188,9 +188,9 @@ fn look_up(find: unsafe fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum, name: &st
     unsafe { pgrx::direct_function_call::<Oid>(find, &[name.into_datum()]) }
 }
 
-/// The text of the statement at hand, for [`instead_of`].
-pub fn statement_text() -> String {
-    source::current(|bytes| String::from_utf8_lossy(bytes).into_owned())
+/// What `read` makes of the text of the statement at hand, which is not copied if it is UTF-8: it may be long.
+pub fn with_statement_text<T>(read: impl FnOnce(&str) -> T) -> T {
+    source::current(|bytes| read(&String::from_utf8_lossy(bytes)))
 }
 
 /// The fields of an ErrorResponse.
@@ -200,7 +200,7 @@ fn fields(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
         .map(|(kind, value)| (*kind, value))
 }
 
-fn field(body: &[u8], kind: u8) -> &[u8] {
+pub fn field(body: &[u8], kind: u8) -> &[u8] {
     fields(body)
         .find(|(found, _)| *found == kind)
         .map_or(b"", |(_, value)| value)

@@ -11,7 +11,8 @@ use super::boundary::{self, Thrown};
 use super::hooks::{PREV_ANALYZE, PREV_PLANNER, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
 use super::{
-    access, depth, failing_row, guard, raw, rewrite, session, skew, source, stamp, touched, utility,
+    access, depth, failing_row, guard, json_constructor, marks, raw, rewrite, row_limit, session,
+    skew, source, stamp, touched, utility,
 };
 use crate::catalog::Policy;
 use crate::{enforce, identity, limits, plan, trial};
@@ -145,6 +146,7 @@ unsafe fn plan_query(
         // A function that is folded while an EXPLAIN is planned runs, masks and all.
         let explaining = super::explain::plain() && depth::PLAN.load(Relaxed) == 1;
         let calls = touched::calls(parse);
+        enforce(&policy, json_constructor::separate_all(&calls.constructors));
         // Workers write no records: what has statements inside runs where they are recorded.
         if calls.functions.iter().any(|f| access::has_body(*f)) {
             options = alone;
@@ -170,7 +172,7 @@ unsafe fn plan_query(
                 && !is_worker()
                 && depth::outermost()
                 && utility::sends_rows()
-                && rewrite::limit(parse, *rows)
+                && row_limit::limit(parse, *rows)
         });
         let planned = timed(next)?;
         if !policy.monitors() && layers::on(Layer::Statistics) {
@@ -179,14 +181,14 @@ unsafe fn plan_query(
         if let Some(rows) = limited
             && !explaining
         {
-            rewrite::drop_limit(planned, rows);
+            row_limit::drop_limit(planned, rows);
         }
         if super::explain::explaining() && depth::PLAN.load(Relaxed) == 1 && !policy.monitors() {
-            enforce(&policy, rewrite::judge_shown(&policy, planned));
+            enforce(&policy, marks::judge_shown(&policy, planned));
         }
         if !explaining
             && layers::on(Layer::Verify)
-            && let Err(denial) = rewrite::verify(&policy, planned)
+            && let Err(denial) = marks::verify(&policy, planned)
         {
             denial.raise();
         }

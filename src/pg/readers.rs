@@ -37,11 +37,8 @@ unsafe extern "C-unwind" fn look_closer(relation: Oid) {
     let n = relation.to_u32();
     // SAFETY: catalog look-ups and a read of the transaction state inside a statement.
     let (name, began) = unsafe {
-        let own = Some(pg_sys::get_rel_namespace(relation)) == names::own_schema();
-        let name = text::from_ptr(pg_sys::get_rel_name(relation));
-        let log = |name: &String| own && name.starts_with("audit_log");
         (
-            name.filter(log),
+            part_of_log(relation),
             pg_sys::GetCurrentStatementStartTimestamp(),
         )
     };
@@ -60,7 +57,40 @@ unsafe extern "C-unwind" fn look_closer(relation: Oid) {
     {
         return;
     }
-    if let Err(e) = statement::reads_audit(vec![format!("agent_policy.{name}")]) {
+    if let Err(e) = statement::reads_audit(vec![name]) {
         warning!("that this statement reads the audit log could not be recorded: {e}");
+    }
+}
+
+/// The qualified name of a relation that is the log or a part of it, whoever made that part.
+///
+/// # Safety
+/// Inside a statement.
+unsafe fn part_of_log(relation: Oid) -> Option<String> {
+    let schema = names::own_schema()?;
+    // SAFETY: catalog look-ups.
+    unsafe {
+        let is_log = |relation: Oid| {
+            pg_sys::get_rel_namespace(relation) == schema
+                && text::from_ptr(pg_sys::get_rel_name(relation))
+                    .is_some_and(|name| name.starts_with("audit_log"))
+        };
+        let partition = |relation: Oid| {
+            pg_sys::get_rel_relispartition(relation)
+                && names::ancestors(relation).into_iter().any(is_log)
+        };
+        (is_log(relation) || partition(relation)).then(|| names::relation(relation))
+    }
+}
+
+/// A relation is another now: it may have become a part of the log.
+pub fn forget(relation: Oid) {
+    let n = relation.to_u32();
+    if relation == Oid::INVALID {
+        OTHERS.iter().for_each(|known| known.store(0, Relaxed));
+    } else if let Some(known) = OTHERS.get((n % 256) as usize)
+        && known.load(Relaxed) == n
+    {
+        known.store(0, Relaxed);
     }
 }

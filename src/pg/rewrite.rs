@@ -8,59 +8,14 @@
 use std::rc::Rc;
 
 use pgrx::pg_sys::{self, List, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry};
-use policy::builtins::guards::class;
 use policy::rule::Rule;
 
 use super::group_size::{self, Demand};
 use super::planted::{self, Leak};
-use super::{compat, names, nodes, template::Template, touched::Command};
+use super::{compat, marks, names, nodes, template::Template, touched::Command};
 use crate::catalog::{Policy, Relation};
 use crate::denial::Denial;
 use crate::plan;
-
-/// The mark that a range table entry stands behind its relation's masks and filters. It sits in
-/// a field that entries of relations do not use and that survives planning and copying.
-const MARK: &core::ffi::CStr = c"agent_policy";
-
-/// The mark of a relation that a filter's own sub-query reads, as its definer, unfiltered.
-const FILTER_MARK: &core::ffi::CStr = c"agent_policy filter";
-
-/// # Safety
-/// `rte` is a range table entry that may be changed.
-pub unsafe fn mark_filter(rte: *mut RangeTblEntry) {
-    // SAFETY: by the caller's promise.
-    unsafe { (*rte).ctename = pg_sys::pstrdup(FILTER_MARK.as_ptr()) };
-}
-
-/// Does the entry belong to a filter's own sub-query?
-///
-/// # Safety
-/// `rte` is a range table entry.
-pub unsafe fn belongs_to_filter(rte: *const RangeTblEntry) -> bool {
-    // SAFETY: by the caller's promise; the field is null or a string.
-    unsafe {
-        let name = (*rte).ctename;
-        !name.is_null() && core::ffi::CStr::from_ptr(name) == FILTER_MARK
-    }
-}
-
-/// # Safety
-/// `rte` is a range table entry that may be changed.
-pub unsafe fn mark(rte: *mut RangeTblEntry) {
-    // SAFETY: by the caller's promise.
-    unsafe { (*rte).ctename = pg_sys::pstrdup(MARK.as_ptr()) };
-}
-
-/// # Safety
-/// `rte` is a range table entry of a relation.
-pub unsafe fn marked(rte: *const RangeTblEntry) -> bool {
-    // SAFETY: by the caller's promise; the field is null or a string.
-    unsafe {
-        let name = (*rte).ctename;
-        !name.is_null()
-            && matches!(core::ffi::CStr::from_ptr(name), n if n == MARK || n == FILTER_MARK)
-    }
-}
 
 /// What the rewriting found and did.
 #[derive(Debug, Default)]
@@ -251,7 +206,7 @@ unsafe fn apply_one(
                 refuse_places(owner, rti, relation, special)?;
             }
             add_filters(owner, rte, rti, &template);
-            mark(rte);
+            marks::mark(rte);
         }
         if relation.group_size.is_some() {
             group_size::require(owner, template.group(), owner == top);
@@ -314,7 +269,7 @@ unsafe fn filter_target(
 ) -> Result<(), Denial> {
     // SAFETY: see `apply`.
     unsafe {
-        mark(rte);
+        marks::mark(rte);
         // Also where nothing is asked of it but to be read: MERGE with DO NOTHING.
         if let Some(permissions) = compat::permissions(owner, rte) {
             plan::judge_target(relation, &nodes::attributes(permissions.selected))?;
@@ -394,7 +349,7 @@ unsafe fn replace(
         (*inner).lateral = false;
         (*inner).inFromCl = true;
         (*inner).alias = std::ptr::null_mut();
-        mark(inner);
+        marks::mark(inner);
         pg_sys::ChangeVarNodes((*inner).securityQuals.cast(), rti, 1, 0);
         (*sub).rtable = pg_sys::lappend(std::ptr::null_mut::<List>(), inner.cast());
         compat::clear_permissions(sub);
@@ -617,128 +572,6 @@ unsafe fn substitute_functions(functions: &[*mut pg_sys::FuncExpr]) {
                 }
                 _ => {}
             }
-        }
-    }
-}
-
-/// After planning: every protected relation that will be scanned must stand behind its mask. One
-/// that does not came in by a way that the rewriting does not know (an inlined function, say).
-///
-/// # Safety
-/// `planned` is what the planner returned.
-pub unsafe fn verify(policy: &Policy, planned: *const pg_sys::PlannedStmt) -> Result<(), Denial> {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        nodes::pointers::<RangeTblEntry>((*planned).rtable)
-            .try_for_each(|rte| verify_entry(policy, rte))
-    }
-}
-
-/// The same for one entry of a range table that is about to be read.
-///
-/// # Safety
-/// `rte` is a range table entry.
-pub unsafe fn verify_entry(policy: &Policy, rte: *const RangeTblEntry) -> Result<(), Denial> {
-    // SAFETY: by the caller's promise.
-    let relid = unsafe {
-        if (*rte).rtekind != RTEKind::RTE_RELATION || marked(rte) {
-            return Ok(());
-        }
-        (*rte).relid
-    };
-    let kind = policy.kind(relid);
-    if !kind.is_readable() || kind == names::Kind(b'v') || !policy.relation(relid).is_protected() {
-        return Ok(());
-    }
-    Err(plan::relation_denied(policy, relid)
-        .with("reason", "reached past its masks and row filters"))
-}
-
-/// A plan that is about to be shown names only relations that are.
-///
-/// # Safety
-/// `planned` is what the planner returned.
-pub unsafe fn judge_shown(
-    policy: &Policy,
-    planned: *const pg_sys::PlannedStmt,
-) -> Result<(), Denial> {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        for rte in nodes::pointers::<RangeTblEntry>((*planned).rtable) {
-            if (*rte).rtekind == RTEKind::RTE_RELATION
-                && !belongs_to_filter(rte)
-                && !policy.listed(class::RELATION, (*rte).relid)
-            {
-                return Err(Denial::new(
-                    Rule::StatementNotAllowed,
-                    "EXPLAIN",
-                    "EXPLAIN is not allowed here: the plan would name relations that this role may not use",
-                )
-                .hint("Run the statement itself, or EXPLAIN one over tables that information_schema.tables lists."));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Lets the planner know that no more than `rows` rows will be sent, where the query says nothing
-/// itself; whether it said nothing. The receiver counts all the same.
-///
-/// # Safety
-/// `query` is a query that goes to the planner next.
-pub unsafe fn limit(query: *mut Query, rows: u64) -> bool {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        if (*query).commandType != pg_sys::CmdType::CMD_SELECT
-            || !(*query).limitCount.is_null()
-            || !(*query).rowMarks.is_null()
-            || (*query).hasModifyingCTE
-        {
-            return false;
-        }
-        let Ok(rows) = i64::try_from(rows.saturating_add(1)) else {
-            return false;
-        };
-        (*query).limitCount = pg_sys::makeConst(
-            pg_sys::INT8OID,
-            -1,
-            Oid::INVALID,
-            size_of::<i64>() as i32,
-            pg_sys::Datum::from(rows),
-            false,
-            true,
-        )
-        .cast();
-        (*query).limitOption = pg_sys::LimitOption::LIMIT_OPTION_COUNT;
-        true
-    }
-}
-
-/// Takes the node of [`limit`] off a plain scan that is expected to stay far below it: it has
-/// told the planner what it had to, and the receiver stops a scan that finds more.
-///
-/// # Safety
-/// `planned` is what the planner made of a query that [`limit`] has changed.
-pub unsafe fn drop_limit(planned: *mut pg_sys::PlannedStmt, rows: u64) {
-    const FAR_BELOW: f64 = 100.0;
-    // SAFETY: by the caller's promise; a Limit has one child, with the same columns.
-    unsafe {
-        let top = (*planned).planTree;
-        if !nodes::is_a(top.cast(), NodeTag::T_Limit) || !(*top).initPlan.is_null() {
-            return;
-        }
-        let scan = (*top).lefttree;
-        if !scan.is_null()
-            && matches!(
-                (*scan).type_,
-                NodeTag::T_SeqScan
-                    | NodeTag::T_IndexScan
-                    | NodeTag::T_IndexOnlyScan
-                    | NodeTag::T_BitmapHeapScan
-            )
-            && (*scan).plan_rows * FAR_BELOW <= rows as f64
-        {
-            (*planned).planTree = scan;
         }
     }
 }

@@ -159,6 +159,7 @@ pub fn names_generation() -> u32 {
 
 unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relid: Oid) {
     NAMES.fetch_add(1, Relaxed);
+    super::readers::forget(relid);
     let watched = POLICY_TABLE.load(Relaxed);
     if relid == Oid::INVALID || (watched != 0 && relid.to_u32() == watched) {
         DIRTY.store(true, Relaxed);

@@ -378,7 +378,7 @@ unsafe fn mark_scans(node: *mut pg_sys::Node) {
         for rte in entries {
             // Views too: their entry carries the permission to read them.
             if (*rte).relid != Oid::INVALID {
-                super::rewrite::mark_filter(rte);
+                super::marks::mark_filter(rte);
             }
         }
     }

@@ -6,7 +6,7 @@ use pgrx::pg_sys::{self, CmdType, NodeTag, Oid, Query, RTEKind};
 
 use policy::builtins::guards::{names_array, names_type};
 
-use super::{compat, nodes, objects, raw};
+use super::{compat, json_constructor, nodes, objects, raw};
 
 /// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -148,6 +148,8 @@ pub struct Calls {
     pub functions: Vec<Oid>,
     /// Some relation is read or written.
     pub any_relation: bool,
+    /// SQL/JSON constructors that convert what they make.
+    pub constructors: Vec<*mut pg_sys::Node>,
 }
 
 /// Collects what `query` calls.
@@ -159,6 +161,7 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
     let mut calls = Calls {
         functions: Vec::with_capacity(16),
         any_relation: false,
+        constructors: Vec::new(),
     };
     // SAFETY: the tree is the caller's and outlives this function; the walk only notes pointers.
     // The guard turns an ERROR into a panic; between it and the calls no frame owns anything.
@@ -181,6 +184,7 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
                 | NodeTag::T_RowCompareExpr
                 | NodeTag::T_Aggref
                 | NodeTag::T_WindowFunc => nodes.push(node),
+                _ if json_constructor::converts(node) => calls.constructors.push(node),
                 _ => {}
             }
             false

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, CmdType, NodeTag, Oid, Query};
 
-use super::{catching, compat, names, nodes, rewrite, stamp, text, utility};
+use super::{catching, compat, marks, names, nodes, stamp, text, utility};
 use crate::catalog::Policy;
 use crate::utility::{Pass, Utility};
 use crate::{enforce, plan};
@@ -143,7 +143,7 @@ unsafe fn describe(policy: &Policy, plan: *mut pg_sys::PlannedStmt, into: &mut P
             }
         }
         for rte in nodes::pointers::<pg_sys::RangeTblEntry>((*plan).rtable) {
-            if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION && rewrite::marked(rte) {
+            if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION && marks::marked(rte) {
                 for filter in &policy.relation((*rte).relid).filters {
                     let filter =
                         format!("{}: {}", names::relation((*rte).relid), filter.expression);

@@ -323,10 +323,7 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
         if outermost && matches!(what, Utility::CopyFrom { .. }) {
             statement::takes_rows(&target_of_copy(node));
         }
-        if nodes::is_a(node, NodeTag::T_ExecuteStmt) {
-            let arguments = (*node.cast::<pg_sys::ExecuteStmt>()).params;
-            enforce(&policy, definition::judge_arguments(arguments));
-        }
+        enforce(&policy, definition::judge_unplanned(node));
         let before = Carries(CARRIES_ROWS.get());
         // A cursor may be moved to its end without sending anything: its plan is not limited.
         CARRIES_ROWS.set(!matches!(

@@ -7,9 +7,12 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pgrx::pg_sys;
+use policy::rule::Rule;
 
 use super::layers::{self, Layer};
 use super::{deadline, failing_row, name_answers, raw, session, source};
+use crate::catalog::Policy;
+use crate::denial::Denial;
 use crate::limits;
 use crate::{identity, statement};
 
@@ -332,10 +335,11 @@ unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) -> *mut
         Some(name_answers::message(fields, &denial))
     } else if let Some(policy) = identity::last_policy()
         && let Some(denial) =
-            name_answers::instead_of(&policy, fields, &name_answers::statement_text())
+            name_answers::with_statement_text(|text| instead_of(&policy, fields, state, text))
     {
         statement::denied(&denial);
-        recorded = statement::failed(*b"42501", None);
+        let code = denial.rule.sqlstate();
+        recorded = statement::failed(code.as_bytes().try_into().unwrap_or(state), None);
         Some(name_answers::message(fields, &denial))
     } else {
         recorded = statement::failed(state, None);
@@ -348,6 +352,30 @@ unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) -> *mut
         Some(unrecorded(fields))
     };
     told.map_or(std::ptr::null_mut(), |told| Box::into_raw(Box::new(told)))
+}
+
+/// The denial that stands for an error of the server's own.
+fn instead_of(policy: &Policy, fields: &[u8], state: [u8; 5], text: &str) -> Option<Denial> {
+    // The limit of the stack, or that of the grammar, which is told as a syntax error.
+    let too_deep = state == *b"54001"
+        || state == *b"42601"
+            && name_answers::field(fields, b'M').starts_with(b"memory exhausted at");
+    if too_deep && !policy.monitors() {
+        return Some(too_complex());
+    }
+    name_answers::instead_of(policy, fields, text)
+}
+
+fn too_complex() -> Denial {
+    Denial::new(
+        Rule::StatementTooComplex,
+        "",
+        "the statement is nested too deeply",
+    )
+    .hint(
+        "Write it with fewer levels: a list (x = ANY (...), IN (...)) or a join with VALUES in the place of \
+         long chains of operators, a CTE in the place of sub-queries within sub-queries.",
+    )
 }
 
 /// In place of an error that could not be recorded.
@@ -407,7 +435,7 @@ unsafe extern "C-unwind" fn hold(body: *const c_char, length: usize) -> bool {
         let message = std::slice::from_raw_parts(body.cast::<u8>(), length).to_vec();
         HELD.set(Some(Held {
             message,
-            text: name_answers::statement_text(),
+            text: name_answers::with_statement_text(str::to_owned),
             unseen: statement::unseen(state),
         }));
     }
@@ -435,7 +463,9 @@ unsafe extern "C-unwind" fn release() {
                     if confined {
                         let denial = identity::last_policy().and_then(|policy| {
                             policy.prepare_hints();
-                            name_answers::instead_of(&policy, &message, &text)
+                            let ErrorFields { state, .. } =
+                                error_fields(message.as_ptr().cast(), message.len());
+                            instead_of(&policy, &message, state, &text)
                         });
                         let recorded = statement::record_unseen(&unseen, denial.as_ref());
                         if !recorded {

@@ -492,6 +492,20 @@ impl Cluster {
         }
     }
 
+    /// Leaves a backend so many kB of address space beyond what it has (Linux).
+    pub fn limit_memory(&self, pid: i32, room: u64) {
+        let status =
+            fs::read_to_string(format!("/proc/{pid}/status")).expect("the backend is there");
+        let size = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmSize:"))
+            .and_then(|rest| rest.trim().strip_suffix(" kB"))
+            .and_then(|size| size.parse::<u64>().ok())
+            .expect("Linux says how large a process is");
+        let limit = (size + room) * 1024;
+        must(as_server("prlimit").args([format!("--pid={pid}"), format!("--as={limit}:{limit}")]));
+    }
+
     /// Stops at once, as a power cut would for its clients.
     pub fn stop(&self) {
         if let Some((mut child, stdin)) =

@@ -182,6 +182,8 @@ pub struct End {
     pub truncated: bool,
     pub outcome: Outcome,
     pub sqlstate: Option<[u8; 5]>,
+    /// 0: what the start says.
+    pub transaction_id: u64,
     pub command_tag: Option<Cow<'static, str>>,
     pub relations: Option<Vec<String>>,
     pub masked_columns: Option<Vec<String>>,
@@ -198,6 +200,9 @@ impl Start {
             if later.is_some() {
                 *slot = later.take();
             }
+        }
+        if end.transaction_id != 0 {
+            self.transaction_id = end.transaction_id;
         }
         take(&mut self.command_tag, &mut end.command_tag);
         take(&mut self.rule, &mut end.rule);
@@ -472,6 +477,7 @@ fn put_end(w: &mut Vec<u8>, e: &End) {
             w.extend_from_slice(&code);
         }
     }
+    put_u64(w, e.transaction_id);
     put_opt(w, e.command_tag.as_deref());
     put_opt_list(w, e.relations.as_deref());
     put_opt_list(w, e.masked_columns.as_deref());
@@ -617,6 +623,7 @@ fn get_end(r: &mut Reader<'_>) -> Option<End> {
         truncated: r.bool()?,
         outcome: Outcome::from_u8(r.u8()?)?,
         sqlstate: if r.bool()? { Some(r.array()?) } else { None },
+        transaction_id: r.u64()?,
         command_tag: r.opt()?.map(Cow::Owned),
         relations: r.opt_list()?,
         masked_columns: r.opt_list()?,

@@ -27,6 +27,7 @@ fn sample(n: u64) -> (Start, End) {
         duration: n,
         outcome: Outcome::Cancelled,
         sqlstate: Some(*b"57014"),
+        transaction_id: n * 2,
         masked_columns: Some(vec!["public.t.name".into()]),
         verdict: Some(Verdict::Denied),
         ..End::default()

@@ -18,6 +18,7 @@ pub enum Rule {
     MaxBytes,
     MaxPlanCost,
     MaxMemory,
+    StatementTooComplex,
     StatementTimeout,
     IdentityRequired,
     AuditUnavailable,
@@ -26,7 +27,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, for documentation and tests.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::RelationNotAllowed,
         Self::ColumnDenied,
         Self::FunctionNotAllowed,
@@ -40,6 +41,7 @@ impl Rule {
         Self::MaxBytes,
         Self::MaxPlanCost,
         Self::MaxMemory,
+        Self::StatementTooComplex,
         Self::StatementTimeout,
         Self::IdentityRequired,
         Self::AuditUnavailable,
@@ -62,6 +64,7 @@ impl Rule {
             Self::MaxBytes => "max_bytes",
             Self::MaxPlanCost => "max_plan_cost",
             Self::MaxMemory => "max_memory",
+            Self::StatementTooComplex => "statement_too_complex",
             Self::StatementTimeout => "statement_timeout",
             Self::IdentityRequired => "identity_required",
             Self::AuditUnavailable => "audit_unavailable",
@@ -83,7 +86,11 @@ impl Rule {
             | Self::GroupSize
             | Self::PolicyUnavailable => "42501",
             Self::ReadOnly => "25006",
-            Self::MaxRows | Self::MaxBytes | Self::MaxPlanCost | Self::MaxMemory => "54000",
+            Self::MaxRows
+            | Self::MaxBytes
+            | Self::MaxPlanCost
+            | Self::MaxMemory
+            | Self::StatementTooComplex => "54000",
             Self::StatementTimeout => "57014",
             Self::IdentityRequired => "28000",
             Self::AuditUnavailable => "58030",

@@ -7,6 +7,7 @@ use cluster_tests::{Bench, Case, cases};
 
 pub const CASES: &[Case] = cases![
     truncate_warns,
+    the_planner_knows,
     error_on_excess,
     exactly_the_limit_is_no_excess,
     over_the_extended_protocol,
@@ -55,6 +56,31 @@ fn truncate_warns(b: &Bench) {
         agent.query("SELECT count(*) FROM shop.orders").one(),
         "3000"
     );
+}
+
+/// So it keeps the few rows that leave while it sorts, not all.
+fn the_planner_knows(b: &Bench) {
+    limited(b, "max_rows => 20");
+    let sql = "SELECT * FROM shop.orders ORDER BY status, id";
+    let explain = format!("EXPLAIN (COSTS OFF) {sql}");
+    let ours = b.agent().query(&explain).column();
+    let plain = b.unconfined().query(&explain).column();
+    assert!(ours[0].starts_with("Limit"), "{ours:?}");
+    assert!(plain[0].starts_with("Sort"), "{plain:?}");
+    assert_eq!(b.agent().query(sql).rows.len(), 20);
+    let analyzed = b
+        .agent()
+        .query(&format!("EXPLAIN (ANALYZE, COSTS OFF) {sql}"));
+    assert!(
+        analyzed
+            .column()
+            .iter()
+            .any(|line| line.contains("top-N heapsort")),
+        "{analyzed:?}"
+    );
+    // Its own LIMIT is as it was said; what is above the role's is cut.
+    assert_eq!(b.agent().query(&format!("{sql} LIMIT 5")).rows.len(), 5);
+    assert_eq!(b.agent().query(&format!("{sql} LIMIT 500")).rows.len(), 20);
 }
 
 fn error_on_excess(b: &Bench) {

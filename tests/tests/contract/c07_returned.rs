@@ -16,6 +16,7 @@ pub const CASES: &[Case] = cases![
     copy_out_with_rows_and_bytes,
     copy_in_with_rows,
     produced_is_not_returned,
+    the_number_of_the_transaction,
 ];
 
 /// Rows and bytes as the client has seen them: bodies of DataRow and CopyData.
@@ -345,4 +346,53 @@ fn produced_is_not_returned(b: &Bench) {
     assert_eq!(number(&row, "rows_returned"), 5);
     assert!(number(&row, "rows_processed") >= 5, "{row}");
     assert_eq!(row["truncated"], true);
+}
+
+/// Also of its first write, which is what gives it one: the rows name it in xmin.
+fn the_number_of_the_transaction(b: &Bench) {
+    b.allow();
+    b.setup(
+        "SELECT agent_policy.protect_role('@agent@', 'ddl'); SELECT agent_policy.allow_schema('@agent@', 'shop', 'write')",
+    );
+    let number_of = |what: &str| {
+        let rows = b.audit(&format!("statement LIKE '{what}%' AND nesting_level = 0"));
+        assert_eq!(rows.len(), 1, "{what}");
+        rows[0]["transaction_id"].as_i64()
+    };
+    let xmin = |id: i32| {
+        let n = b.value(&format!(
+            "SELECT xmin::text FROM shop.scratch WHERE id = {id}"
+        ));
+        n.parse::<i64>().ok()
+    };
+    let mut agent = b.agent();
+    agent.query("INSERT INTO shop.scratch VALUES (300, 'x')");
+    agent
+        .extended("UPDATE shop.scratch SET v = 'y' WHERE id = 1", &[])
+        .ok();
+    agent.query("BEGIN");
+    agent.query("SELECT count(*) FROM shop.orders");
+    agent.query("INSERT INTO shop.scratch VALUES (301, 'x'), (302, 'x')");
+    agent.query("SELECT max(id) FROM shop.orders");
+    agent.query("COMMIT");
+    agent.query("SELECT min(id) FROM shop.orders");
+    agent.query("CREATE TABLE shop.numbered (id int)");
+    agent.error("INSERT INTO shop.scratch VALUES (1, 'twice')");
+    b.flush_audit();
+    let first = number_of(
+        "INSERT INTO shop.scratch VALUES ($1, $2)' AND outcome = 'ok' AND statement NOT LIKE '%), (",
+    );
+    assert_eq!((first, first.is_some()), (xmin(300), true));
+    assert_eq!(number_of("UPDATE"), xmin(1));
+    assert_eq!(number_of("SELECT count"), None, "none yet");
+    let second = number_of("INSERT INTO shop.scratch VALUES ($1, $2), (");
+    assert_eq!((second, second.is_some()), (xmin(301), true));
+    assert_eq!(number_of("SELECT max"), second);
+    assert_eq!(number_of("COMMIT"), second);
+    assert_eq!(number_of("SELECT min"), None);
+    assert!(number_of("CREATE TABLE").is_some());
+    assert!(
+        number_of("INSERT INTO shop.scratch VALUES ($1, $2)' AND outcome = 'error' AND '%' LIKE '")
+            .is_some()
+    );
 }

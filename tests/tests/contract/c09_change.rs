@@ -1,6 +1,6 @@
 //! A changed policy holds in every running session at its next statement, cached plans included.
 
-use cluster_tests::bench::leak;
+use cluster_tests::bench::{denial, leak};
 use cluster_tests::{Bench, Case, cases};
 
 pub const CASES: &[Case] = cases![
@@ -201,15 +201,59 @@ fn granting_membership_confines_at_once(b: &Bench) {
 
 fn open_cursors_do_not_outlive_a_change_unmasked(b: &Bench) {
     b.allow();
-    let mut agent = b.agent();
-    agent.query("BEGIN; DECLARE c CURSOR FOR SELECT id FROM shop.orders");
-    agent.query("FETCH 1 FROM c");
-    b.setup(
-        "SELECT agent_policy.release_role('@agent@'); SELECT agent_policy.protect_role('@agent@')",
-    );
-    // The statement after the change is the FETCH: judged anew or ended, as the implementation says; never a crash.
-    let answer = agent.simple("FETCH 1 FROM c");
-    assert!(!answer.closed);
+    for change in [
+        "SELECT agent_policy.mask_column('shop.customers', 'email')",
+        "SELECT agent_policy.filter_rows('shop.customers', 'id < 3')",
+        "SELECT agent_policy.deny_column('@agent@', 'shop.customers', 'email')",
+        "SELECT agent_policy.deny_relation('@agent@', 'shop.customers')",
+    ] {
+        let sql = "SELECT email FROM shop.customers";
+        let mut cursor = b.agent();
+        cursor.query(&format!("BEGIN; DECLARE c CURSOR FOR {sql}"));
+        let seen = cursor.query("FETCH 1 FROM c");
+        assert!(
+            leak(&seen.bytes).is_some(),
+            "control: nothing is hidden yet"
+        );
+        let mut portal = b.agent();
+        portal.query("BEGIN");
+        portal
+            .parse("p", sql)
+            .bind("p", "p", &[], false)
+            .execute("p", 1)
+            .sync()
+            .ok();
+        portal.execute("p", 1).sync().ok();
+        let mut other = b.agent();
+        other.query("BEGIN; DECLARE c CURSOR FOR SELECT id FROM shop.orders");
+        b.setup(change);
+        let answer = cursor.simple("FETCH 5 FROM c");
+        denial(&answer, change, "42501", "policy_unavailable");
+        assert_eq!(leak(&answer.bytes), None, "{change}");
+        let answer = portal.execute("p", 5).sync();
+        denial(&answer, change, "42501", "policy_unavailable");
+        assert_eq!(leak(&answer.bytes), None, "{change}");
+        // It was made for the old policy as well.
+        denial(
+            &other.simple("FETCH 1 FROM c"),
+            change,
+            "42501",
+            "policy_unavailable",
+        );
+        // Opened anew they go on, under the new policy.
+        for agent in [&mut cursor, &mut portal, &mut other] {
+            agent.query("ROLLBACK; BEGIN; DECLARE c CURSOR FOR SELECT id FROM shop.orders");
+            assert_eq!(agent.query("FETCH 2 FROM c").rows.len(), 2);
+        }
+        assert_eq!(
+            leak(&cursor.simple(sql).bytes).is_some(),
+            change.contains("filter")
+        );
+        b.setup(
+            "SELECT agent_policy.release_role('@agent@'); SELECT agent_policy.unmask_column('shop.customers', 'email'), agent_policy.remove_row_filter('shop.customers')",
+        );
+        b.allow();
+    }
 }
 
 /// The same policy read again: plans made before go on, the functions of their masks included.

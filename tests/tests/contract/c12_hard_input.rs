@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cluster_tests::bench::leak;
+use cluster_tests::bench::{denial, leak};
 use cluster_tests::{Bench, Case, cases};
 
 pub const CASES: &[Case] = cases![
@@ -182,9 +182,35 @@ fn deep_nesting(b: &Bench) {
             );
             if let Some(error) = answer.errors.first() {
                 assert_ne!(error.code, "XX000", "depth {depth}: {error}");
+                assert_ne!(error.code, "54001", "depth {depth}: {error}");
             }
         }
     }
+    // What is too deep is told like any other denial, also where nothing could be parsed yet.
+    let refused = || {
+        b.audit("rule = 'statement_too_complex' AND verdict = 'denied' AND sqlstate = '54000' AND outcome = 'error'")
+            .len()
+    };
+    let before = refused();
+    for (sql, told) in [
+        (
+            format!(
+                "SELECT {}1{}",
+                "(SELECT ".repeat(50_000),
+                ")".repeat(50_000)
+            ),
+            "42601",
+        ),
+        (format!("SELECT 1{}", "+1".repeat(500_000)), "54001"),
+    ] {
+        assert_eq!(b.unconfined().simple(&sql).err().code, told, "control run");
+        let mut agent = b.agent();
+        for _ in 0..2 {
+            let answer = agent.simple(&sql);
+            denial(&answer, "depth", "54000", "statement_too_complex");
+        }
+    }
+    assert_eq!(refused(), before + 4);
     let nested = (0..200).fold("SELECT email FROM shop.customers".to_owned(), |q, i| {
         format!("SELECT * FROM ({q}) t{i}")
     });

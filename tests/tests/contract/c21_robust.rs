@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use cluster_tests::bench::{denial, leak};
-use cluster_tests::{Bench, Case, cases};
+use cluster_tests::{Bench, Case, Cluster, cases};
 
 pub const CASES: &[Case] = cases![
     caches_are_discarded,
@@ -15,6 +15,7 @@ pub const CASES: &[Case] = cases![
     sixteen_hundred_columns,
     many_partitions_and_ctes,
     sessions_do_not_grow,
+    a_constructor_inside_a_case,
 ];
 
 /// Statements that meet masks, filters, sub-queries, functions and cursors.
@@ -431,4 +432,133 @@ fn sessions_do_not_grow(b: &Bench) {
     });
     assert!(steady, "{warm:?}");
     agent.query("COMMIT");
+}
+
+/// PostgreSQL 16 to 18 convert the value of the CASE in the place of what an SQL/JSON constructor in it has made: a
+/// number that somebody chose becomes an address.
+fn a_constructor_inside_a_case(b: &Bench) {
+    if b.version < 16 {
+        return;
+    }
+    b.allow();
+    b.setup("SELECT agent_policy.protect_role('@agent@', 'ddl'); SELECT agent_policy.allow_schema('@agent@', 'shop', 'write')");
+    let start = b.value("SELECT pg_postmaster_start_time()::text");
+    let confused = |made: &str| {
+        format!(
+            "SELECT CASE 81985529216486895 WHEN id THEN 'x' ELSE {made} END FROM shop.orders ORDER BY id LIMIT 2"
+        )
+    };
+    let plain = |made: &str| format!("SELECT {made} FROM shop.orders ORDER BY id LIMIT 2");
+    let mut constructors = vec![
+        "JSON_OBJECT('a': id RETURNING varchar(500))",
+        "JSON_OBJECT('a': id RETURNING text)",
+        "JSON_OBJECT('a': id RETURNING bytea FORMAT JSON)::text",
+        "JSON_ARRAY(id, JSON_OBJECT('b': id RETURNING varchar(70)) RETURNING varchar(90))",
+        "JSON_ARRAY(id, 'é' RETURNING char(40))",
+        "(SELECT JSON_ARRAYAGG(x ORDER BY x RETURNING varchar(40)) FROM generate_series(id, id + 2) x)",
+        "(SELECT JSON_OBJECTAGG(x: id RETURNING text) FROM generate_series(1, 2) x)",
+        "JSON_ARRAY(SELECT x FROM generate_series(1, id) x ORDER BY 1 RETURNING varchar(30))",
+        "JSON_ARRAYAGG(id) OVER (PARTITION BY id)::text",
+        "JSON_ARRAYAGG(id RETURNING varchar(20)) OVER (PARTITION BY id)",
+    ];
+    if b.version >= 17 {
+        constructors.extend([
+            "JSON_SERIALIZE('{\"a\": 1}' RETURNING varchar(50))",
+            "JSON_SERIALIZE(JSON_SCALAR(id))",
+            "JSON_SCALAR(id)::text",
+        ]);
+    }
+    let mut agent = b.agent();
+    let mut unconfined = b.unconfined();
+    for made in &constructors {
+        let right = unconfined.query(&plain(made));
+        // Alone it is what it was, and so it is inside.
+        let alone = agent.query(&plain(made));
+        assert_eq!(
+            (&alone.columns, alone.texts()),
+            (&right.columns, right.texts()),
+            "{made}"
+        );
+        let sql = confused(made);
+        assert_eq!(agent.query(&sql).texts(), right.texts(), "{sql}");
+        assert_eq!(
+            agent.extended(&sql, &[]).ok().texts(),
+            right.texts(),
+            "{sql}"
+        );
+        agent.query(&format!("EXPLAIN (VERBOSE) {sql}"));
+        agent.query(&format!("EXPLAIN (ANALYZE, VERBOSE) {sql}"));
+        agent.query(&format!("BEGIN; DECLARE c CURSOR FOR {sql}"));
+        assert_eq!(
+            agent.query("FETCH ALL FROM c; COMMIT").texts(),
+            right.texts(),
+            "{sql}"
+        );
+        agent.query(&format!("COPY ({sql}) TO STDOUT"));
+        agent.query(&format!(
+            "PREPARE q AS {sql}; EXECUTE q; EXPLAIN EXECUTE q; DEALLOCATE q"
+        ));
+        // What the planner folds for an estimate.
+        agent.query(&format!(
+            "SELECT count(*) FROM shop.customers WHERE name > (SELECT x FROM ({sql}) s (x) LIMIT 1)"
+        ));
+    }
+    for sql in [
+        "SELECT count(*) FROM shop.customers WHERE name = CASE 4660 WHEN length(version()) THEN 'x' ELSE JSON_OBJECT('a': 1 RETURNING varchar(99)) END",
+        "SELECT count(*) FROM shop.customers GROUP BY CASE 4660 WHEN id THEN 'x' ELSE JSON_OBJECT('a': region RETURNING text) END",
+        "SELECT CASE 4660 WHEN g THEN JSON_OBJECT('a': g RETURNING text) END FROM ROWS FROM (generate_series(1, 3), unnest(ARRAY[CASE 4660 WHEN length(version()) THEN 'y' ELSE JSON_OBJECT('a': 1 RETURNING text) END])) t (g)",
+    ] {
+        agent.query(sql);
+    }
+    // Where an expression is not planned there is no constructor.
+    agent.query("PREPARE p(text) AS SELECT length($1)");
+    let made = "CASE 81985529216486895 WHEN length(version()) THEN 'x' ELSE JSON_OBJECT('a': 1 RETURNING varchar(500)) END";
+    for sql in [
+        format!("EXECUTE p({made})"),
+        format!("EXPLAIN EXECUTE p({made})"),
+        format!("EXPLAIN ANALYZE EXECUTE p({made})"),
+        format!("CREATE TABLE shop.t AS EXECUTE p({made})"),
+        format!("EXPLAIN ANALYZE CREATE TABLE shop.t AS EXECUTE p({made})"),
+        format!("COPY shop.scratch FROM STDIN WHERE v = {made}"),
+        "EXPLAIN EXECUTE p('vault.secrets'::regclass::text)".to_owned(),
+    ] {
+        let answer = agent.simple(&sql);
+        denial(
+            &answer,
+            &sql,
+            "42501",
+            "statement_not_allowed|relation_not_allowed",
+        );
+    }
+    for sql in [
+        format!("CREATE TABLE shop.t (a int, b text DEFAULT {made})"),
+        format!("CREATE TABLE shop.t (a int, b text CHECK (b <> {made}))"),
+        format!("CREATE TABLE shop.t (a int, b text GENERATED ALWAYS AS ({made}) STORED)"),
+        format!("CREATE INDEX ON shop.scratch ((v || {made}))"),
+        format!("CREATE INDEX ON shop.scratch (v) WHERE v <> {made}"),
+        format!("ALTER TABLE shop.scratch ALTER v TYPE text USING {made}"),
+        format!("ALTER TABLE shop.scratch ADD w text DEFAULT {made}"),
+        format!("CREATE TABLE shop.t (a text) PARTITION BY LIST ((a || {made}))"),
+        format!("CREATE TABLE shop.t PARTITION OF shop.orders FOR VALUES IN ({made})"),
+    ] {
+        let answer = agent.simple(&sql);
+        assert!(!answer.errors.is_empty(), "{sql}");
+        assert!(!answer.closed, "{sql}");
+    }
+    assert_eq!(
+        b.value("SELECT pg_postmaster_start_time()::text"),
+        start,
+        "the server went down"
+    );
+    assert_eq!(b.cluster.crashes(), 0);
+    // The control run ends the server, in a cluster of its own, as long as nobody has mended it there.
+    let bare = Cluster::start_bare(b.version);
+    let mut su = bare
+        .connect("postgres", "postgres", &[])
+        .expect("the superuser connects");
+    let control = su.simple("SELECT CASE 81985529216486895 WHEN g THEN 'x' ELSE JSON_OBJECT('a': g RETURNING varchar(500)) END FROM generate_series(1, 2) g");
+    if !control.closed {
+        assert_eq!(control.text(0, 0), "{\"a\" : 1}", "control run");
+        eprintln!("  this PostgreSQL does not mix them up any more");
+    }
 }

@@ -174,6 +174,11 @@ fn erasing_asks_for_the_right_circumstances(b: &Bench) {
         );
     }
     assert!(seen(b, "alice") > 0);
+    // Several persons in one transaction, by one statement even.
+    b.setup("BEGIN; SET LOCAL statement_timeout = '30 s'; SELECT agent_policy.erase_user('bob@example.com')");
+    b.setup("SELECT agent_policy.erase_user(who) FROM unnest(ARRAY['carol@example.com', 'alice@example.com']) who");
+    assert_eq!(seen(b, "alice") + seen(b, "bob") + seen(b, "carol"), 0);
+    b.setup("ROLLBACK");
     // Rolled back, it has not happened.
     b.setup("BEGIN; SELECT agent_policy.erase_user('alice@example.com'); ROLLBACK");
     assert!(seen(b, "alice") > 0);
@@ -311,6 +316,14 @@ fn readers_are_recorded(b: &Bench) {
     let partition = b.value("SELECT max(tableoid::regclass::text) FROM agent_policy.audit_log");
     b.setup(&format!("SELECT count(*) FROM {partition}"));
     assert_eq!(reads(&format!("relations::text = '{{{partition}}}'")), 1);
+    // A part that somebody made, under a name of their own.
+    b.setup("CREATE TABLE shop.old_times (LIKE agent_policy.audit_log INCLUDING ALL); SELECT count(*) FROM shop.old_times");
+    assert_eq!(reads("relations::text LIKE '%old_times%'"), 0);
+    b.setup("ALTER TABLE agent_policy.audit_log ATTACH PARTITION shop.old_times FOR VALUES FROM ('2001-01-01') TO ('2001-01-02')");
+    b.setup("SELECT count(*) FROM shop.old_times");
+    assert_eq!(reads("relations = '{shop.old_times}'"), 1);
+    b.setup("ALTER TABLE agent_policy.audit_log DETACH PARTITION shop.old_times; SELECT count(*) FROM shop.old_times; DROP TABLE shop.old_times");
+    assert_eq!(reads("relations = '{shop.old_times}'"), 1);
     b.setup(&format!("COPY {partition} TO '/dev/null'"));
     assert_eq!(reads("statement LIKE 'COPY%'"), 1);
     b.setup("GRANT agent_policy_admin TO @plain@");

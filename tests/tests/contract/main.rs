@@ -30,6 +30,7 @@ mod c17_harden;
 mod c18_catalogs;
 mod c18_functions;
 mod c19_layers;
+mod c20_memory;
 mod c20_time;
 mod c21_robust;
 mod c22_evidence;
@@ -41,6 +42,7 @@ mod c23_preview;
 mod c23_unclassified;
 mod c23_ways_around;
 mod c24_export;
+mod c25_promotion;
 mod c25_shipping;
 mod c25_standby;
 
@@ -75,6 +77,7 @@ fn main() -> std::process::ExitCode {
         c18_functions::CASES,
         c19_layers::CASES,
         c20_time::CASES,
+        c20_memory::CASES,
         c21_robust::CASES,
         c22_evidence::CASES,
         c22_privacy::CASES,
@@ -86,6 +89,7 @@ fn main() -> std::process::ExitCode {
         c23_ways_around::CASES,
         c24_export::CASES,
         c25_standby::CASES,
+        c25_promotion::CASES,
         c25_shipping::CASES,
     ]))
 }

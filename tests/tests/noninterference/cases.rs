@@ -26,6 +26,7 @@ pub fn generated(seed: u64, number: u64, model: &Model) -> Case {
     let mut random = Random::new(seed.wrapping_mul(0x0100_0000_01B3).wrapping_add(number));
     let mut generator = Gen::new(random.next(), model);
     let rw = random.percent(18);
+    let fresh = !rw && random.percent(15);
     let steps = match random.below(100) {
         _ if rw => generator.writing(&mut random),
         0..=29 => vec![Step::Simple(generator.query().text)],
@@ -40,7 +41,11 @@ pub fn generated(seed: u64, number: u64, model: &Model) -> Case {
         _ => generator.other(&mut random),
     };
     Case {
-        role: if rw { "rw" } else { "ro" },
+        role: match (rw, fresh) {
+            (true, _) => "rw",
+            (_, true) => "fresh",
+            _ => "ro",
+        },
         database: "lab",
         origin: format!("generated {number}"),
         steps,
@@ -135,6 +140,9 @@ impl Gen<'_> {
             "lab.ticket_view",
             "lab.barrier",
             "lab.letters",
+            "lab.tagged",
+            "lab.sheet",
+            "lab.far",
         ];
         let count = 1 + random.below(3);
         let mut from = Vec::new();

@@ -184,8 +184,19 @@ impl<'a> Hunt<'a> {
             "cursor_tuple_fraction = 1",
             "constraint_exclusion = on",
             "default_transaction_isolation = 'repeatable read'",
-            "parallel_setup_cost = 0",
+            // One worker and nobody beside it: rows come in one order.
+            "parallel_setup_cost = 0; parallel_tuple_cost = 0; min_parallel_table_scan_size = 0; min_parallel_index_scan_size = 0; \
+             max_parallel_workers_per_gather = 1; parallel_leader_participation = off",
+            "parallel_setup_cost = 0; parallel_tuple_cost = 0; min_parallel_table_scan_size = 0; max_parallel_workers_per_gather = 2; \
+             enable_hashagg = off",
+            "@forced@ = regress; max_parallel_workers_per_gather = 1",
+            "jit = on; jit_above_cost = 0; jit_inline_above_cost = 0; jit_optimize_above_cost = 0",
         ];
+        let forced = if self.worlds.version >= 16 {
+            "debug_parallel_query"
+        } else {
+            "force_parallel_mode"
+        };
         self.sessions = Default::default();
         let settings: Vec<&str> = (0..random.below(4))
             .map(|_| *random.pick(SETTINGS))
@@ -193,7 +204,8 @@ impl<'a> Hunt<'a> {
         self.worlds.both(|cluster, _| {
             let mut wire = su(cluster, "postgres");
             wire.query("ALTER DATABASE lab RESET ALL");
-            for setting in &settings {
+            for setting in settings.iter().flat_map(|all| all.split("; ")) {
+                let setting = setting.replace("@forced@", forced);
                 wire.query(&format!("ALTER DATABASE lab SET {setting}"));
             }
         });

@@ -251,7 +251,7 @@ fn relations(wire: &mut Wire, which: &str) -> Vec<Relation> {
         .query(&format!(
             "SELECT c.oid::regclass::text, quote_ident(a.attname), CASE WHEN t.typtype = 'd' THEN b.typname ELSE t.typname END FROM pg_class c
              JOIN pg_namespace n ON n.oid = relnamespace JOIN pg_attribute a ON attrelid = c.oid JOIN pg_type t ON t.oid = atttypid LEFT JOIN pg_type b ON b.oid = t.typbasetype
-             WHERE ({which}) AND relkind IN ('r', 'v', 'm', 'p', 'S') AND attnum > 0 AND NOT attisdropped ORDER BY c.oid, attnum"
+             WHERE ({which}) AND relkind IN ('r', 'v', 'm', 'p', 'S', 'f') AND attnum > 0 AND NOT attisdropped ORDER BY c.oid, attnum"
         ))
         .texts();
     let mut all: Vec<Relation> = Vec::new();
@@ -273,9 +273,11 @@ const VALUES: &[(Ty, &str)] = &[
     ("text", "SELECT x FROM (SELECT email FROM lab.people WHERE id < 12 UNION ALL SELECT ssn FROM lab.people WHERE id < 8 UNION ALL SELECT note FROM lab.people WHERE id < 12
               UNION ALL SELECT bio FROM lab.people WHERE id < 12 UNION ALL SELECT mark FROM lab.facts WHERE id < 12 UNION ALL SELECT title FROM lab.tickets WHERE id < 20
               UNION ALL SELECT owner FROM lab.tickets WHERE id > 100000 AND id < 104020 UNION ALL SELECT verdict FROM lab.cases WHERE id < 8
-              UNION ALL SELECT payload FROM lab.events WHERE id < 8 UNION ALL SELECT secret FROM lab.people WHERE id < 5 UNION ALL SELECT memo FROM lab.letters WHERE id < 5) x (x) WHERE x IS NOT NULL"),
+              UNION ALL SELECT payload FROM lab.events WHERE id < 8 UNION ALL SELECT code FROM lab.tagged WHERE id < 8
+              UNION ALL SELECT a FROM lab.sheet WHERE id < 8 UNION ALL SELECT memo FROM dark.far WHERE id < 8 UNION ALL SELECT secret FROM lab.people WHERE id < 5 UNION ALL SELECT memo FROM lab.letters WHERE id < 5) x (x) WHERE x IS NOT NULL"),
     ("int4", "SELECT x FROM (SELECT rating FROM lab.people WHERE id < 30 UNION ALL SELECT val FROM lab.facts WHERE id < 30 UNION ALL SELECT qty FROM lab.tickets WHERE id < 40
-              UNION ALL SELECT id FROM lab.tickets WHERE id > 100000 LIMIT 60) x (x)"),
+              UNION ALL SELECT pay FROM lab.tagged WHERE id < 20 UNION ALL SELECT b FROM lab.sheet WHERE id < 20 UNION ALL SELECT pay FROM dark.far WHERE id < 20
+              UNION ALL SELECT id FROM lab.tickets WHERE id > 100000 LIMIT 120) x (x)"),
     ("int8", "SELECT big FROM lab.people WHERE id < 12"),
     ("int2", "SELECT small FROM lab.people WHERE id < 12"),
     ("numeric", "SELECT salary FROM lab.people WHERE id < 20 AND salary IS NOT NULL"),

@@ -13,7 +13,7 @@ const OVERGRANT: &str = include_str!("../../attacks/field_overgrant.sql");
 const OVERGRANT_HERE: &str = include_str!("../../attacks/field_overgrant_here.sql");
 
 pub const USER: &str = "alice@example.com";
-const ROLES: &str = "ro, over, rw, ddl, slow, plain";
+const ROLES: &str = "ro, over, rw, fresh, ddl, slow, plain";
 
 /// Nothing by which the two would drift apart: what runs by itself runs when it likes.
 const CONF: &str = "autovacuum = off\nmax_locks_per_transaction = 128\ncheckpoint_timeout = 1d\nmax_wal_size = 2GB\nmax_parallel_workers_per_gather = 0";
