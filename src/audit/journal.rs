@@ -201,7 +201,7 @@ pub fn removed(database: u32, files: &[(&str, u32)], root: &Path) -> Result<(), 
         if writer.lead_once(group, root) {
             group.pass_on();
         } else {
-            group.wait(last, LOOK);
+            group.wait(last, LOOK, false);
         }
     }
 }

@@ -41,6 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(1);
 /// How often it looks whether there is one.
 const LOOK: Duration = Duration::from_millis(20);
+/// Before another process is asked again.
+const NAP: Duration = Duration::from_micros(100);
 
 pub const SUFFIX: &str = "spool";
 
@@ -360,15 +362,17 @@ impl Spool {
                 looked = Instant::now();
                 group.unseat();
             }
-            if group.needs_turn() {
-                // Whoever synced for all has ended. Without a thread, or a descriptor, another process
-                // has to do it.
-                if self.lead(group).is_err() {
+            let mut asked = self.sync.is_asked();
+            if !asked && group.needs_turn() {
+                // Whoever synced for all has ended.
+                asked = self.lead(group).is_ok();
+                if !asked {
+                    // Without a thread another process has to do it.
                     group.pass_on();
+                    std::thread::sleep(NAP);
                 }
-                std::thread::sleep(Duration::from_micros(100));
             }
-            group.wait(place, LOOK);
+            group.wait(place, LOOK, asked);
         }
     }
 

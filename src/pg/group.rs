@@ -203,14 +203,15 @@ impl Group {
     }
 
     /// Waits for it, not longer than `most`; also returns at a signal, or when somebody has to take
-    /// the turn.
-    pub fn wait(&self, place: Place, most: Duration) {
+    /// the turn, unless who waits has `asked` a thread to.
+    pub fn wait(&self, place: Place, most: Duration, asked: bool) {
         let round = self.round.load(SeqCst);
         let taken = place.position <= self.syncing.load(SeqCst);
         let word = &self.words[(round as usize + usize::from(!taken)) % 2];
         let was = word.load(SeqCst);
         let same = self.round.load(SeqCst) == round;
-        if same && self.reached(place) == Reached::NotYet && !self.needs_turn() {
+        let unled = !asked && self.needs_turn();
+        if same && self.reached(place) == Reached::NotYet && !unled {
             futex::wait(word, was, most);
         }
     }

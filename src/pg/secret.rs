@@ -81,7 +81,7 @@ unsafe fn load(function: pg_sys::Oid) -> Cached {
         let mut values = vec![pg_sys::Datum::from(0); natts];
         let mut nulls = vec![true; natts];
         // The oldest counts: see the table's definition.
-        let mut oldest: Option<(i64, Option<KeyedHash>)> = None;
+        let mut oldest: Option<(i64, KeyedHash)> = None;
         loop {
             let tuple = pg_sys::systable_getnext(scan);
             if tuple.is_null() {
@@ -105,7 +105,7 @@ unsafe fn load(function: pg_sys::Oid) -> Cached {
         pg_sys::table_close(table, pg_sys::AccessShareLock as i32);
         Cached {
             relation,
-            key: oldest.and_then(|(_, key)| key),
+            key: oldest.map(|(_, key)| key),
         }
     }
 }

@@ -294,6 +294,16 @@ impl Cluster {
         writeln!(file, "{conf}").expect("postgresql.conf can be written");
     }
 
+    /// A file in the data directory that only the server reads.
+    pub fn put_file(&self, name: &str, text: &str) {
+        let place = self.data().join(name);
+        must(
+            as_server("sh")
+                .args(["-c", "umask 077 && printf %s \"$0\" >\"$1\"", text])
+                .arg(place),
+        );
+    }
+
     /// Ends recovery: the standby is a primary from now on.
     pub fn promote(&self) {
         let mut su = self

@@ -34,6 +34,8 @@ pub struct State {
     busy: bool,
     /// It is at the journal.
     leads: bool,
+    /// The backend waits for progress.
+    awaited: bool,
 }
 
 impl State {
@@ -93,6 +95,12 @@ impl Sync {
         s.busy || s.leads && journal::serving().is_none()
     }
 
+    /// Is the thread about to sync the journal, or at it?
+    pub fn is_asked(&self) -> bool {
+        let s = self.lock();
+        s.lead.is_some() || s.leads
+    }
+
     /// Has the thread do what the state says.
     pub fn start(self: &Arc<Self>, mut s: MutexGuard<'_, State>) -> io::Result<()> {
         if !s.started {
@@ -129,18 +137,37 @@ impl Sync {
                         s.failed = Some(e.raw_os_error().unwrap_or(0));
                     }
                 }
-                self.progress.notify_all();
+                self.tell(&s);
             } else if let Some(group) = s.lead.take() {
                 s.leads = true;
                 drop(s);
                 journal.lead(group, &self.root, &self.elsewhere);
                 s = self.lock();
                 s.leads = false;
-                self.progress.notify_all();
+                self.tell(&s);
             } else {
                 s = self.work.wait(s).unwrap_or_else(PoisonError::into_inner);
             }
         }
+    }
+
+    /// Wakes the backend, if it waits: with the lock held it would soon wait for that.
+    fn tell(&self, s: &State) {
+        if s.awaited {
+            self.progress.notify_all();
+        }
+    }
+
+    /// Until the thread has done something, or for a while.
+    fn wait_a_while<'a>(&self, mut s: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        s.awaited = true;
+        let mut s = self
+            .progress
+            .wait_timeout(s, LOOK)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+        s.awaited = false;
+        s
     }
 
     /// Waits for the session's own sync.
@@ -152,11 +179,7 @@ impl Sync {
                 s.failed = Some(libc::ETIMEDOUT);
                 return Err(AuditError::Timeout);
             }
-            s = self
-                .progress
-                .wait_timeout(s, LOOK)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            s = self.wait_a_while(s);
         }
         match s.failed {
             Some(libc::ETIMEDOUT) => Err(AuditError::Timeout),
@@ -172,11 +195,7 @@ impl Sync {
         let began = Instant::now();
         let mut s = self.lock();
         while s.leads && began.elapsed() < GRACE {
-            s = self
-                .progress
-                .wait_timeout(s, LOOK)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            s = self.wait_a_while(s);
         }
     }
 }

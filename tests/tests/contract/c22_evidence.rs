@@ -1,6 +1,8 @@
 //! Tamper evidence: what is changed in the log, by whomever, is found and named.
 
-use cluster_tests::{Bench, Case, cases};
+use std::sync::Arc;
+
+use cluster_tests::{Bench, Case, Cluster, cases};
 
 pub const CASES: &[Case] = cases![
     an_untouched_log_is_intact,
@@ -16,6 +18,7 @@ pub const CASES: &[Case] = cases![
     days_that_somebody_drops_are_missed,
     it_holds_while_agents_write,
     only_the_server_reads_the_key,
+    a_key_of_ones_own_and_the_next,
     who_may_verify,
 ];
 
@@ -438,6 +441,55 @@ fn only_the_server_reads_the_key(b: &Bench) {
         !shown.errors.is_empty(),
         "the agent is not told where the key is"
     );
+}
+
+/// `audit_key_file`: a key that somebody keeps elsewhere, one that is missing, and one that follows another.
+fn a_key_of_ones_own_and_the_next(b: &Bench) {
+    const FIRST: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f\n-----END PRIVATE KEY-----\n";
+    const SECOND: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIP/+/fz7+vn49/b19PPy8fDv7u3s6+rp6Ofm5eTj4uHg\n-----END PRIVATE KEY-----\n";
+    let own = Bench::new(Arc::new(Cluster::start(b.version, "")));
+    let place = |name: &str| own.cluster.data().join(name).display().to_string();
+    let put = |name: &str, text: &str| own.cluster.put_file(name, text);
+    let use_key = |name: &str| {
+        own.cluster
+            .configure(&format!("agent_policy.audit_key_file = '{}'", place(name)));
+        own.setup("SELECT pg_reload_conf()");
+    };
+    let keys = || {
+        own.value("SELECT count(DISTINCT key_id) FROM agent_policy.audit_checkpoints")
+            .parse::<i64>()
+            .expect("a count")
+    };
+    // Missing: nothing is made in its place, and somebody is told.
+    use_key("first");
+    own.allow();
+    own.agent().query("SELECT count(*) FROM shop.orders");
+    super::c25_standby::wait("word of the missing key", || {
+        own.value("SELECT coalesce(last_error, '') FROM agent_policy.health")
+            .contains("audit_key_file")
+    });
+    assert!(!own.cluster.data().join("first").exists());
+    assert_eq!(rows(&own), 0);
+    put("first", FIRST);
+    own.flush_audit();
+    assert!(rows(&own) > 0);
+    write(&own, 8);
+    assert_eq!((intact(&own) > 0, keys()), (true, 1));
+    // Another one alone: who signed before is not trusted any more.
+    put("second", SECOND);
+    use_key("second");
+    write(&own, 4);
+    assert_eq!(keys(), 2);
+    bad_from(&own, 1);
+    // With the public half of the first beside it, both are.
+    let public = own.value(
+        "SELECT concat(E'-----BEGIN PUBLIC KEY-----\\n', encode('\\x302a300506032b6570032100' || public_key, 'base64'), E'\\n-----END PUBLIC KEY-----\\n')
+         FROM agent_policy.audit_key ORDER BY first_used LIMIT 1",
+    );
+    put("second", &format!("{SECOND}{public}"));
+    intact(&own);
+    write(&own, 4);
+    intact(&own);
 }
 
 fn who_may_verify(b: &Bench) {

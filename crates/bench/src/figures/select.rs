@@ -86,7 +86,7 @@ pub fn pgaudit(place: &Place, pair: &Pair, effort: &Effort) -> Result<Vec<Figure
         return Ok(Vec::new());
     }
     let settings = format!(
-        "{}\nshared_preload_libraries = 'pgaudit'\npgaudit.log = 'read'\nlogging_collector = on\nlog_rotation_size = 0",
+        "{}\nshared_preload_libraries = 'pgaudit'\npgaudit.log = 'read'\nlogging_collector = on\nlog_directory = 'pgaudit_log'\nlog_rotation_size = 0",
         super::SETTINGS
     );
     let audited = Cluster::start(place, "audited", &settings)?;
