@@ -4,7 +4,7 @@ use cluster_tests::sql::literal;
 
 use crate::case::{Case, Step};
 use crate::expression::{Column, Gen, Source, spelled};
-use crate::model::{Model, Ty};
+use crate::model::{Model, Relation, Ty};
 use crate::random::Random;
 
 const EXPLAIN: &[&str] = &[
@@ -147,11 +147,16 @@ impl Gen<'_> {
         let count = 1 + random.below(3);
         let mut from = Vec::new();
         let mut scope = Vec::new();
+        // Some are not there in every version.
+        let relations: Vec<&Relation> = self
+            .model
+            .relations
+            .iter()
+            .filter(|r| tables.contains(&r.name.as_str()))
+            .collect();
         for i in 0..count {
-            let name = random.word(&tables);
-            let Some(relation) = self.model.relations.iter().find(|r| r.name == name) else {
-                continue;
-            };
+            let relation = *random.pick(&relations);
+            let name = &relation.name;
             let columns: Vec<Column> = relation
                 .columns
                 .iter()
