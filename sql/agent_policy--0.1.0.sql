@@ -106,6 +106,8 @@ CREATE TABLE policy_mask (
     -- what stands in for the column: an SQL expression over the relation's row, every name
     -- outside pg_catalog qualified; NULL for mask 'none'
     expression      text,
+    -- who set it, and with whose privileges it is parsed; 0: nobody, the relation is closed
+    definer         regrole NOT NULL DEFAULT 0,
     PRIMARY KEY (role, relation, column_name)
 );
 
@@ -116,6 +118,8 @@ CREATE TABLE policy_label (
     mask            text NOT NULL,
     -- the text of a jsonb object
     options         text NOT NULL DEFAULT '{}',
+    -- as in policy_mask
+    definer         regrole NOT NULL DEFAULT 0,
     PRIMARY KEY (role, label)
 );
 
@@ -127,7 +131,7 @@ CREATE TABLE policy_filter (
     predicate       text NOT NULL,
     -- as parsed when it was set: every name outside pg_catalog qualified
     expression      text NOT NULL,
-    -- whose privileges the predicate's subqueries run with
+    -- with whose privileges it is parsed and its subqueries run
     definer         regrole NOT NULL,
     PRIMARY KEY (role, relation, name)
 );
@@ -140,13 +144,16 @@ CREATE TABLE policy_group_size (
     PRIMARY KEY (role, relation)
 );
 
+-- No primary key: pg_restore sets the labels of columns, which are recorded, before it copies the
+-- rows that it has.
 CREATE TABLE policy_history (
-    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id              bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     changed_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     changed_by      name NOT NULL,
     function        text NOT NULL,
     arguments       jsonb NOT NULL
 );
+CREATE INDEX ON policy_history (id);
 
 -- The key of the mask "hash". It is in no dump: a restored database has a key, and hashes, of its
 -- own, unless the superuser carries the row over; the oldest row counts. Readable by superusers
@@ -162,14 +169,29 @@ SELECT pg_catalog.sha256(pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
                          || pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
                          || pg_catalog.uuid_send(pg_catalog.gen_random_uuid()));
 
--- pg_dump carries the policy and its history.
+-- pg_dump carries the policy and its history, but for rows of roles and relations that are gone:
+-- their numbers would mean others elsewhere.
 DO $$
 DECLARE
     t text;
+    has_role text := 'EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = role)';
+    has_relation text := 'EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = relation)';
 BEGIN
-    FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
-                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter', 'policy_group_size',
-                             'policy_history', 'policy_history_id_seq'] LOOP
+    FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_function', 'policy_extension'] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass, 'WHERE ' || has_role);
+    END LOOP;
+    FOREACH t IN ARRAY ARRAY['policy_relation', 'policy_column'] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass,
+            'WHERE ' || has_role || ' AND ' || has_relation);
+    END LOOP;
+    -- Role 0 stands for all of them.
+    has_role := '(role::pg_catalog.oid = 0 OR ' || has_role || ')';
+    PERFORM pg_catalog.pg_extension_config_dump('agent_policy.policy_label'::regclass, 'WHERE ' || has_role);
+    FOREACH t IN ARRAY ARRAY['policy_mask', 'policy_filter', 'policy_group_size'] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass,
+            'WHERE ' || has_role || ' AND ' || has_relation);
+    END LOOP;
+    FOREACH t IN ARRAY ARRAY['policy_history', 'policy_history_id_seq'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass, '');
     END LOOP;
 END
@@ -220,22 +242,26 @@ ALTER TABLE policy_role ENABLE ALWAYS TRIGGER label_roles;
 CREATE FUNCTION _outer_user() RETURNS regrole
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'outer_user';
 
+-- The next three parse text, and parsing runs code: input functions of types, constraints of domains.
+-- They are called as whoever calls the interface, never in a SECURITY DEFINER function.
+
 -- The canonical text of a boolean expression over a relation; checks it on the way.
 CREATE FUNCTION _filter_expression(relation oid, predicate text) RETURNS text
-    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'filter_expression';
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'filter_expression';
 
 -- The SQL expression that a mask puts in the place of a column; NULL for the mask "none".
 -- constant: the option "value" of the mask "constant". All others must not be NULL.
 CREATE FUNCTION _mask_expression(relation oid, column_name text, mask text, options text, constant text) RETURNS text
-    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'mask_expression';
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'mask_expression';
 
 -- Raises unless a label can carry the mask, and it fits every column that has the label.
 CREATE FUNCTION _check_label(label text, mask text, options text) RETURNS void
-    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'check_label';
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'check_label';
 
--- The canonical text of an expression made by _mask_expression; checks it on the way.
-CREATE FUNCTION _checked_expression(relation oid, column_name text, expression text) RETURNS text
-    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'checked_expression';
+-- Who called one of them last; raises unless it was for exactly this: nothing else is stored.
+-- relation, name, expression: of a column its name, of a filter none; of a label 0, the word and the options.
+CREATE FUNCTION _author(relation oid, name text, mask text, expression text) RETURNS regrole
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'author';
 
 CREATE FUNCTION _record(function text, arguments jsonb) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
@@ -760,6 +786,20 @@ role: a protected role. relation: its name. access: read (default), or write (wh
 Setting it again replaces access, a deny_relation included. Errors: 42P01 no such relation; 42809 another kind of relation; 22023 for system relations.
 Example: SELECT agent_policy.allow_relation(''sales_agent'', ''sales.orders'', ''write'');';
 
+-- Raises 22023 for system relations.
+CREATE FUNCTION _require_no_catalog(relation regclass, function text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE c.oid = _require_no_catalog.relation AND n.nspname IN ('pg_catalog', 'information_schema')) THEN
+        RAISE EXCEPTION '%: % is a system relation', function, _require_no_catalog.relation
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The catalogs have rules of their own: what a role may not use is not shown in them.';
+    END IF;
+END
+$$;
+
 CREATE FUNCTION deny_relation(role regrole, relation regclass) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
@@ -767,6 +807,7 @@ CREATE FUNCTION deny_relation(role regrole, relation regclass) RETURNS void
 BEGIN
     PERFORM agent_policy._require_protected(deny_relation.role, 'deny_relation');
     PERFORM agent_policy._require_relation(deny_relation.relation, 'rpvmfS', 'deny_relation');
+    PERFORM agent_policy._require_no_catalog(deny_relation.relation, 'deny_relation');
     INSERT INTO agent_policy.policy_relation (role, relation, access)
     VALUES (deny_relation.role, deny_relation.relation, 'deny')
     ON CONFLICT ON CONSTRAINT policy_relation_pkey DO UPDATE SET access = excluded.access;
@@ -776,7 +817,7 @@ END
 $$;
 COMMENT ON FUNCTION deny_relation(regrole, regclass) IS
 'Denies a relation to a protected role, though its schema is allowed; replaces allow_relation. reset_relation takes it back.
-Errors: 42P01 no such relation; 42809 not a table, view, materialized view, foreign table or sequence.
+Errors: 42P01 no such relation; 42809 not a table, view, materialized view, foreign table or sequence; 22023 for system relations.
 Example: SELECT agent_policy.deny_relation(''sales_agent'', ''sales.salaries'');';
 
 CREATE FUNCTION reset_relation(role regrole, relation regclass) RETURNS void
@@ -807,6 +848,7 @@ CREATE FUNCTION deny_column(role regrole, relation regclass, column_name text) R
 BEGIN
     PERFORM agent_policy._require_protected(deny_column.role, 'deny_column');
     PERFORM agent_policy._require_relation(deny_column.relation, 'rpvmf', 'deny_column');
+    PERFORM agent_policy._require_no_catalog(deny_column.relation, 'deny_column');
     PERFORM agent_policy._require_column(deny_column.relation, deny_column.column_name, 'deny_column');
     INSERT INTO agent_policy.policy_column (role, relation, column_name)
     VALUES (deny_column.role, deny_column.relation, deny_column.column_name)
@@ -817,7 +859,8 @@ END
 $$;
 COMMENT ON FUNCTION deny_column(regrole, regclass, text) IS
 'Denies a column of an allowed relation to a protected role: a statement that names it ends with 42501. To show a stand-in instead, see mask_column.
-column_name: as pg_attribute has it, without quotes. Errors: 42703 no such column; 42P10 a system column.
+column_name: as pg_attribute has it, without quotes. Once the column is renamed or dropped, the relation is closed until reset_column takes the old name back.
+Errors: 42703 no such column; 42P10 a system column; 22023 for system relations.
 Example: SELECT agent_policy.deny_column(''sales_agent'', ''sales.customers'', ''ssn'');';
 
 CREATE FUNCTION reset_column(role regrole, relation regclass, column_name text) RETURNS void
@@ -917,6 +960,12 @@ DECLARE
 BEGIN
     PERFORM agent_policy._require_protected(deny_function.role, 'deny_function');
     signature := agent_policy._signature(deny_function.function, 'deny_function');
+    IF EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+               WHERE p.oid = deny_function.function AND n.nspname = 'agent_policy') THEN
+        RAISE EXCEPTION 'function % cannot be denied', signature
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Masks and row filters call the functions of agent_policy; those that are not meant for protected roles are denied as they are.';
+    END IF;
     INSERT INTO agent_policy.policy_function (role, function, access, trusted)
     VALUES (deny_function.role, signature, 'deny', false)
     ON CONFLICT ON CONSTRAINT policy_function_pkey
@@ -927,7 +976,8 @@ END
 $$;
 COMMENT ON FUNCTION deny_function(regrole, regprocedure) IS
 'Denies a function to a protected role, though the reviewed list or an allowed extension has it; replaces allow_function. reset_function takes it back.
-Errors: 42883 no such function.
+Where the function is renamed, moved to another schema or dropped later, every function of the name that it was denied under is denied, in any schema, until reset_function is called for one of that name.
+Errors: 42883 no such function; 22023 for functions of agent_policy.
 Example: SELECT agent_policy.deny_function(''sales_agent'', ''pg_catalog.random()'');';
 
 CREATE FUNCTION reset_function(role regrole, function regprocedure) RETURNS void
@@ -939,7 +989,14 @@ DECLARE
 BEGIN
     PERFORM agent_policy._require_protected(reset_function.role, 'reset_function');
     signature := agent_policy._signature(reset_function.function, 'reset_function');
-    DELETE FROM agent_policy.policy_function f WHERE f.role = reset_function.role AND f.function = signature;
+    -- And the denial of one that is not where it was, and that the name stands for now.
+    DELETE FROM agent_policy.policy_function f
+     WHERE f.role = reset_function.role
+       AND (f.function = signature
+            OR f.access = 'deny' AND to_regprocedure(f.function) IS NULL
+               AND strpos('.' || f.function,
+                          (SELECT '.' || quote_ident(p.proname) || '(' FROM pg_proc p
+                            WHERE p.oid = reset_function.function)) > 0);
     IF NOT FOUND THEN
         PERFORM agent_policy._notice_absent(format('function %s is neither allowed nor denied to role "%s"', signature, reset_function.role));
         RETURN;
@@ -1009,8 +1066,8 @@ Example: SELECT agent_policy.disallow_extension(''sales_agent'', ''pg_trgm'');';
 --   allow
 
 -- Masks and row filters. mask_column and filter_rows run with the caller's search_path, so that
--- an expression means what it means to the caller; what they hand on is canonical text, which
--- the _store_ functions check once more before they write it.
+-- an expression means what it means to the caller, and parse with the caller's rights; what they
+-- hand on is canonical text, and the _store_ functions write nothing that was not parsed just now.
 
 CREATE FUNCTION _require_mask_role(role regrole, function text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -1027,8 +1084,6 @@ CREATE FUNCTION _store_mask(relation regclass, column_name text, mask text, opti
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
-DECLARE
-    checked text;
 BEGIN
     PERFORM agent_policy._require_mask_role(_store_mask.role, 'mask_column');
     PERFORM agent_policy._require_relation(_store_mask.relation, 'rpfm', 'mask_column');
@@ -1038,13 +1093,14 @@ BEGIN
     PERFORM agent_policy._require(_store_mask.options, 'options', 'mask_column');
     IF _store_mask.mask <> 'none' THEN
         PERFORM agent_policy._require(_store_mask.expression, 'expression', 'mask_column');
-        checked := agent_policy._checked_expression(_store_mask.relation, _store_mask.column_name, _store_mask.expression);
     END IF;
-    INSERT INTO agent_policy.policy_mask (role, relation, column_name, mask, options, expression)
+    INSERT INTO agent_policy.policy_mask (role, relation, column_name, mask, options, expression, definer)
     VALUES (coalesce(_store_mask.role, '-'), _store_mask.relation, _store_mask.column_name, _store_mask.mask,
-            _store_mask.options, checked)
+            _store_mask.options, _store_mask.expression,
+            agent_policy._author(_store_mask.relation, _store_mask.column_name, _store_mask.mask, _store_mask.expression))
     ON CONFLICT ON CONSTRAINT policy_mask_pkey
-        DO UPDATE SET mask = excluded.mask, options = excluded.options, expression = excluded.expression;
+        DO UPDATE SET mask = excluded.mask, options = excluded.options, expression = excluded.expression,
+                      definer = excluded.definer;
     PERFORM agent_policy._record('mask_column', jsonb_build_object(
         'relation', _store_mask.relation::text, 'column_name', _store_mask.column_name, 'mask', _store_mask.mask,
         'options', _store_mask.options, 'role', _store_mask.role::text));
@@ -1094,10 +1150,10 @@ mask, and its options with their defaults:
   network {"ipv4": 24, "ipv6": 48}: the network of that many bits; inet, cidr
   scrub: each piece of personal data and each secret inside is replaced by its category, as [EMAIL]; text, json, jsonb
   json {"paths": {"$.ssn": "redact", "$.cards[*].number": {"mask": "partial", "keep_last": 4}}}: what stands at these paths; each takes redact, null, constant, partial, email, hash or scrub. A path is $ and then .name, ."any name", .*, [3], [*], .** (any depth); a key of an array means that key of each element; jsonb
-  expression {"sql": "left(name, 1)"}: any expression over the row, without subqueries; names are looked up in the caller''s search_path
+  expression {"sql": "left(name, 1)"}: any expression over the row, without subqueries; names are looked up in the caller''s search_path, and the caller''s privileges on schemas have to last
   none: the value itself
 An array is masked element by element where the mask fits its elements (redact, null and constant replace it whole); a domain as the type below it, unless it has constraints.
-Errors: 22023 unknown mask or option, or a value out of range; 42804 the mask does not fit the column''s type; 42809 for views; 42703 no such column.
+Errors: 22023 unknown mask or option, or a value out of range; 42804 the mask does not fit the column''s type; 42809 for views; 42703 no such column; 42501 names of a schema that the caller may not use. Once who set a mask may not use them any more, or is dropped, the table is closed.
 Example: SELECT agent_policy.mask_column(''sales.customers'', ''ssn'', ''partial'', ''{"keep_last": 4}'');';
 
 -- Says in its own words what _mask_expression would raise less well.
@@ -1134,7 +1190,8 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM agent_policy._notice_absent(format('column "%s" of relation %s has no mask for %s',
             unmask_column.column_name, unmask_column.relation,
-            coalesce(format('role "%s"', unmask_column.role), 'every protected role')));
+            CASE WHEN unmask_column.role IS NULL THEN 'every protected role'
+                 ELSE format('role "%s"', unmask_column.role) END));
         RETURN;
     END IF;
     PERFORM agent_policy._record('unmask_column', jsonb_build_object(
@@ -1152,17 +1209,15 @@ CREATE FUNCTION _store_filter(relation regclass, predicate text, role regrole, n
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
-DECLARE
-    checked text;
 BEGIN
     PERFORM agent_policy._require_relation(_store_filter.relation, 'rpf', 'filter_rows');
     PERFORM agent_policy._require(_store_filter.predicate, 'predicate', 'filter_rows');
     PERFORM agent_policy._require(_store_filter.name, 'name', 'filter_rows');
     PERFORM agent_policy._require_mask_role(_store_filter.role, 'filter_rows');
-    checked := agent_policy._filter_expression(_store_filter.relation, _store_filter.expression);
     INSERT INTO agent_policy.policy_filter (role, relation, name, predicate, expression, definer)
     VALUES (coalesce(_store_filter.role, '-'), _store_filter.relation, _store_filter.name, _store_filter.predicate,
-            checked, agent_policy._outer_user())
+            _store_filter.expression,
+            agent_policy._author(_store_filter.relation, NULL, NULL, _store_filter.expression))
     ON CONFLICT ON CONSTRAINT policy_filter_pkey
         DO UPDATE SET predicate = excluded.predicate, expression = excluded.expression, definer = excluded.definer;
     PERFORM agent_policy._record('filter_rows', jsonb_build_object(
@@ -1216,9 +1271,9 @@ $$;
 COMMENT ON FUNCTION filter_rows(regclass, text, regrole, text) IS
 'Which rows of a table protected roles see. Several filters of one table are ANDed.
 relation: a table, partitioned table or foreign table (views: filter their base tables).
-predicate: a boolean expression over the table''s columns, raw values; subqueries run with the privileges of whoever calls filter_rows, unfiltered. It may use agent_policy.user_email() and agent_policy.claim(name). Names are looked up in the caller''s search_path, once, now. No aggregates, window functions, set-returning functions or system columns.
+predicate: a boolean expression over the table''s columns, raw values; it is parsed and its subqueries run with the privileges of whoever calls filter_rows, unfiltered. It may use agent_policy.user_email() and agent_policy.claim(name). Names are looked up in the caller''s search_path, once, now. No aggregates, window functions, set-returning functions or system columns.
 role: NULL (default) means every protected role. name: tells several filters apart; the same relation, role and name replaces.
-Errors: those of the parser for what does not parse (42601, 42703, 42883 ...); 42804 not boolean; 42501 a subquery reads what the caller may not; 42809 for views. A filter that no longer parses later denies its table.
+Errors: those of the parser for what does not parse (42601, 42703, 42883 ...); 42804 not boolean; 42501 a subquery reads, or the predicate names, what the caller may not; 42809 for views. A filter that no longer parses later, or whose definer is dropped, denies its table.
 Example: SELECT agent_policy.filter_rows(''sales.customers'', ''account_manager = agent_policy.user_email()'');';
 
 CREATE FUNCTION remove_row_filter(relation regclass, role regrole DEFAULT NULL, name text DEFAULT 'default') RETURNS void
@@ -1234,7 +1289,8 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM agent_policy._notice_absent(format('relation %s has no row filter "%s" for %s',
             remove_row_filter.relation, remove_row_filter.name,
-            coalesce(format('role "%s"', remove_row_filter.role), 'every protected role')));
+            CASE WHEN remove_row_filter.role IS NULL THEN 'every protected role'
+                 ELSE format('role "%s"', remove_row_filter.role) END));
         RETURN;
     END IF;
     PERFORM agent_policy._record('remove_row_filter', jsonb_build_object(
@@ -1455,34 +1511,55 @@ Example: SELECT * FROM agent_policy.harden_role(''sales_agent'');';
 
 -- Masks by label: SECURITY LABEL FOR agent_policy says what a column is, these say what that hides.
 
-CREATE FUNCTION mask_label(label text, mask text, options jsonb DEFAULT '{}', role regrole DEFAULT NULL) RETURNS void
+CREATE FUNCTION _check_label_target(label text, mask text, options jsonb, role regrole) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM agent_policy._require(_check_label_target.label, 'label', 'mask_label');
+    PERFORM agent_policy._require(_check_label_target.mask, 'mask', 'mask_label');
+    PERFORM agent_policy._require(_check_label_target.options, 'options', 'mask_label');
+    IF btrim(_check_label_target.label) = '' OR octet_length(_check_label_target.label) > 63
+       OR _check_label_target.label ~ '[[:cntrl:]]' THEN
+        RAISE EXCEPTION 'mask_label: "%" is not a label of a column', _check_label_target.label
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Use a word of at most 63 bytes, such as email.';
+    END IF;
+    PERFORM agent_policy._require_mask_role(_check_label_target.role, 'mask_label');
+END
+$$;
+
+CREATE FUNCTION _store_label(label text, mask text, options jsonb, role regrole) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM agent_policy._require(mask_label.label, 'label', 'mask_label');
-    PERFORM agent_policy._require(mask_label.mask, 'mask', 'mask_label');
-    PERFORM agent_policy._require(mask_label.options, 'options', 'mask_label');
-    IF btrim(mask_label.label) = '' OR octet_length(mask_label.label) > 63 OR mask_label.label ~ '[[:cntrl:]]' THEN
-        RAISE EXCEPTION 'mask_label: "%" is not a label of a column', mask_label.label
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Use a word of at most 63 bytes, such as email.';
-    END IF;
-    PERFORM agent_policy._require_mask_role(mask_label.role, 'mask_label');
-    PERFORM agent_policy._check_label(mask_label.label, mask_label.mask, mask_label.options::text);
-    INSERT INTO agent_policy.policy_label (role, label, mask, options)
-    VALUES (coalesce(mask_label.role, '-'), mask_label.label, mask_label.mask, mask_label.options::text)
+    PERFORM agent_policy._check_label_target(_store_label.label, _store_label.mask, _store_label.options, _store_label.role);
+    INSERT INTO agent_policy.policy_label (role, label, mask, options, definer)
+    VALUES (coalesce(_store_label.role, '-'), _store_label.label, _store_label.mask, _store_label.options::text,
+            agent_policy._author(0, _store_label.label, _store_label.mask, _store_label.options::text))
     ON CONFLICT ON CONSTRAINT policy_label_pkey
-        DO UPDATE SET mask = excluded.mask, options = excluded.options;
+        DO UPDATE SET mask = excluded.mask, options = excluded.options, definer = excluded.definer;
     PERFORM agent_policy._record('mask_label', jsonb_build_object(
-        'label', mask_label.label, 'mask', mask_label.mask, 'options', mask_label.options, 'role', mask_label.role::text));
+        'label', _store_label.label, 'mask', _store_label.mask, 'options', _store_label.options,
+        'role', _store_label.role::text));
+END
+$$;
+
+-- With the caller's rights: a constant is read by the types of the columns that have the label.
+CREATE FUNCTION mask_label(label text, mask text, options jsonb DEFAULT '{}', role regrole DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM agent_policy._check_label_target(mask_label.label, mask_label.mask, mask_label.options, mask_label.role);
+    PERFORM agent_policy._check_label(mask_label.label, mask_label.mask, mask_label.options::text);
+    PERFORM agent_policy._store_label(mask_label.label, mask_label.mask, mask_label.options, mask_label.role);
 END
 $$;
 COMMENT ON FUNCTION mask_label(text, text, jsonb, regrole) IS
 'What protected roles see of every column with a security label: SECURITY LABEL FOR agent_policy ON COLUMN sales.customers.mail IS ''email''.
 label: the word. mask, options: as for mask_column, without expression. role: NULL (default) means every protected role; a role''s own mask beats that one. A mask set with mask_column beats that of a label.
 A label without a mask hides nothing, and counts as a classification for unclassified_columns.
-Errors: 22023 unknown mask or option; 42804 the mask does not fit a column that has the label (setting a label on a column that its mask does not fit is refused likewise).
+Errors: 22023 unknown mask or option; 42804 the mask does not fit a column that has the label (setting a label on a column that its mask does not fit is refused likewise); 42501 the type of such a column is in a schema that the caller may not use.
 Example: SELECT agent_policy.mask_label(''email'', ''email'');';
 
 CREATE FUNCTION unmask_label(label text, role regrole DEFAULT NULL) RETURNS void
@@ -1495,7 +1572,8 @@ BEGIN
      WHERE l.role = coalesce(unmask_label.role, '-') AND l.label = unmask_label.label;
     IF NOT FOUND THEN
         PERFORM agent_policy._notice_absent(format('label "%s" has no mask for %s', unmask_label.label,
-            coalesce(format('role "%s"', unmask_label.role), 'every protected role')));
+            CASE WHEN unmask_label.role IS NULL THEN 'every protected role'
+                 ELSE format('role "%s"', unmask_label.role) END));
         RETURN;
     END IF;
     PERFORM agent_policy._record('unmask_label', jsonb_build_object(
@@ -1559,7 +1637,8 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM agent_policy._notice_absent(format('relation %s has no minimum group size for %s',
             remove_group_size.relation,
-            coalesce(format('role "%s"', remove_group_size.role), 'every protected role')));
+            CASE WHEN remove_group_size.role IS NULL THEN 'every protected role'
+                 ELSE format('role "%s"', remove_group_size.role) END));
         RETURN;
     END IF;
     PERFORM agent_policy._record('remove_group_size', jsonb_build_object(
@@ -2368,6 +2447,12 @@ AS 'MODULE_PATHNAME', 'audit_next_block_wrapper';
 COMMENT ON FUNCTION audit_next_block() IS
     'the number of the block that audit_note appends next; nobody else appends until the transaction ends (internal)';
 
+CREATE FUNCTION audit_in_transaction(xid bigint) RETURNS boolean
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'audit_in_transaction_wrapper';
+COMMENT ON FUNCTION audit_in_transaction(bigint) IS
+    'whether an xmin or xmax is that of the transaction at hand or of a savepoint in it (internal)';
+
 CREATE FUNCTION erase_user(email text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -2393,7 +2478,8 @@ BEGIN
     -- Whatever is on its way has to be in the table, unless this transaction has erased somebody before:
     -- since then the log is locked, and nothing more comes.
     IF NOT EXISTS (SELECT FROM agent_policy.audit_state
-                   WHERE pg_current_xact_id_if_assigned()::xid IN (xmin, xmax)) THEN
+                   WHERE agent_policy.audit_in_transaction(xmin::text::bigint)
+                      OR agent_policy.audit_in_transaction(xmax::text::bigint)) THEN
         PERFORM agent_policy.audit_flush('1 min');
     END IF;
     block := agent_policy.audit_next_block();
@@ -2467,6 +2553,7 @@ COMMENT ON FUNCTION erase_user(text) IS
 
 REVOKE ALL ON audit_block, audit_key, audit_checkpoints, audit_access FROM PUBLIC;
 REVOKE ALL ON FUNCTION audit_note(integer, integer, text), audit_next_block(),
+    audit_in_transaction(bigint),
     audit_verify_log(timestamptz, timestamptz, text[]), audit_verify(timestamptz, timestamptz, text[]),
     audit_commitment(integer, text, text, text, text, text, text, bytea, text, text, text, text, bytea),
     audit_closed(audit_log, integer), audit_names(audit_log, text),
@@ -2504,7 +2591,8 @@ COMMENT ON COLUMN audit_node.role IS
 COMMENT ON COLUMN audit_node.starts IS
     'numbers that the server drew when it started, the newest last: a copy of it draws others';
 
-SELECT pg_catalog.pg_extension_config_dump('audit_shipper', '');
+SELECT pg_catalog.pg_extension_config_dump('audit_shipper',
+    'WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = role)');
 
 CREATE FUNCTION audit_receive(
     session text, segment integer, at bigint, records bytea, start bigint DEFAULT NULL,
@@ -2521,6 +2609,12 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    PERFORM agent_policy._require_role(add_standby.role, 'add_standby');
+    IF add_standby.node !~ '^[0-9a-f]{16}$' THEN
+        RAISE EXCEPTION 'add_standby: "%" is not the number of a server', add_standby.node
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Give the column node of agent_policy.health on the standby: 16 hexadecimal digits.';
+    END IF;
     IF (SELECT rolsuper FROM pg_roles WHERE oid = add_standby.role) THEN
         RAISE EXCEPTION 'role % is a superuser', add_standby.role
             USING ERRCODE = 'invalid_parameter_value',
@@ -2544,13 +2638,18 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION add_standby(regrole, text) IS
-    'lets a role hand over the audit records of a standby, and do nothing else; node: health.node of the standby, for a server that was the primary or had another role. Superusers only';
+    'lets a role hand over the audit records of a standby, and do nothing else; node: health.node of the standby, for a server that was the primary or had another role. Superusers only. Errors: 22004 no role given; 42704 no such role; 22023 a superuser, a protected role, or no such number of a server';
 
 CREATE FUNCTION remove_standby(role regrole) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    PERFORM agent_policy._require(remove_standby.role, 'role', 'remove_standby');
+    IF NOT EXISTS (SELECT FROM agent_policy.audit_shipper s WHERE s.role = remove_standby.role) THEN
+        PERFORM agent_policy._notice_absent(format('role "%s" does not hand over records of a standby', remove_standby.role));
+        RETURN;
+    END IF;
     EXECUTE format('REVOKE EXECUTE ON FUNCTION agent_policy.audit_receive(text, integer, bigint, bytea, bigint) FROM %s',
                    remove_standby.role);
     DELETE FROM agent_policy.audit_shipper s WHERE s.role = remove_standby.role;
@@ -2560,7 +2659,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION remove_standby(regrole) IS
-    'takes that back; statements that the standby did not report the end of get the outcome unknown. Superusers only';
+    'takes that back; statements that the standby did not report the end of get the outcome unknown. Superusers only. A NOTICE if the role does not';
 
 REVOKE ALL ON audit_shipper, audit_node FROM PUBLIC;
 REVOKE ALL ON FUNCTION audit_receive(text, integer, bigint, bytea, bigint), add_standby(regrole, text),
@@ -2736,7 +2835,7 @@ CREATE FUNCTION "check"(role regrole, statement text, user_email text DEFAULT NU
     LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'check_wrapper';
 COMMENT ON FUNCTION "check"(regrole, text, text) IS
-'What would happen to a statement of a protected role, without running it. One row a finding: verdict (allowed, denied, would_deny), rule, object, message, hint; for an allowed statement the masked columns it reads, the row filters that apply, and the planner''s cost and rows. user_email: the forwarded user; NULL leaves the identity out of it. A text that PostgreSQL itself refuses gives rule statement_invalid. Errors: 22023 when the role is not protected. Example: SELECT * FROM agent_policy.check(''agent'', ''SELECT * FROM sales.customers'')';
+'What would happen to a statement of a protected role, without running it. One row a finding: verdict (allowed, denied, would_deny), rule, object, message, hint; for an allowed statement the masked columns it reads, the row filters that apply, and the planner''s cost and rows. user_email: the forwarded user; NULL leaves the identity out of it. A text that PostgreSQL itself refuses gives rule statement_invalid. Errors: 22023 when the role is not protected; 42501 for who may not act as the role: planning runs functions with its privileges. Example: SELECT * FROM agent_policy.check(''agent'', ''SELECT * FROM sales.customers'')';
 
 CREATE FUNCTION _preview(role regrole, user_email text, statement text, rows int) RETURNS SETOF text
     LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -2748,7 +2847,7 @@ CREATE FUNCTION preview(role regrole, user_email text, statement text, rows int 
 COMMENT ON FUNCTION preview(regrole, text, text, int) IS
 'The first rows that a protected role would see, as jsonb: masks, row filters, limits and denials as for the agent itself. The statement runs with the role''s privileges in a subtransaction that is read-only and rolled back; nothing is written to the audit.
 user_email: the forwarded user; NULL for none. statement: one SELECT; names are looked up in the caller''s search_path. rows: how many at most.
-Errors: what the agent would be told, with the same SQLSTATE; 25006 for what is no SELECT; 22023 when the role is not protected; 42501 for who may not act as the role.
+Errors: what the agent would be told, with the same SQLSTATE; 25006 for what is no SELECT; 22023 when the role is not protected; 42501 for who may not act as the role (superusers may, and members of the role who do not inherit it: who inherits it is confined).
 Example: SELECT agent_policy.preview(''agent'', ''alice@example.com'', ''SELECT * FROM sales.customers'');';
 /* </end connected objects> */
 
@@ -2767,6 +2866,12 @@ Example: SELECT agent_policy.preview(''agent'', ''alice@example.com'', ''SELECT 
 /* <begin connected objects> */
 -- src/audit/api.rs
 -- agent_policy::audit::api::audit_health
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/audit/api.rs
+-- agent_policy::audit::api::audit_in_transaction
 -- Skipped due to `#[pgrx(sql = false)]`
 /* </end connected objects> */
 
@@ -2950,13 +3055,15 @@ GRANT EXECUTE ON FUNCTION
     filter_rows(regclass, text, regrole, text), remove_row_filter(regclass, regrole, text),
     require_group_size(regclass, int, regrole), remove_group_size(regclass, regrole)
     TO agent_policy_admin;
--- Called by mask_column and filter_rows as their caller.
+-- Called by mask_column, filter_rows and mask_label as their caller.
 GRANT EXECUTE ON FUNCTION
     _check_mask_target(regclass, text, text, jsonb, regrole), _mask_expression(oid, text, text, text, text),
     _reraise(text, text, text, text, text),
     _store_mask(regclass, text, text, jsonb, regrole, text),
     _check_filter_target(regclass, text, regrole, text), _filter_expression(oid, text),
-    _store_filter(regclass, text, regrole, text, text)
+    _store_filter(regclass, text, regrole, text, text),
+    _check_label_target(text, text, jsonb, regrole), _check_label(text, text, text),
+    _store_label(text, text, jsonb, regrole)
     TO agent_policy_admin;
 GRANT SELECT ON protected_roles, allowed_objects, masks, mask_labels, labelled_columns, row_filters, group_sizes, limits, policy_history TO agent_policy_admin;
 

@@ -3,9 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::{PgSqlErrorCode, PgTryBuilder};
 use policy::model::{Access, Capability, Limits, Mode, OnExcess};
 use policy::rule::Rule;
 
@@ -47,6 +50,8 @@ impl RoleRow {
 pub enum Closed {
     /// The extension is installed, and its tables cannot be found.
     TablesMissing,
+    /// What is in them cannot be made sense of.
+    Unreadable,
     /// The role is protected in other databases, and not in this one.
     Elsewhere { role: String, databases: String },
 }
@@ -60,6 +65,12 @@ impl Closed {
                 "the policy cannot be read: its tables are missing",
             )
             .hint("Ask the database administrator to repair the extension agent_policy."),
+            Self::Unreadable => Denial::new(
+                Rule::PolicyUnavailable,
+                "agent_policy",
+                "the policy cannot be read",
+            )
+            .hint("Ask the database administrator: the server's log says why."),
             Self::Elsewhere { role, databases } => doors::elsewhere(role, databases),
         }
     }
@@ -107,6 +118,9 @@ struct Allowed {
     schema_names: Vec<String>,
     relations: HashMap<Oid, Access>,
     functions: HashMap<Oid, FunctionRule>,
+    /// Denied functions that are not where they were: whatever has the name may be one of them.
+    /// And whether it was built in.
+    lost_functions: HashMap<String, bool>,
     extensions: HashSet<Oid>,
 }
 
@@ -223,9 +237,55 @@ fn role_of(row: scan::Row<'_>) -> Option<Oid> {
 }
 
 /// Reads what the policy tables say for `active`, a subset of the protected roles. A table that is
-/// gone means that the policy cannot be known.
+/// gone means that the policy cannot be known, and so does an error that would come again: nothing
+/// raises for ever where errors themselves ask for the policy. What passes (a cancellation, a lock, want
+/// of memory) goes on as it is.
 pub fn read_policy(roles: &[RoleRow], active: &[Oid]) -> Policy {
-    try_read_policy(roles, active).unwrap_or_else(|| Policy::closed(Closed::TablesMissing))
+    let read = || try_read_policy(roles, active).ok_or(Closed::TablesMissing);
+    PgTryBuilder::new(AssertUnwindSafe(read))
+        .catch_others(|error| {
+            let (CaughtError::PostgresError(report)
+            | CaughtError::ErrorReport(report)
+            | CaughtError::RustPanic {
+                ereport: report, ..
+            }) = &error;
+            if !comes_again(report.sql_error_code()) {
+                error.rethrow();
+            }
+            pgrx::log!(
+                "agent_policy: the policy cannot be read: {}",
+                report.message()
+            );
+            Err(Closed::Unreadable)
+        })
+        .execute()
+        .unwrap_or_else(Policy::closed)
+}
+
+/// Is it about what is stored, whoever reads it and when?
+fn comes_again(code: PgSqlErrorCode) -> bool {
+    // The class is in the lower bits.
+    const CLASS: i32 = (1 << 12) - 1;
+    const CLASSES: [PgSqlErrorCode; 3] = [
+        PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
+        PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME,
+        PgSqlErrorCode::ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION,
+    ];
+    let code = code as i32;
+    code == PgSqlErrorCode::ERRCODE_INTERNAL_ERROR as i32
+        || CLASSES
+            .iter()
+            .any(|class| *class as i32 & CLASS == code & CLASS)
+}
+
+/// The parts of the name in a signature.
+fn name_in(signature: &str) -> Option<Vec<String>> {
+    let mut quoted = false;
+    let end = signature.find(|c: char| {
+        quoted ^= c == '"';
+        c == '(' && !quoted
+    })?;
+    policy::names::split(signature.get(..end)?)
 }
 
 fn try_read_policy(roles: &[RoleRow], active: &[Oid]) -> Option<Policy> {
@@ -290,12 +350,20 @@ fn try_read_policy(roles: &[RoleRow], active: &[Oid]) -> Option<Policy> {
         let (Some(i), Some(signature)) = (mine(&row), row.text("function")) else {
             continue;
         };
-        if let Some(function) = names::function(signature) {
-            let rule = FunctionRule {
-                allow: row.text("access") == Some("allow"),
-                trusted: row.bool("trusted").unwrap_or(false),
-            };
+        let rule = FunctionRule {
+            allow: row.text("access") == Some("allow"),
+            trusted: row.bool("trusted").unwrap_or(false),
+        };
+        if let Some(function) = names::stored_function(signature) {
             policy.allowed[i].functions.insert(function, rule);
+        } else if !rule.allow {
+            let Some(parts) = name_in(signature) else {
+                return Some(Policy::closed(Closed::Unreadable));
+            };
+            let built_in = parts.len() == 1;
+            if let Some(name) = parts.into_iter().next_back() {
+                *policy.allowed[i].lost_functions.entry(name).or_default() |= built_in;
+            }
         }
     }
     for row in table("policy_extension")?.rows() {
@@ -369,6 +437,11 @@ fn try_read_policy(roles: &[RoleRow], active: &[Oid]) -> Option<Policy> {
     }
     for role in active {
         role.to_u32().hash(&mut hasher);
+    }
+    for role in &policy.allowed {
+        let mut lost: Vec<_> = role.lost_functions.iter().collect();
+        lost.sort_unstable();
+        lost.hash(&mut hasher);
     }
     // The same policy read again is the same: plans made under it stay good.
     policy.stamp = hasher.finish() as u32;

@@ -1,8 +1,10 @@
 //! A refusal: one line for people, JSON for programs, a hint that says what would pass.
 
+use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
 
 use pgrx::PgSqlErrorCode;
+use policy::record::{MAX_OBJECT, at_most};
 use policy::rule::Rule;
 use serde_json::{Map, Value};
 
@@ -37,20 +39,28 @@ impl DerefMut for Denial {
     }
 }
 
+/// Longer messages and hints are cut: a name that was asked for may be as long as a statement.
+const MAX_MESSAGE: usize = 2 << 10;
+const MAX_HINT: usize = 4 << 10;
+
 impl Denial {
-    pub fn new(rule: Rule, object: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn new<'a>(
+        rule: Rule,
+        object: impl Into<Cow<'a, str>>,
+        message: impl Into<Cow<'a, str>>,
+    ) -> Self {
         Self(Box::new(Reason {
             rule,
-            object: object.into(),
-            message: message.into(),
+            object: at_most(object, MAX_OBJECT),
+            message: at_most(message, MAX_MESSAGE),
             hint: String::new(),
             extra: Map::new(),
         }))
     }
 
     /// What would be allowed instead, fit to hand back to a model.
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = hint.into();
+    pub fn hint<'a>(mut self, hint: impl Into<Cow<'a, str>>) -> Self {
+        self.hint = at_most(hint, MAX_HINT);
         self
     }
 

@@ -76,6 +76,12 @@ pub fn sent() -> Sent {
     }
 }
 
+/// Bytes that the portal at hand has sent, in all its slices.
+pub fn sent_by_portal() -> u64 {
+    let meter = METER.get();
+    meter.earlier.saturating_add(meter.bytes)
+}
+
 /// Would a message of `length` bytes be one too many?
 pub fn over_bytes(length: usize) -> bool {
     let meter = METER.get();
@@ -162,7 +168,8 @@ pub fn judge_cost(limits: &Limits, cost: f64) -> Result<(), Denial> {
         Some(max) if cost > max => Err(Denial::new(
             Rule::MaxPlanCost,
             "max_plan_cost",
-            format!("the plan's cost of {cost:.0} exceeds the limit of {max:.0}"),
+            // The cost counts rows that are hidden.
+            format!("the plan costs more than the limit of {max:.0}"),
         )
         .with("limit", max)
         .hint("Narrow the statement: fewer relations, a WHERE clause on an indexed column, no cross join.")),

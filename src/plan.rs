@@ -146,7 +146,16 @@ fn judge_columns(policy: &Policy, used: &Use) -> Result<(), Denial> {
             .or_else(|| hits(&used.inserted))
             .or_else(|| hits(&used.updated))
         {
-            return Err(column_denied(used.relid, attno, &relation.denied));
+            let denied = column_denied(used.relid, attno, &relation.denied);
+            return Err(if used.writes() || used.target {
+                denied.hint(nameable(
+                    used.relid,
+                    &hidden_columns(&relation),
+                    "The statement may name",
+                ))
+            } else {
+                denied
+            });
         }
     }
     if used.writes() {
@@ -278,7 +287,7 @@ pub fn judge_target(relation: &Relation, columns: &[i16]) -> Result<(), Denial> 
         Some(attno) => Err(masked_write(
             relation.relid,
             *attno,
-            relation.masks.keys().copied(),
+            &hidden_columns(relation),
         )),
         None => Ok(()),
     }
@@ -381,7 +390,9 @@ pub fn judge_shown_setting(name: &str) -> Result<(), Denial> {
         name,
         format!("setting {name} is not shown"),
     );
-    Err(denial.hint("SELECT name, setting FROM pg_settings lists the settings that are."))
+    Err(denial.hint(
+        "pg_settings lists the settings that may be shown: SELECT name, setting FROM pg_settings",
+    ))
 }
 
 fn other_relations(policy: &Policy, relid: Oid) -> String {
@@ -410,13 +421,33 @@ fn relations_instead(policy: &Policy, own: &str) -> String {
     format!("Relations that may be read: {}{more}.", readable.join(", "))
 }
 
+/// The columns of a relation that are none of these, by name.
+fn columns_but(relid: Oid, not: &[i16]) -> Vec<String> {
+    names::columns(relid)
+        .into_iter()
+        .filter(|(attno, _)| !not.contains(attno))
+        .map(|(_, name)| names::quote(&name))
+        .collect()
+}
+
+/// The columns that have a mask or are denied.
+fn hidden_columns(relation: &Relation) -> Vec<i16> {
+    let denied = relation.denied.iter();
+    relation.masks.keys().chain(denied).copied().collect()
+}
+
+/// For a statement that changes a relation: which of its columns it may have.
+fn nameable(relid: Oid, not: &[i16], intro: &str) -> String {
+    let columns = columns_but(relid, not);
+    if columns.is_empty() {
+        return format!("No column of {} is left to name.", names::relation(relid));
+    }
+    format!("{intro}: {}.", columns.join(", "))
+}
+
 fn column_denied(relid: Oid, attno: i16, denied: &[i16]) -> Denial {
     let table = names::relation(relid);
-    let allowed: Vec<String> = names::columns(relid)
-        .into_iter()
-        .filter(|(attno, _)| !denied.contains(attno))
-        .map(|(_, name)| names::quote(&name))
-        .collect();
+    let allowed = columns_but(relid, denied);
     let (object, message) = match names::attribute_name(relid, attno).filter(|_| attno != 0) {
         Some(column) => {
             let object = format!("{table}.{}", names::quote(&column));
@@ -433,28 +464,22 @@ fn column_denied(relid: Oid, attno: i16, denied: &[i16]) -> Denial {
         .hint(format!("SELECT {} FROM {table}", allowed.join(", ")))
 }
 
-fn masked_write(relid: Oid, attno: i16, masked: impl Iterator<Item = i16>) -> Denial {
+fn masked_write(relid: Oid, attno: i16, hidden: &[i16]) -> Denial {
     let table = names::relation(relid);
-    let masked: Vec<i16> = masked.collect();
     let column = names::attribute_name(relid, attno)
         .filter(|_| attno != 0)
         .map_or_else(
             || table.clone(),
             |c| format!("{table}.{}", names::quote(&c)),
         );
-    let free: Vec<String> = names::columns(relid)
-        .into_iter()
-        .filter(|(attno, _)| !masked.contains(attno))
-        .map(|(_, name)| names::quote(&name))
-        .collect();
     Denial::new(
         Rule::MaskedColumnWrite,
         column.as_str(),
         format!("{column} is masked and can be neither read nor written by a statement that changes {table}"),
     )
     .hint(format!(
-        "Name only columns without a mask: {}. Read masked columns in a statement of their own.",
-        free.join(", ")
+        "{} Read masked columns in a statement of their own.",
+        nameable(relid, hidden, "Name only columns without a mask")
     ))
 }
 

@@ -176,6 +176,11 @@ pub fn is_open() -> bool {
     STATE.with_borrow(|s| !s.open.is_empty())
 }
 
+/// Is the statement under way one that runs, not a portal that was bound and waits?
+pub fn is_running() -> bool {
+    STATE.with_borrow(|s| s.open.first().is_some_and(|open| open.running))
+}
+
 /// Can the audit take what is about to happen? Asked before anything runs.
 pub fn check_audit() -> Result<(), Denial> {
     audit::available().map_err(|e| unavailable(&e))

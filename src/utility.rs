@@ -151,6 +151,7 @@ pub fn judge_setting(name: &str, value: Option<&str>) -> Result<Pass, Denial> {
         )
         .hint(hint))
     };
+    pg::formats::judge_change(&lower)?;
     match builtins::setting(&lower) {
         Setting::Free | Setting::LowerOnly => Ok(Pass::Run),
         Setting::Ignored => Ok(Pass::Ignore),

@@ -66,6 +66,8 @@ CREATE TABLE policy_mask (
     -- what stands in for the column: an SQL expression over the relation's row, every name
     -- outside pg_catalog qualified; NULL for mask 'none'
     expression      text,
+    -- who set it, and with whose privileges it is parsed; 0: nobody, the relation is closed
+    definer         regrole NOT NULL DEFAULT 0,
     PRIMARY KEY (role, relation, column_name)
 );
 
@@ -76,6 +78,8 @@ CREATE TABLE policy_label (
     mask            text NOT NULL,
     -- the text of a jsonb object
     options         text NOT NULL DEFAULT '{}',
+    -- as in policy_mask
+    definer         regrole NOT NULL DEFAULT 0,
     PRIMARY KEY (role, label)
 );
 
@@ -87,7 +91,7 @@ CREATE TABLE policy_filter (
     predicate       text NOT NULL,
     -- as parsed when it was set: every name outside pg_catalog qualified
     expression      text NOT NULL,
-    -- whose privileges the predicate's subqueries run with
+    -- with whose privileges it is parsed and its subqueries run
     definer         regrole NOT NULL,
     PRIMARY KEY (role, relation, name)
 );
@@ -100,13 +104,16 @@ CREATE TABLE policy_group_size (
     PRIMARY KEY (role, relation)
 );
 
+-- No primary key: pg_restore sets the labels of columns, which are recorded, before it copies the
+-- rows that it has.
 CREATE TABLE policy_history (
-    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id              bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     changed_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     changed_by      name NOT NULL,
     function        text NOT NULL,
     arguments       jsonb NOT NULL
 );
+CREATE INDEX ON policy_history (id);
 
 -- The key of the mask "hash". It is in no dump: a restored database has a key, and hashes, of its
 -- own, unless the superuser carries the row over; the oldest row counts. Readable by superusers
@@ -122,14 +129,29 @@ SELECT pg_catalog.sha256(pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
                          || pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
                          || pg_catalog.uuid_send(pg_catalog.gen_random_uuid()));
 
--- pg_dump carries the policy and its history.
+-- pg_dump carries the policy and its history, but for rows of roles and relations that are gone:
+-- their numbers would mean others elsewhere.
 DO $$
 DECLARE
     t text;
+    has_role text := 'EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = role)';
+    has_relation text := 'EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = relation)';
 BEGIN
-    FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_relation', 'policy_column',
-                             'policy_function', 'policy_extension', 'policy_mask', 'policy_label', 'policy_filter', 'policy_group_size',
-                             'policy_history', 'policy_history_id_seq'] LOOP
+    FOREACH t IN ARRAY ARRAY['policy_role', 'policy_schema', 'policy_function', 'policy_extension'] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass, 'WHERE ' || has_role);
+    END LOOP;
+    FOREACH t IN ARRAY ARRAY['policy_relation', 'policy_column'] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass,
+            'WHERE ' || has_role || ' AND ' || has_relation);
+    END LOOP;
+    -- Role 0 stands for all of them.
+    has_role := '(role::pg_catalog.oid = 0 OR ' || has_role || ')';
+    PERFORM pg_catalog.pg_extension_config_dump('agent_policy.policy_label'::regclass, 'WHERE ' || has_role);
+    FOREACH t IN ARRAY ARRAY['policy_mask', 'policy_filter', 'policy_group_size'] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass,
+            'WHERE ' || has_role || ' AND ' || has_relation);
+    END LOOP;
+    FOREACH t IN ARRAY ARRAY['policy_history', 'policy_history_id_seq'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('agent_policy.' || t)::regclass, '');
     END LOOP;
 END

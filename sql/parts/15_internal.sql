@@ -37,22 +37,26 @@ ALTER TABLE policy_role ENABLE ALWAYS TRIGGER label_roles;
 CREATE FUNCTION _outer_user() RETURNS regrole
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'outer_user';
 
+-- The next three parse text, and parsing runs code: input functions of types, constraints of domains.
+-- They are called as whoever calls the interface, never in a SECURITY DEFINER function.
+
 -- The canonical text of a boolean expression over a relation; checks it on the way.
 CREATE FUNCTION _filter_expression(relation oid, predicate text) RETURNS text
-    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'filter_expression';
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'filter_expression';
 
 -- The SQL expression that a mask puts in the place of a column; NULL for the mask "none".
 -- constant: the option "value" of the mask "constant". All others must not be NULL.
 CREATE FUNCTION _mask_expression(relation oid, column_name text, mask text, options text, constant text) RETURNS text
-    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'mask_expression';
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'mask_expression';
 
 -- Raises unless a label can carry the mask, and it fits every column that has the label.
 CREATE FUNCTION _check_label(label text, mask text, options text) RETURNS void
-    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'check_label';
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'check_label';
 
--- The canonical text of an expression made by _mask_expression; checks it on the way.
-CREATE FUNCTION _checked_expression(relation oid, column_name text, expression text) RETURNS text
-    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'checked_expression';
+-- Who called one of them last; raises unless it was for exactly this: nothing else is stored.
+-- relation, name, expression: of a column its name, of a filter none; of a label 0, the word and the options.
+CREATE FUNCTION _author(relation oid, name text, mask text, expression text) RETURNS regrole
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'author';
 
 CREATE FUNCTION _record(function text, arguments jsonb) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp

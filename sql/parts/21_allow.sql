@@ -79,6 +79,20 @@ role: a protected role. relation: its name. access: read (default), or write (wh
 Setting it again replaces access, a deny_relation included. Errors: 42P01 no such relation; 42809 another kind of relation; 22023 for system relations.
 Example: SELECT agent_policy.allow_relation(''sales_agent'', ''sales.orders'', ''write'');';
 
+-- Raises 22023 for system relations.
+CREATE FUNCTION _require_no_catalog(relation regclass, function text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE c.oid = _require_no_catalog.relation AND n.nspname IN ('pg_catalog', 'information_schema')) THEN
+        RAISE EXCEPTION '%: % is a system relation', function, _require_no_catalog.relation
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The catalogs have rules of their own: what a role may not use is not shown in them.';
+    END IF;
+END
+$$;
+
 CREATE FUNCTION deny_relation(role regrole, relation regclass) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
@@ -86,6 +100,7 @@ CREATE FUNCTION deny_relation(role regrole, relation regclass) RETURNS void
 BEGIN
     PERFORM agent_policy._require_protected(deny_relation.role, 'deny_relation');
     PERFORM agent_policy._require_relation(deny_relation.relation, 'rpvmfS', 'deny_relation');
+    PERFORM agent_policy._require_no_catalog(deny_relation.relation, 'deny_relation');
     INSERT INTO agent_policy.policy_relation (role, relation, access)
     VALUES (deny_relation.role, deny_relation.relation, 'deny')
     ON CONFLICT ON CONSTRAINT policy_relation_pkey DO UPDATE SET access = excluded.access;
@@ -95,7 +110,7 @@ END
 $$;
 COMMENT ON FUNCTION deny_relation(regrole, regclass) IS
 'Denies a relation to a protected role, though its schema is allowed; replaces allow_relation. reset_relation takes it back.
-Errors: 42P01 no such relation; 42809 not a table, view, materialized view, foreign table or sequence.
+Errors: 42P01 no such relation; 42809 not a table, view, materialized view, foreign table or sequence; 22023 for system relations.
 Example: SELECT agent_policy.deny_relation(''sales_agent'', ''sales.salaries'');';
 
 CREATE FUNCTION reset_relation(role regrole, relation regclass) RETURNS void
@@ -126,6 +141,7 @@ CREATE FUNCTION deny_column(role regrole, relation regclass, column_name text) R
 BEGIN
     PERFORM agent_policy._require_protected(deny_column.role, 'deny_column');
     PERFORM agent_policy._require_relation(deny_column.relation, 'rpvmf', 'deny_column');
+    PERFORM agent_policy._require_no_catalog(deny_column.relation, 'deny_column');
     PERFORM agent_policy._require_column(deny_column.relation, deny_column.column_name, 'deny_column');
     INSERT INTO agent_policy.policy_column (role, relation, column_name)
     VALUES (deny_column.role, deny_column.relation, deny_column.column_name)
@@ -136,7 +152,8 @@ END
 $$;
 COMMENT ON FUNCTION deny_column(regrole, regclass, text) IS
 'Denies a column of an allowed relation to a protected role: a statement that names it ends with 42501. To show a stand-in instead, see mask_column.
-column_name: as pg_attribute has it, without quotes. Errors: 42703 no such column; 42P10 a system column.
+column_name: as pg_attribute has it, without quotes. Once the column is renamed or dropped, the relation is closed until reset_column takes the old name back.
+Errors: 42703 no such column; 42P10 a system column; 22023 for system relations.
 Example: SELECT agent_policy.deny_column(''sales_agent'', ''sales.customers'', ''ssn'');';
 
 CREATE FUNCTION reset_column(role regrole, relation regclass, column_name text) RETURNS void
@@ -236,6 +253,12 @@ DECLARE
 BEGIN
     PERFORM agent_policy._require_protected(deny_function.role, 'deny_function');
     signature := agent_policy._signature(deny_function.function, 'deny_function');
+    IF EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+               WHERE p.oid = deny_function.function AND n.nspname = 'agent_policy') THEN
+        RAISE EXCEPTION 'function % cannot be denied', signature
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Masks and row filters call the functions of agent_policy; those that are not meant for protected roles are denied as they are.';
+    END IF;
     INSERT INTO agent_policy.policy_function (role, function, access, trusted)
     VALUES (deny_function.role, signature, 'deny', false)
     ON CONFLICT ON CONSTRAINT policy_function_pkey
@@ -246,7 +269,8 @@ END
 $$;
 COMMENT ON FUNCTION deny_function(regrole, regprocedure) IS
 'Denies a function to a protected role, though the reviewed list or an allowed extension has it; replaces allow_function. reset_function takes it back.
-Errors: 42883 no such function.
+Where the function is renamed, moved to another schema or dropped later, every function of the name that it was denied under is denied, in any schema, until reset_function is called for one of that name.
+Errors: 42883 no such function; 22023 for functions of agent_policy.
 Example: SELECT agent_policy.deny_function(''sales_agent'', ''pg_catalog.random()'');';
 
 CREATE FUNCTION reset_function(role regrole, function regprocedure) RETURNS void
@@ -258,7 +282,14 @@ DECLARE
 BEGIN
     PERFORM agent_policy._require_protected(reset_function.role, 'reset_function');
     signature := agent_policy._signature(reset_function.function, 'reset_function');
-    DELETE FROM agent_policy.policy_function f WHERE f.role = reset_function.role AND f.function = signature;
+    -- And the denial of one that is not where it was, and that the name stands for now.
+    DELETE FROM agent_policy.policy_function f
+     WHERE f.role = reset_function.role
+       AND (f.function = signature
+            OR f.access = 'deny' AND to_regprocedure(f.function) IS NULL
+               AND strpos('.' || f.function,
+                          (SELECT '.' || quote_ident(p.proname) || '(' FROM pg_proc p
+                            WHERE p.oid = reset_function.function)) > 0);
     IF NOT FOUND THEN
         PERFORM agent_policy._notice_absent(format('function %s is neither allowed nor denied to role "%s"', signature, reset_function.role));
         RETURN;

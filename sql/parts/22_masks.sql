@@ -1,6 +1,6 @@
 -- Masks and row filters. mask_column and filter_rows run with the caller's search_path, so that
--- an expression means what it means to the caller; what they hand on is canonical text, which
--- the _store_ functions check once more before they write it.
+-- an expression means what it means to the caller, and parse with the caller's rights; what they
+-- hand on is canonical text, and the _store_ functions write nothing that was not parsed just now.
 
 CREATE FUNCTION _require_mask_role(role regrole, function text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -17,8 +17,6 @@ CREATE FUNCTION _store_mask(relation regclass, column_name text, mask text, opti
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
-DECLARE
-    checked text;
 BEGIN
     PERFORM agent_policy._require_mask_role(_store_mask.role, 'mask_column');
     PERFORM agent_policy._require_relation(_store_mask.relation, 'rpfm', 'mask_column');
@@ -28,13 +26,14 @@ BEGIN
     PERFORM agent_policy._require(_store_mask.options, 'options', 'mask_column');
     IF _store_mask.mask <> 'none' THEN
         PERFORM agent_policy._require(_store_mask.expression, 'expression', 'mask_column');
-        checked := agent_policy._checked_expression(_store_mask.relation, _store_mask.column_name, _store_mask.expression);
     END IF;
-    INSERT INTO agent_policy.policy_mask (role, relation, column_name, mask, options, expression)
+    INSERT INTO agent_policy.policy_mask (role, relation, column_name, mask, options, expression, definer)
     VALUES (coalesce(_store_mask.role, '-'), _store_mask.relation, _store_mask.column_name, _store_mask.mask,
-            _store_mask.options, checked)
+            _store_mask.options, _store_mask.expression,
+            agent_policy._author(_store_mask.relation, _store_mask.column_name, _store_mask.mask, _store_mask.expression))
     ON CONFLICT ON CONSTRAINT policy_mask_pkey
-        DO UPDATE SET mask = excluded.mask, options = excluded.options, expression = excluded.expression;
+        DO UPDATE SET mask = excluded.mask, options = excluded.options, expression = excluded.expression,
+                      definer = excluded.definer;
     PERFORM agent_policy._record('mask_column', jsonb_build_object(
         'relation', _store_mask.relation::text, 'column_name', _store_mask.column_name, 'mask', _store_mask.mask,
         'options', _store_mask.options, 'role', _store_mask.role::text));
@@ -84,10 +83,10 @@ mask, and its options with their defaults:
   network {"ipv4": 24, "ipv6": 48}: the network of that many bits; inet, cidr
   scrub: each piece of personal data and each secret inside is replaced by its category, as [EMAIL]; text, json, jsonb
   json {"paths": {"$.ssn": "redact", "$.cards[*].number": {"mask": "partial", "keep_last": 4}}}: what stands at these paths; each takes redact, null, constant, partial, email, hash or scrub. A path is $ and then .name, ."any name", .*, [3], [*], .** (any depth); a key of an array means that key of each element; jsonb
-  expression {"sql": "left(name, 1)"}: any expression over the row, without subqueries; names are looked up in the caller''s search_path
+  expression {"sql": "left(name, 1)"}: any expression over the row, without subqueries; names are looked up in the caller''s search_path, and the caller''s privileges on schemas have to last
   none: the value itself
 An array is masked element by element where the mask fits its elements (redact, null and constant replace it whole); a domain as the type below it, unless it has constraints.
-Errors: 22023 unknown mask or option, or a value out of range; 42804 the mask does not fit the column''s type; 42809 for views; 42703 no such column.
+Errors: 22023 unknown mask or option, or a value out of range; 42804 the mask does not fit the column''s type; 42809 for views; 42703 no such column; 42501 names of a schema that the caller may not use. Once who set a mask may not use them any more, or is dropped, the table is closed.
 Example: SELECT agent_policy.mask_column(''sales.customers'', ''ssn'', ''partial'', ''{"keep_last": 4}'');';
 
 -- Says in its own words what _mask_expression would raise less well.
@@ -124,7 +123,8 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM agent_policy._notice_absent(format('column "%s" of relation %s has no mask for %s',
             unmask_column.column_name, unmask_column.relation,
-            coalesce(format('role "%s"', unmask_column.role), 'every protected role')));
+            CASE WHEN unmask_column.role IS NULL THEN 'every protected role'
+                 ELSE format('role "%s"', unmask_column.role) END));
         RETURN;
     END IF;
     PERFORM agent_policy._record('unmask_column', jsonb_build_object(
@@ -142,17 +142,15 @@ CREATE FUNCTION _store_filter(relation regclass, predicate text, role regrole, n
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
-DECLARE
-    checked text;
 BEGIN
     PERFORM agent_policy._require_relation(_store_filter.relation, 'rpf', 'filter_rows');
     PERFORM agent_policy._require(_store_filter.predicate, 'predicate', 'filter_rows');
     PERFORM agent_policy._require(_store_filter.name, 'name', 'filter_rows');
     PERFORM agent_policy._require_mask_role(_store_filter.role, 'filter_rows');
-    checked := agent_policy._filter_expression(_store_filter.relation, _store_filter.expression);
     INSERT INTO agent_policy.policy_filter (role, relation, name, predicate, expression, definer)
     VALUES (coalesce(_store_filter.role, '-'), _store_filter.relation, _store_filter.name, _store_filter.predicate,
-            checked, agent_policy._outer_user())
+            _store_filter.expression,
+            agent_policy._author(_store_filter.relation, NULL, NULL, _store_filter.expression))
     ON CONFLICT ON CONSTRAINT policy_filter_pkey
         DO UPDATE SET predicate = excluded.predicate, expression = excluded.expression, definer = excluded.definer;
     PERFORM agent_policy._record('filter_rows', jsonb_build_object(
@@ -206,9 +204,9 @@ $$;
 COMMENT ON FUNCTION filter_rows(regclass, text, regrole, text) IS
 'Which rows of a table protected roles see. Several filters of one table are ANDed.
 relation: a table, partitioned table or foreign table (views: filter their base tables).
-predicate: a boolean expression over the table''s columns, raw values; subqueries run with the privileges of whoever calls filter_rows, unfiltered. It may use agent_policy.user_email() and agent_policy.claim(name). Names are looked up in the caller''s search_path, once, now. No aggregates, window functions, set-returning functions or system columns.
+predicate: a boolean expression over the table''s columns, raw values; it is parsed and its subqueries run with the privileges of whoever calls filter_rows, unfiltered. It may use agent_policy.user_email() and agent_policy.claim(name). Names are looked up in the caller''s search_path, once, now. No aggregates, window functions, set-returning functions or system columns.
 role: NULL (default) means every protected role. name: tells several filters apart; the same relation, role and name replaces.
-Errors: those of the parser for what does not parse (42601, 42703, 42883 ...); 42804 not boolean; 42501 a subquery reads what the caller may not; 42809 for views. A filter that no longer parses later denies its table.
+Errors: those of the parser for what does not parse (42601, 42703, 42883 ...); 42804 not boolean; 42501 a subquery reads, or the predicate names, what the caller may not; 42809 for views. A filter that no longer parses later, or whose definer is dropped, denies its table.
 Example: SELECT agent_policy.filter_rows(''sales.customers'', ''account_manager = agent_policy.user_email()'');';
 
 CREATE FUNCTION remove_row_filter(relation regclass, role regrole DEFAULT NULL, name text DEFAULT 'default') RETURNS void
@@ -224,7 +222,8 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM agent_policy._notice_absent(format('relation %s has no row filter "%s" for %s',
             remove_row_filter.relation, remove_row_filter.name,
-            coalesce(format('role "%s"', remove_row_filter.role), 'every protected role')));
+            CASE WHEN remove_row_filter.role IS NULL THEN 'every protected role'
+                 ELSE format('role "%s"', remove_row_filter.role) END));
         RETURN;
     END IF;
     PERFORM agent_policy._record('remove_row_filter', jsonb_build_object(

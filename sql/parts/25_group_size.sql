@@ -45,7 +45,8 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM agent_policy._notice_absent(format('relation %s has no minimum group size for %s',
             remove_group_size.relation,
-            coalesce(format('role "%s"', remove_group_size.role), 'every protected role')));
+            CASE WHEN remove_group_size.role IS NULL THEN 'every protected role'
+                 ELSE format('role "%s"', remove_group_size.role) END));
         RETURN;
     END IF;
     PERFORM agent_policy._record('remove_group_size', jsonb_build_object(

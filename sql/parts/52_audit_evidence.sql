@@ -228,6 +228,12 @@ AS 'MODULE_PATHNAME', 'audit_next_block_wrapper';
 COMMENT ON FUNCTION audit_next_block() IS
     'the number of the block that audit_note appends next; nobody else appends until the transaction ends (internal)';
 
+CREATE FUNCTION audit_in_transaction(xid bigint) RETURNS boolean
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'audit_in_transaction_wrapper';
+COMMENT ON FUNCTION audit_in_transaction(bigint) IS
+    'whether an xmin or xmax is that of the transaction at hand or of a savepoint in it (internal)';
+
 CREATE FUNCTION erase_user(email text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -253,7 +259,8 @@ BEGIN
     -- Whatever is on its way has to be in the table, unless this transaction has erased somebody before:
     -- since then the log is locked, and nothing more comes.
     IF NOT EXISTS (SELECT FROM agent_policy.audit_state
-                   WHERE pg_current_xact_id_if_assigned()::xid IN (xmin, xmax)) THEN
+                   WHERE agent_policy.audit_in_transaction(xmin::text::bigint)
+                      OR agent_policy.audit_in_transaction(xmax::text::bigint)) THEN
         PERFORM agent_policy.audit_flush('1 min');
     END IF;
     block := agent_policy.audit_next_block();
@@ -327,6 +334,7 @@ COMMENT ON FUNCTION erase_user(text) IS
 
 REVOKE ALL ON audit_block, audit_key, audit_checkpoints, audit_access FROM PUBLIC;
 REVOKE ALL ON FUNCTION audit_note(integer, integer, text), audit_next_block(),
+    audit_in_transaction(bigint),
     audit_verify_log(timestamptz, timestamptz, text[]), audit_verify(timestamptz, timestamptz, text[]),
     audit_commitment(integer, text, text, text, text, text, text, bytea, text, text, text, text, bytea),
     audit_closed(audit_log, integer), audit_names(audit_log, text),

@@ -19,7 +19,8 @@ COMMENT ON COLUMN audit_node.role IS
 COMMENT ON COLUMN audit_node.starts IS
     'numbers that the server drew when it started, the newest last: a copy of it draws others';
 
-SELECT pg_catalog.pg_extension_config_dump('audit_shipper', '');
+SELECT pg_catalog.pg_extension_config_dump('audit_shipper',
+    'WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = role)');
 
 CREATE FUNCTION audit_receive(
     session text, segment integer, at bigint, records bytea, start bigint DEFAULT NULL,
@@ -36,6 +37,12 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    PERFORM agent_policy._require_role(add_standby.role, 'add_standby');
+    IF add_standby.node !~ '^[0-9a-f]{16}$' THEN
+        RAISE EXCEPTION 'add_standby: "%" is not the number of a server', add_standby.node
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Give the column node of agent_policy.health on the standby: 16 hexadecimal digits.';
+    END IF;
     IF (SELECT rolsuper FROM pg_roles WHERE oid = add_standby.role) THEN
         RAISE EXCEPTION 'role % is a superuser', add_standby.role
             USING ERRCODE = 'invalid_parameter_value',
@@ -59,13 +66,18 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION add_standby(regrole, text) IS
-    'lets a role hand over the audit records of a standby, and do nothing else; node: health.node of the standby, for a server that was the primary or had another role. Superusers only';
+    'lets a role hand over the audit records of a standby, and do nothing else; node: health.node of the standby, for a server that was the primary or had another role. Superusers only. Errors: 22004 no role given; 42704 no such role; 22023 a superuser, a protected role, or no such number of a server';
 
 CREATE FUNCTION remove_standby(role regrole) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    PERFORM agent_policy._require(remove_standby.role, 'role', 'remove_standby');
+    IF NOT EXISTS (SELECT FROM agent_policy.audit_shipper s WHERE s.role = remove_standby.role) THEN
+        PERFORM agent_policy._notice_absent(format('role "%s" does not hand over records of a standby', remove_standby.role));
+        RETURN;
+    END IF;
     EXECUTE format('REVOKE EXECUTE ON FUNCTION agent_policy.audit_receive(text, integer, bigint, bytea, bigint) FROM %s',
                    remove_standby.role);
     DELETE FROM agent_policy.audit_shipper s WHERE s.role = remove_standby.role;
@@ -75,7 +87,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION remove_standby(regrole) IS
-    'takes that back; statements that the standby did not report the end of get the outcome unknown. Superusers only';
+    'takes that back; statements that the standby did not report the end of get the outcome unknown. Superusers only. A NOTICE if the role does not';
 
 REVOKE ALL ON audit_shipper, audit_node FROM PUBLIC;
 REVOKE ALL ON FUNCTION audit_receive(text, integer, bigint, bytea, bigint), add_standby(regrole, text),

@@ -37,13 +37,15 @@ GRANT EXECUTE ON FUNCTION
     filter_rows(regclass, text, regrole, text), remove_row_filter(regclass, regrole, text),
     require_group_size(regclass, int, regrole), remove_group_size(regclass, regrole)
     TO agent_policy_admin;
--- Called by mask_column and filter_rows as their caller.
+-- Called by mask_column, filter_rows and mask_label as their caller.
 GRANT EXECUTE ON FUNCTION
     _check_mask_target(regclass, text, text, jsonb, regrole), _mask_expression(oid, text, text, text, text),
     _reraise(text, text, text, text, text),
     _store_mask(regclass, text, text, jsonb, regrole, text),
     _check_filter_target(regclass, text, regrole, text), _filter_expression(oid, text),
-    _store_filter(regclass, text, regrole, text, text)
+    _store_filter(regclass, text, regrole, text, text),
+    _check_label_target(text, text, jsonb, regrole), _check_label(text, text, text),
+    _store_label(text, text, jsonb, regrole)
     TO agent_policy_admin;
 GRANT SELECT ON protected_roles, allowed_objects, masks, mask_labels, labelled_columns, row_filters, group_sizes, limits, policy_history TO agent_policy_admin;
 

@@ -48,6 +48,7 @@ fn check(
         );
     };
     require_protected(role, "check");
+    require_member(role, "check");
     let _who = super::identity::pretend(user_email);
     let rows = identity::assume(role, || findings(role, statement));
     TableIterator::new(rows)
@@ -64,6 +65,21 @@ pub fn require_protected(role: pg_sys::Oid, function: &str) {
             ),
             "",
             "Call agent_policy.protect_role first; protected roles are listed in agent_policy.protected_roles.",
+        );
+    }
+}
+
+/// Raises 42501 unless the caller may act as the role, as a superuser may.
+pub fn require_member(role: pg_sys::Oid, function: &str) {
+    if !pg::users::may_become(role) {
+        pg::report::error(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            &format!(
+                "{function}: you may not act as role {}",
+                pg::users::name(role)
+            ),
+            "",
+            "What the role sees is for superusers and for members of the role.",
         );
     }
 }

@@ -31,14 +31,7 @@ fn preview(
         );
     }
     super::check::require_protected(role, "preview");
-    if !pg::users::may_become(role) {
-        pg::report::error(
-            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            &format!("preview: you may not act as role {}", pg::users::name(role)),
-            "",
-            "What the role sees is for superusers and for members of the role.",
-        );
-    }
+    super::check::require_member(role, "preview");
     let _who = super::identity::pretend(user_email);
     let found = identity::assume(role, || run(role, statement, rows));
     SetOfIterator::new(found)

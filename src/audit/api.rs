@@ -57,12 +57,12 @@ fn audit_flush(timeout: f64) -> i64 {
         if left.is_zero() {
             let why = slot
                 .error()
-                .map_or_else(String::new, |e| format!("The last error was: {e}."));
+                .map_or_else(String::new, |e| format!("The last error was: {e}. "));
             raise(
                 PgSqlErrorCode::ERRCODE_QUERY_CANCELED,
                 "audit records did not reach the table in time",
                 &format!(
-                    "{why} See agent_policy.health; a lock on agent_policy.audit_log, or \
+                    "{why}See agent_policy.health; a lock on agent_policy.audit_log, or \
                      max_worker_processes, may hold the worker up."
                 ),
             );
@@ -91,6 +91,12 @@ fn audit_note(kind: i32, day: i32, note: &str) -> i64 {
 #[pg_extern(sql = false)]
 fn audit_next_block() -> i64 {
     super::chain::next_number()
+}
+
+/// Whether this is the transaction at hand or one inside it, by its 32-bit number.
+#[pg_extern(sql = false)]
+fn audit_in_transaction(xid: i64) -> bool {
+    u32::try_from(xid).is_ok_and(crate::pg::facts::is_current_transaction)
 }
 
 /// Whether the log is what was written; since and until NULL: from the beginning, to the end.

@@ -95,6 +95,12 @@ impl Chain {
         last
     }
 
+    /// Has nothing ever been written to this log, as far as anybody knows? Then what is read is
+    /// nothing, or written by a restore, which brings the chain along.
+    pub fn is_blank(&self) -> bool {
+        self.known.is_none() && witness().is_none() && tables::is_blank()
+    }
+
     /// Behind which block the chain goes on; None where it begins.
     fn continued(&self, table: Option<&Head>) -> Option<End> {
         let genuine = |h: &&Head| h.signed_by(&self.keys) == Some(true);

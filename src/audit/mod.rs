@@ -26,6 +26,7 @@ mod tables;
 mod verify;
 
 use crate::pg::{bgworker, shmem};
+use policy::record;
 pub use policy::record::{End, Objects, Origin, Outcome, SharedOrigin, Start, Verdict};
 use std::{fmt, io};
 
@@ -92,8 +93,8 @@ impl fmt::Display for AuditError {
 
 impl std::error::Error for AuditError {}
 
-impl From<policy::record::TooLong> for AuditError {
-    fn from(_: policy::record::TooLong) -> Self {
+impl From<record::TooLong> for AuditError {
+    fn from(_: record::TooLong) -> Self {
         Self::TooLong
     }
 }
@@ -111,10 +112,15 @@ pub fn init() {
 
 /// Appends the start of a statement to this backend's spool and asks for its sync.
 ///
+/// Here and below, of a record that is too long its statement and its lists are left out.
+///
 /// # Errors
 /// When it could not be written: the statement must not run.
 pub fn start(s: &Start) -> Result<(), AuditError> {
-    session::append(|out| Ok(policy::record::encode_start(s, out)?), true)
+    let put = |out: &mut Vec<u8>| {
+        record::encode_start(s, out).or_else(|_| record::encode_start(&s.short(), out))
+    };
+    session::append(|out| Ok(put(out)?), true)
 }
 
 /// How often this session had to give up what it had written, after a failure: where this has changed
@@ -128,7 +134,10 @@ pub fn mended() -> u64 {
 /// # Errors
 /// When it could not be kept.
 pub fn end(e: &End) -> Result<(), AuditError> {
-    session::append(|out| Ok(policy::record::encode_end(e, out)?), false)
+    let put = |out: &mut Vec<u8>| {
+        record::encode_end(e, out).or_else(|_| record::encode_end(&e.short(), out))
+    };
+    session::append(|out| Ok(put(out)?), false)
 }
 
 /// Appends a statement that is known whole: a denial, an error before it ran.
@@ -136,7 +145,11 @@ pub fn end(e: &End) -> Result<(), AuditError> {
 /// # Errors
 /// When it could not be written.
 pub fn whole(s: &Start, e: &End) -> Result<(), AuditError> {
-    session::append(|out| Ok(policy::record::encode_whole(s, e, out)?), true)
+    let put = |out: &mut Vec<u8>| {
+        record::encode_whole(s, e, out)
+            .or_else(|_| record::encode_whole(&s.short(), &e.short(), out))
+    };
+    session::append(|out| Ok(put(out)?), true)
 }
 
 /// Writes down who reads the log, and waits until that is durable; not for long, since a log that
@@ -146,7 +159,10 @@ pub fn whole(s: &Start, e: &End) -> Result<(), AuditError> {
 /// When it could not be written.
 pub fn read(s: &Start) -> Result<(), AuditError> {
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
-    session::append(|out| Ok(policy::record::encode_read(s, out)?), true)?;
+    let put = |out: &mut Vec<u8>| {
+        record::encode_read(s, out).or_else(|_| record::encode_read(&s.short(), out))
+    };
+    session::append(|out| Ok(put(out)?), true)?;
     if settings::DURABILITY.get() == settings::Durability::Async {
         return Ok(());
     }

@@ -29,6 +29,13 @@ pub fn last_seq() -> i64 {
     )
 }
 
+/// Is there no chain, or no block of it?
+pub fn is_blank() -> bool {
+    let sql = "SELECT (EXISTS (SELECT FROM agent_policy.audit_state)
+                       AND EXISTS (SELECT FROM agent_policy.audit_block))::int::bigint";
+    number(sql, &[]) == 0
+}
+
 /// The last number given, and the id of the chain. The row lock keeps others from appending.
 pub fn lock_state() -> (i64, [u8; 16]) {
     let sql = "INSERT INTO agent_policy.audit_state AS s (last_seq) VALUES (0)

@@ -1,5 +1,6 @@
 //! The check of the log in its tables; what is checked is in the crate `evidence`.
 
+use super::api::raise;
 use super::tables::{self, block_query};
 use super::{chain, settings};
 use crate::pg::rows::{self, Cursor, Fields};
@@ -48,8 +49,13 @@ pub fn verify(since: i64, until: i64, heads: &[String]) -> Answer {
     let kept: Vec<Head> = heads
         .iter()
         .map(|h| {
-            h.parse()
-                .unwrap_or_else(|e| error!("\"{h}\" is {e}; see agent_policy.audit_checkpoints"))
+            h.parse().unwrap_or_else(|e| {
+                raise(
+                    PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                    &format!("\"{h}\" is {e}"),
+                    "Give heads as agent_policy.audit_checkpoints has them in its column \"head\".",
+                )
+            })
         })
         .collect();
     // Nobody learns a row from it: it is no reader of the log.

@@ -150,7 +150,7 @@ impl Policy {
                 .iter()
                 .map(|role| role.functions.get(&function))
         };
-        if rules().flatten().any(|rule| !rule.allow) {
+        if rules().flatten().any(|rule| !rule.allow) || self.may_be_lost(function) {
             return false;
         }
         if rules().all(|rule| rule.is_some_and(|rule| rule.allow)) {
@@ -186,6 +186,21 @@ impl Policy {
         }
     }
 
+    /// Has it the name of a denied function that was moved or dropped since? Only what somebody made
+    /// can have been moved.
+    fn may_be_lost(&self, function: Oid) -> bool {
+        let made = function.to_u32() >= pg::FIRST_NORMAL_OID;
+        self.allowed
+            .iter()
+            .any(|role| !role.lost_functions.is_empty())
+            && names::function_name(function).is_some_and(|(_, name)| {
+                self.allowed
+                    .iter()
+                    .filter_map(|role| role.lost_functions.get(&name))
+                    .any(|built_in| made || *built_in)
+            })
+    }
+
     /// Is the function allowed with the policy switched off inside it?
     pub fn function_trusted(&self, function: Oid) -> bool {
         !self.allowed.is_empty()
@@ -194,6 +209,7 @@ impl Policy {
                     .get(&function)
                     .is_some_and(|rule| rule.allow && rule.trusted)
             })
+            && !self.may_be_lost(function)
     }
 
     /// Notes that a mask or filter calls these functions.
@@ -244,9 +260,30 @@ impl Policy {
         let mut all: Vec<Oid> = named.chain(in_schemas).collect();
         all.sort_unstable_by_key(|o| o.to_u32());
         all.dedup();
-        all.retain(|relid| self.access(*relid) > Access::Deny && self.kind(*relid).is_readable());
-        all.truncate(KEPT);
-        all.into_iter().map(names::relation).collect()
+        all.into_iter()
+            .filter(|relid| {
+                self.access(*relid) > Access::Deny
+                    && self.kind(*relid).is_readable()
+                    && !self.is_known_closed(*relid)
+            })
+            .take(KEPT)
+            .map(names::relation)
+            .collect()
+    }
+
+    /// Is the relation closed, as far as that can be told without a lock on it?
+    fn is_known_closed(&self, relid: Oid) -> bool {
+        let worked_out = self.relations.borrow().get(&relid).cloned();
+        if let Some(relation) = worked_out {
+            return relation.broken.is_some();
+        }
+        let masked = self.masks.get(&relid).into_iter().flatten();
+        let denied = self.denied_columns.get(&relid).into_iter().flatten();
+        masked
+            .filter(|row| row.mask != super::Mask::None)
+            .map(|row| &row.column)
+            .chain(denied)
+            .any(|column| names::attribute(relid, column).is_none())
     }
 }
 

@@ -204,25 +204,32 @@ impl Policy {
                 Some(attno) => {
                     relation.masks.insert(attno, mask);
                 }
-                None if names::relation_kind(relid).holds_rows() => {
-                    // What a child or its other parent masks need not be here.
-                    let own = family().any(|member| {
+                None => {
+                    // What a child or its other parent masks need not be here, as long as it is there.
+                    let own = family().count();
+                    let lost = members.iter().enumerate().any(|(i, member)| {
                         self.masks
-                            .get(&member)
+                            .get(member)
                             .is_some_and(|rows| rows.iter().any(|row| row.column == column))
+                            && (i < own || names::attribute(*member, &column).is_none())
                     });
-                    if own {
+                    if lost {
                         relation.broken =
                             Some(format!("its masked column {column} is not there any more"));
                     }
                 }
-                None => {}
             }
         }
         for member in wider() {
             for column in self.denied_columns.get(&member).into_iter().flatten() {
                 if let Some(attno) = names::attribute(relid, column) {
                     relation.denied.push(attno);
+                } else if family().any(|own| own == member)
+                    || names::attribute(member, column).is_none()
+                {
+                    // Renamed, it may be here under a name that nobody has denied.
+                    relation.broken =
+                        Some(format!("its denied column {column} is not there any more"));
                 }
             }
         }

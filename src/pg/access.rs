@@ -120,10 +120,41 @@ pub unsafe extern "C-unwind" fn on_needs_fmgr(function: Oid) -> bool {
     }
 }
 
-/// Is it a function of this database in a language with bodies, which may run statements?
+/// Is it a function of this database in a language with bodies, which may run statements, or an aggregate made of
+/// such?
 pub fn has_body(function: Oid) -> bool {
     // SAFETY: inside a transaction; what raises is caught by the guard.
-    function.to_u32() >= super::FIRST_NORMAL_OID && unsafe { confined_needs_fmgr(function) }
+    function.to_u32() >= super::FIRST_NORMAL_OID
+        && unsafe { confined_needs_fmgr(function) || aggregates_by(function) }
+}
+
+/// The beginning of a row of `pg_aggregate`, fixed by catalog/pg_aggregate.h.
+#[repr(C)]
+struct Aggregate {
+    aggfnoid: Oid,
+    aggkind: core::ffi::c_char,
+    aggnumdirectargs: i16,
+    /// For the transition, the final value, combining, (de)serializing, and the moving aggregate.
+    functions: [Oid; 8],
+}
+
+/// Is it an aggregate that calls a function with a body?
+#[pg_guard]
+unsafe extern "C-unwind" fn aggregates_by(function: Oid) -> bool {
+    // SAFETY: the tuple is released after its fields were read.
+    let parts = unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::AGGFNOID as c_int,
+            pg_sys::Datum::from(function),
+        );
+        if tuple.is_null() {
+            return false;
+        }
+        let parts = (*pg_sys::heap_tuple_get_struct::<Aggregate>(tuple)).functions;
+        pg_sys::ReleaseSysCache(tuple);
+        parts
+    };
+    parts.into_iter().any(has_body)
 }
 
 /// Functions in a language with bodies are called through the hook (and are not inlined). Those

@@ -66,7 +66,8 @@ pub fn at_exit(f: fn()) {
 extern "C-unwind" fn run_at_exit(_code: std::ffi::c_int, _arg: pg_sys::Datum) {
     let list = AT_EXIT.lock().map(|l| l.clone()).unwrap_or_default();
     for f in list {
-        f();
+        // What ends the process may have come from anywhere: the others are to run all the same.
+        let _ended = std::panic::catch_unwind(f);
     }
 }
 

@@ -648,3 +648,25 @@ pub unsafe fn group_expressions(rte: *const RangeTblEntry) -> *mut pg_sys::List 
 pub unsafe fn group_expressions(_rte: *const RangeTblEntry) -> *mut pg_sys::List {
     std::ptr::null_mut()
 }
+
+/// Plans a query of so many relations. Version 18 looks for self-joins among all of them, which takes more than the
+/// square of their number and never looks for a cancellation.
+pub fn without_long_searches<T>(relations: usize, plan: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "pg18")]
+    {
+        const MANY: usize = 64;
+        // SAFETY: a setting of this backend, which is put back before anything else happens: `plan` returns errors.
+        unsafe {
+            let before = pg_sys::enable_self_join_elimination;
+            pg_sys::enable_self_join_elimination &= relations <= MANY;
+            let planned = plan();
+            pg_sys::enable_self_join_elimination = before;
+            planned
+        }
+    }
+    #[cfg(not(feature = "pg18"))]
+    {
+        let _ = relations;
+        plan()
+    }
+}

@@ -5,7 +5,7 @@ use policy::model::{Access, Capability};
 use policy::rule::Rule;
 
 use super::utility::{compat_string, string};
-use super::{json_constructor, names, nodes, raw};
+use super::{json_constructor, names, nodes, objects, raw};
 use crate::catalog::Policy;
 use crate::denial::Denial;
 use crate::{enforce, plan};
@@ -204,16 +204,15 @@ pub unsafe fn judge_unplanned(node: *mut pg_sys::Node) -> Result<(), Denial> {
             }
         }
     };
-    let mut names: Vec<Vec<String>> = Vec::new();
+    let mut refused: Vec<String> = Vec::new();
+    let context: *mut Vec<String> = &mut refused;
     // SAFETY: NIL, a list or a tree of raw expressions; the walker only notes names.
-    unsafe {
-        note_type(expressions, (&raw mut names).cast());
+    let looked = unsafe { super::boundary::call(|| note_refused(expressions, context.cast())) };
+    if let Err(thrown) = looked {
+        thrown.replace();
+        refused.push(UNKNOWN.to_owned());
     }
-    let refused = names
-        .iter()
-        .filter_map(|name| name.last())
-        .find(|name| name.starts_with("reg") || name.starts_with("_reg") || *name == CONSTRUCTOR);
-    match refused {
+    match refused.first() {
         None => Ok(()),
         Some(name) => Err(Denial::new(
             Rule::StatementNotAllowed,
@@ -224,10 +223,16 @@ pub unsafe fn judge_unplanned(node: *mut pg_sys::Node) -> Result<(), Denial> {
     }
 }
 
+const UNKNOWN: &str = "an expression that cannot be looked into";
+
 /// What a constructor is called in a denial, where it is none of the functions that have a name.
 const CONSTRUCTOR: &str = "an SQL/JSON constructor";
 
-unsafe extern "C-unwind" fn note_type(
+/// Functions whose values are bounded in a plan only.
+const BOUNDED: [&str; 5] = ["repeat", "lpad", "rpad", "array_fill", "format"];
+
+/// What a raw expression has that is checked in a plan only.
+unsafe extern "C-unwind" fn note_refused(
     node: *mut pg_sys::Node,
     context: *mut core::ffi::c_void,
 ) -> bool {
@@ -236,22 +241,44 @@ unsafe extern "C-unwind" fn note_type(
     }
     // SAFETY: `context` is the vector that `judge_unplanned` passes; each cast follows the tag.
     unsafe {
-        let names = match (*node).type_ {
-            NodeTag::T_FuncCall => (*node.cast::<pg_sys::FuncCall>()).funcname,
-            NodeTag::T_TypeName => (*node.cast::<pg_sys::TypeName>()).names,
-            _ => std::ptr::null_mut(),
-        };
-        if json_constructor::is_raw(node) {
-            (*context.cast::<Vec<Vec<String>>>()).push(vec![CONSTRUCTOR.to_owned()]);
+        let refused = context.cast::<Vec<String>>();
+        match (*node).type_ {
+            NodeTag::T_FuncCall => {
+                let names = (*node.cast::<pg_sys::FuncCall>()).funcname;
+                let name = nodes::pointers::<pg_sys::Node>(names)
+                    .last()
+                    .map(|part| string(compat_string(part)));
+                if let Some(name) = name
+                    && (name.starts_with("reg")
+                        && !name.starts_with("regexp")
+                        && !name.starts_with("regr")
+                        || BOUNDED.contains(&name.as_str()))
+                {
+                    (*refused).push(name);
+                }
+            }
+            NodeTag::T_TypeName => {
+                let typid = type_of(node);
+                let element = pg_sys::get_base_element_type(typid);
+                let row = |typid: Oid| typid != Oid::INVALID && pg_sys::type_is_rowtype(typid);
+                if typid != Oid::INVALID && objects::prints_names(typid)
+                    || row(typid)
+                    || row(element)
+                {
+                    (*refused).push(objects::type_name(typid));
+                }
+            }
+            _ if json_constructor::is_raw(node) => (*refused).push(CONSTRUCTOR.to_owned()),
+            _ => {}
         }
-        if !names.is_null() {
-            let name = nodes::pointers::<pg_sys::Node>(names)
-                .map(|part| string(compat_string(part)))
-                .collect();
-            (*context.cast::<Vec<Vec<String>>>()).push(name);
-        }
-        raw::raw_expression_tree_walker(node, Some(note_type), context)
+        raw::raw_expression_tree_walker(node, Some(note_refused), context)
     }
+}
+
+/// 0: there is no such type.
+unsafe fn type_of(node: *mut pg_sys::Node) -> Oid {
+    // SAFETY: the caller has looked at the tag.
+    unsafe { pg_sys::LookupTypeNameOid(std::ptr::null_mut(), node.cast(), true) }
 }
 
 /// A function that a definition calls.
@@ -310,6 +337,14 @@ unsafe extern "C-unwind" fn note_call(
         if json_constructor::is_raw(node) {
             (*context.cast::<Vec<Called>>()).push(Called::other(CONSTRUCTOR));
         }
+        if (*node).type_ == NodeTag::T_TypeName {
+            let typid = type_of(node);
+            // `serial` is none.
+            if typid != Oid::INVALID && objects::prints_names(typid) {
+                let name = objects::type_name(typid);
+                (*context.cast::<Vec<Called>>()).push(Called::other(&name));
+            }
+        }
         if (*node).type_ == NodeTag::T_FuncCall {
             let names =
                 nodes::pointers::<pg_sys::Node>((*node.cast::<pg_sys::FuncCall>()).funcname);
@@ -365,6 +400,7 @@ unsafe fn calls_in(node: *mut pg_sys::Node, into: &mut Vec<Called>) {
             }
             NodeTag::T_ColumnDef => {
                 let column = node.cast::<pg_sys::ColumnDef>();
+                calls_in((*column).typeName.cast(), into);
                 calls_in((*column).raw_default, into);
                 list((*column).constraints, into);
             }
@@ -408,7 +444,7 @@ unsafe fn calls_in(node: *mut pg_sys::Node, into: &mut Vec<Called>) {
                 if let Err(thrown) = super::boundary::call(|| note_call(node, context.cast())) {
                     // What cannot be looked into is not allowed.
                     thrown.replace();
-                    (*context).push(Called::other("an expression that cannot be looked into"));
+                    (*context).push(Called::other(UNKNOWN));
                 }
             }
         }

@@ -12,8 +12,8 @@ use super::boundary::{self, Thrown};
 use super::hooks::{PREV_END, PREV_FINISH, PREV_START, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
 use super::{
-    compat, deadline, depth, failing_row, marks, names, nodes, objects, parts, raw, receiver,
-    session, source, stamp, touched,
+    compat, deadline, depth, failing_row, formats, marks, names, nodes, objects, parts, raw,
+    receiver, session, source, stamp, touched,
 };
 use crate::catalog::Policy;
 use crate::denial::Denial;
@@ -75,6 +75,7 @@ unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown
         if stamp.flags & stamp::MAY_RAISE != 0 {
             failing_row::note_computed();
         }
+        enforce(&policy, formats::judge(stamp.flags >> stamp::NEEDS));
         if layers::on(Layer::Start)
             && super::explain::explaining()
             && !nested
@@ -319,6 +320,10 @@ pub unsafe fn confined_run(query: *mut QueryDesc, next: impl FnOnce()) -> Result
             (*planned).stmt_len,
         );
         refuse_into(&policy, query);
+        let needs = formats::of_plan(planned);
+        // A cursor that goes on: they may have changed in between.
+        enforce(&policy, formats::judge(needs));
+        let _settings = formats::run(needs);
         if trial::previewing() {
             let _level = depth::enter(&depth::RUN);
             return timed(next);

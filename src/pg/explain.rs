@@ -10,7 +10,7 @@ use std::cell::Cell;
 use pgrx::pg_guard;
 use pgrx::pg_sys::{self, Query};
 
-use super::{boundary, compat, nodes, report, session};
+use super::{boundary, compat, names, nodes, report, session};
 use crate::identity;
 
 thread_local! {
@@ -94,6 +94,13 @@ unsafe extern "C-unwind" fn on_explain(
         if session::confined() && hides_something(query) {
             show_less(state);
             let before = PLAIN.replace(true);
+            // Which partitions or children are left out would tell what a hidden value is compared with.
+            let (pruning, exclusion) = (
+                pg_sys::enable_partition_pruning,
+                pg_sys::constraint_exclusion,
+            );
+            pg_sys::enable_partition_pruning &= !key_is_hidden(query);
+            pg_sys::constraint_exclusion = 0;
             let ended = boundary::call(|| {
                 next(
                     query,
@@ -105,6 +112,8 @@ unsafe extern "C-unwind" fn on_explain(
                     environment,
                 );
             });
+            pg_sys::enable_partition_pruning = pruning;
+            pg_sys::constraint_exclusion = exclusion;
             PLAIN.set(before);
             if ended.is_err() {
                 boundary::rethrow();
@@ -166,8 +175,23 @@ unsafe extern "C-unwind" fn hides_something(query: *mut Query) -> bool {
     let Some(policy) = identity::policy() else {
         return false;
     };
+    // What a function reads nobody sees here.
+    // SAFETY: a rewritten query.
+    let functions = unsafe { super::touched::calls(query) }.functions;
+    functions.into_iter().any(super::access::has_body)
+        // SAFETY: the same.
+        || unsafe { relations(query) }
+            .into_iter()
+            .any(|relid| policy.relation(relid).is_protected())
+}
+
+/// The relations of a query.
+///
+/// # Safety
+/// `query` is a rewritten query.
+unsafe fn relations(query: *mut Query) -> Vec<pg_sys::Oid> {
     let mut relations = Vec::new();
-    // SAFETY: a rewritten query; the walk only notes numbers.
+    // SAFETY: the walk only notes numbers.
     unsafe {
         nodes::walk(query.cast(), |node, _| {
             if nodes::is_a(node, pg_sys::NodeTag::T_RangeTblEntry) {
@@ -179,13 +203,31 @@ unsafe extern "C-unwind" fn hides_something(query: *mut Query) -> bool {
             false
         });
     }
-    // What a function reads nobody sees here.
-    // SAFETY: as above.
-    let functions = unsafe { super::touched::calls(query) }.functions;
-    functions.into_iter().any(super::access::has_body)
-        || relations
-            .into_iter()
-            .any(|relid| policy.relation(relid).is_protected())
+    relations
+}
+
+/// Is a partitioned table among them by whose key somebody may not ask: a masked column, or any where rows are
+/// filtered?
+#[pg_guard]
+unsafe extern "C-unwind" fn key_is_hidden(query: *mut Query) -> bool {
+    let Some(policy) = identity::policy() else {
+        return true;
+    };
+    // SAFETY: a rewritten query.
+    let relations = unsafe { relations(query) };
+    relations.into_iter().any(|relid| {
+        std::iter::once(relid)
+            .chain(names::descendants(relid))
+            .any(|part| {
+                names::partition_key(part).is_some_and(|key| {
+                    let relation = policy.relation(part);
+                    !relation.filters.is_empty()
+                        || key
+                            .iter()
+                            .any(|attno| *attno == 0 || relation.masks.contains_key(attno))
+                })
+            })
+    })
 }
 
 /// Leaves out what could tell of hidden values or rows, and what would run the statement.

@@ -6,8 +6,10 @@ use std::cell::Cell;
 
 use pgrx::pg_sys::{self, List, Node, NodeTag, Oid};
 use policy::builtins::guards::{self, Guard, Named, Shown, class, names_type};
+use policy::rule::Rule;
 
 use super::{internal, names, nodes, raw, session};
+use crate::denial::Denial;
 
 /// The functions that are put around arguments.
 #[derive(Clone, Copy)]
@@ -216,8 +218,9 @@ unsafe fn guard_input(coerce: *mut pg_sys::CoerceViaIO) {
 ///
 /// # Safety
 /// The tree is the caller's own.
-pub unsafe fn apply(query: *mut pg_sys::Query) {
+pub unsafe fn apply(query: *mut pg_sys::Query) -> Result<(), Denial> {
     const SHOW_ALL_SETTINGS: u32 = 2084;
+    let mut sets: Vec<*mut pg_sys::Query> = Vec::new();
     let mut seen: Vec<*mut Node> = Vec::with_capacity(8);
     let mut settings: Vec<(*mut pg_sys::RangeTblEntry, i32)> = Vec::new();
     // SAFETY: the walk only notes pointers; nodes are changed in place afterwards, and none is
@@ -230,6 +233,9 @@ pub unsafe fn apply(query: *mut pg_sys::Query) {
                 }
                 NodeTag::T_Query => {
                     let query = node.cast::<pg_sys::Query>();
+                    if !(*query).setOperations.is_null() {
+                        sets.push(query);
+                    }
                     let entries = nodes::pointers::<pg_sys::RangeTblEntry>((*query).rtable);
                     for (i, rte) in entries.enumerate() {
                         if (*rte).rtekind == pg_sys::RTEKind::RTE_FUNCTION
@@ -250,6 +256,11 @@ pub unsafe fn apply(query: *mut pg_sys::Query) {
             }
             false
         });
+        for query in sets {
+            let top = (*query).setOperations;
+            let types = (*top.cast::<pg_sys::SetOperationStmt>()).colTypes;
+            judge_set(query, top, types)?;
+        }
         for node in seen {
             match (*node).type_ {
                 NodeTag::T_FuncExpr => {
@@ -264,6 +275,58 @@ pub unsafe fn apply(query: *mut pg_sys::Query) {
             show_some_settings(rte, rti);
         }
     }
+    Ok(())
+}
+
+/// The columns of UNION and the like are converted by the planner, behind every check: what becomes a regclass or
+/// the like there has to be one already.
+unsafe fn judge_set(
+    query: *const pg_sys::Query,
+    part: *const Node,
+    types: *const List,
+) -> Result<(), Denial> {
+    // SAFETY: a tree of set operations: inner nodes with the types of their columns, and references to sub-queries of
+    // the query's range table.
+    unsafe {
+        if nodes::is_a(part, NodeTag::T_SetOperationStmt) {
+            let set = part.cast::<pg_sys::SetOperationStmt>();
+            judge_types(nodes::oids((*set).colTypes), types)?;
+            judge_set(query, (*set).larg, (*set).colTypes)?;
+            return judge_set(query, (*set).rarg, (*set).colTypes);
+        }
+        if !nodes::is_a(part, NodeTag::T_RangeTblRef) {
+            return Ok(());
+        }
+        let rtindex = (*part.cast::<pg_sys::RangeTblRef>()).rtindex;
+        let leaf = (*nodes::rte((*query).rtable, rtindex as u32)).subquery;
+        if leaf.is_null() {
+            return Ok(());
+        }
+        let columns = nodes::pointers::<pg_sys::TargetEntry>((*leaf).targetList)
+            .filter(|entry| !(**entry).resjunk)
+            .map(|entry| raw::exprType((*entry).expr.cast()));
+        judge_types(columns, types)
+    }
+}
+
+unsafe fn judge_types(
+    columns: impl Iterator<Item = Oid>,
+    types: *const List,
+) -> Result<(), Denial> {
+    // SAFETY: a list of types.
+    let wanted = unsafe { nodes::oids(types) };
+    for (column, wanted) in columns.zip(wanted) {
+        if column != wanted && super::objects::prints_names(wanted) {
+            let name = super::objects::type_name(wanted);
+            return Err(Denial::new(
+                Rule::StatementNotAllowed,
+                name.as_str(),
+                format!("UNION, INTERSECT and EXCEPT do not turn other values into {name}"),
+            )
+            .hint("Cast each of the columns to one type, text for example."));
+        }
+    }
+    Ok(())
 }
 
 /// `pg_settings` leaves out what holds paths, addresses, commands and other programs' settings.

@@ -13,7 +13,7 @@ use super::boundary::{self, Thrown};
 use super::layers::{self, Layer};
 use super::{
     access, compat, deadline, depth, execution, failing_row, internal, label, login, planning, raw,
-    receiver, session, utility, wire,
+    receiver, session, stored, utility, wire,
 };
 use crate::catalog::Policy;
 use crate::{doors, identity, statement, trial};
@@ -218,6 +218,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argu
         failing_row::forget();
         if session::last_known() {
             receiver::forget_all();
+            stored::forget();
             statement::transaction_ended();
         }
     }

@@ -7,11 +7,10 @@
 //! resets `case_val`). Here the constructor becomes the conversion's argument, which means the same and has no
 //! such node. Where an expression is evaluated without being planned, constructors are refused.
 
-use pgrx::pg_sys::{Node, NodeTag};
+use pgrx::pg_sys::{self, Node, NodeTag, Oid, Query};
 use policy::rule::Rule;
 
-#[cfg(not(feature = "pg15"))]
-use super::nodes;
+use super::{names, nodes};
 use crate::denial::Denial;
 
 /// A constructor with a conversion?
@@ -19,7 +18,7 @@ use crate::denial::Denial;
 /// # Safety
 /// `node` is a node of an analyzed tree.
 #[cfg(feature = "pg15")]
-pub unsafe fn converts(_node: *const Node) -> bool {
+unsafe fn converts(_node: *const Node) -> bool {
     false
 }
 
@@ -28,33 +27,188 @@ pub unsafe fn converts(_node: *const Node) -> bool {
 /// # Safety
 /// `node` is a node of an analyzed tree.
 #[cfg(not(feature = "pg15"))]
-pub unsafe fn converts(node: *const Node) -> bool {
+unsafe fn converts(node: *const Node) -> bool {
     // SAFETY: the cast follows the tag.
     unsafe {
         nodes::is_a(node, NodeTag::T_JsonConstructorExpr)
-            && !(*node.cast::<pgrx::pg_sys::JsonConstructorExpr>())
+            && !(*node.cast::<pg_sys::JsonConstructorExpr>())
                 .coercion
                 .is_null()
     }
 }
 
-/// Makes each of them the argument of its conversion.
-///
-/// # Safety
-/// [`converts`] is true of each; they are nodes of a tree that may be changed.
-pub unsafe fn separate_all(constructors: &[*mut Node]) -> Result<(), Denial> {
-    for node in constructors {
+/// What has to be taken apart in a tree.
+#[derive(Default)]
+pub struct Found {
+    /// Constructors that convert what they make.
+    constructors: Vec<*mut Node>,
+    /// There are nodes that hold one expression twice.
+    shared: bool,
+}
+
+impl Found {
+    /// Looks at a node of an analyzed tree.
+    ///
+    /// # Safety
+    /// `node` is one.
+    pub unsafe fn note(&mut self, node: *mut Node) {
         // SAFETY: by the caller's promise.
-        if !unsafe { separate(*node) } {
-            return Err(Denial::new(
-                Rule::StatementNotAllowed,
-                "RETURNING",
-                "an SQL/JSON constructor does not convert to this type here",
-            )
-            .hint("Leave its RETURNING out, and cast what it makes."));
+        unsafe {
+            if converts(node) {
+                self.constructors.push(node);
+            }
+            self.shared |= holds_twice(node);
         }
     }
-    Ok(())
+
+    /// Makes each constructor of the tree that was looked at the argument of its conversion.
+    ///
+    /// # Safety
+    /// It is this tree, which may be changed.
+    pub unsafe fn take_apart(mut self, query: *mut Query) {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            if self.shared {
+                unshare(query);
+                self = Self::of(query);
+            }
+            self.constructors.sort_unstable();
+            self.constructors.dedup();
+            for node in self.constructors {
+                // One that is inside another's conversion would be another kind of node by now.
+                if converts(node) {
+                    separate(node);
+                }
+            }
+        }
+    }
+
+    unsafe fn of(query: *mut Query) -> Self {
+        let mut found = Self::default();
+        // SAFETY: a tree of the caller's; the walk only notes pointers.
+        unsafe {
+            nodes::walk(query.cast(), |node, _| {
+                found.note(node);
+                false
+            });
+        }
+        found
+    }
+}
+
+/// The same for a tree that nobody has looked at.
+///
+/// # Safety
+/// `query` may be changed.
+pub unsafe fn take_apart(query: *mut Query) {
+    // SAFETY: by the caller's promise.
+    unsafe { Found::of(query).take_apart(query) };
+}
+
+/// Gives each place an expression of its own.
+unsafe fn unshare(query: *mut Query) {
+    let mut twice = Vec::new();
+    // SAFETY: a tree of the caller's; the walk only notes pointers. A copy shares nothing.
+    unsafe {
+        nodes::walk(query.cast(), |node, _| {
+            if holds_twice(node) {
+                twice.push(node);
+            }
+            false
+        });
+        for node in twice {
+            copy_one(node);
+        }
+    }
+}
+
+/// Expressions that come into a query after this: what the planner puts in for a virtual generated column, or for an
+/// argument that is left out. Where the query compares values by CASE, no constructor may hide in these.
+///
+/// # Safety
+/// `query` is about to be planned.
+pub unsafe fn judge_hidden(query: *mut Query, functions: &[Oid]) -> Result<(), Denial> {
+    let mut relations = Vec::new();
+    // SAFETY: the walk only notes numbers.
+    unsafe {
+        nodes::walk(query.cast(), |node, _| {
+            if (*node).type_ == NodeTag::T_RangeTblEntry {
+                let rte = node.cast::<pg_sys::RangeTblEntry>();
+                if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION {
+                    relations.push((*rte).relid);
+                }
+            }
+            false
+        });
+    }
+    let hides = |object: Oid, find: fn(Oid) -> bool| {
+        object.to_u32() >= super::FIRST_NORMAL_OID && find(object)
+    };
+    let relation = relations
+        .into_iter()
+        .find(|relation| hides(*relation, computes_json))
+        .map(names::relation);
+    let function = functions
+        .iter()
+        .find(|function| hides(**function, defaults_to_json))
+        .map(|function| names::signature(*function));
+    match relation.or(function) {
+        None => Ok(()),
+        Some(object) => Err(Denial::new(
+            Rule::StatementNotAllowed,
+            object.as_str(),
+            format!("{object} cannot be used beside a CASE that compares a value: it makes JSON in an expression of its own"),
+        )
+        .hint("Write CASE WHEN value = ... THEN in the place of CASE value WHEN ... THEN.")),
+    }
+}
+
+/// What a constructor is called in a stored expression.
+const STORED: &[u8] = b"JSONCONSTRUCTOREXPR";
+
+fn has_constructor(stored: &[u8]) -> bool {
+    stored.windows(STORED.len()).any(|part| part == STORED)
+}
+
+/// Does an expression of one of the relation's columns make JSON?
+fn computes_json(relation: Oid) -> bool {
+    // SAFETY: the relation is locked by the statement; its entry is read while it is held.
+    unsafe {
+        let entry = pg_sys::RelationIdGetRelation(relation);
+        if entry.is_null() {
+            return false;
+        }
+        let constraints = (*(*entry).rd_att).constr;
+        let found = !constraints.is_null()
+            && (0..(*constraints).num_defval as usize).any(|i| {
+                let stored = (*(*constraints).defval.add(i)).adbin;
+                !stored.is_null() && has_constructor(core::ffi::CStr::from_ptr(stored).to_bytes())
+            });
+        pg_sys::RelationClose(entry);
+        found
+    }
+}
+
+/// Does the value of an argument that is left out make JSON?
+fn defaults_to_json(function: Oid) -> bool {
+    const PROCEDURE: i32 = pg_sys::SysCacheIdentifier::PROCOID as i32;
+    // SAFETY: a syscache look-up; the text is read before the tuple is released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(PROCEDURE, pg_sys::Datum::from(function));
+        if tuple.is_null() {
+            return false;
+        }
+        let mut null = true;
+        let defaults = pg_sys::SysCacheGetAttr(
+            PROCEDURE,
+            tuple,
+            pg_sys::Anum_pg_proc_proargdefaults as i16,
+            &raw mut null,
+        );
+        let found = !null && has_constructor(super::call::bytes(defaults));
+        pg_sys::ReleaseSysCache(tuple);
+        found
+    }
 }
 
 /// Makes the constructor the argument of its conversion. The node stays where it is, as a label without effect
@@ -63,8 +217,7 @@ pub unsafe fn separate_all(constructors: &[*mut Node]) -> Result<(), Denial> {
 /// # Safety
 /// `node` is one for which [`converts`] is true, in a tree that may be changed.
 #[cfg(not(feature = "pg15"))]
-unsafe fn separate(node: *mut Node) -> bool {
-    use pgrx::pg_sys;
+unsafe fn separate(node: *mut Node) {
     const { assert!(size_of::<pg_sys::RelabelType>() <= size_of::<pg_sys::JsonConstructorExpr>()) };
     // SAFETY: nodes are copied flat, and what they point to is used once; a label takes no more room than the
     // constructor did.
@@ -72,7 +225,7 @@ unsafe fn separate(node: *mut Node) -> bool {
         let constructor = node.cast::<pg_sys::JsonConstructorExpr>();
         let mut conversion = (*constructor).coercion.cast::<Node>();
         let Some(place) = place_of_result(&raw mut conversion) else {
-            return false;
+            pgrx::error!("agent_policy: an SQL/JSON constructor converts in an unknown way");
         };
         let returning = nodes::make::<pg_sys::JsonReturning>(NodeTag::T_JsonReturning);
         std::ptr::copy_nonoverlapping((*constructor).returning, returning, 1);
@@ -96,7 +249,6 @@ unsafe fn separate(node: *mut Node) -> bool {
                 location: -1,
             });
     }
-    true
 }
 
 /// There are none.
@@ -104,14 +256,40 @@ unsafe fn separate(node: *mut Node) -> bool {
 /// # Safety
 /// None.
 #[cfg(feature = "pg15")]
-unsafe fn separate(_node: *mut Node) -> bool {
-    true
+unsafe fn separate(_node: *mut Node) {}
+
+/// Does it hold an expression as it was written, and formatted, the one inside the other?
+///
+/// # Safety
+/// `node` is a node of an analyzed tree.
+#[cfg(not(feature = "pg15"))]
+unsafe fn holds_twice(node: *const Node) -> bool {
+    // SAFETY: every node begins with its tag.
+    unsafe { (*node).type_ == NodeTag::T_JsonValueExpr }
 }
+
+/// # Safety
+/// [`holds_twice`] is true of it.
+#[cfg(not(feature = "pg15"))]
+unsafe fn copy_one(node: *mut Node) {
+    // SAFETY: the cast follows the tag.
+    unsafe {
+        let value = node.cast::<pg_sys::JsonValueExpr>();
+        (*value).raw_expr = nodes::copy((*value).raw_expr);
+    }
+}
+
+#[cfg(feature = "pg15")]
+unsafe fn holds_twice(_node: *const Node) -> bool {
+    false
+}
+
+#[cfg(feature = "pg15")]
+unsafe fn copy_one(_node: *mut Node) {}
 
 /// Where in a conversion the result stands that is converted.
 #[cfg(not(feature = "pg15"))]
 unsafe fn place_of_result(place: *mut *mut Node) -> Option<*mut *mut Node> {
-    use pgrx::pg_sys;
     // SAFETY: each cast follows the tag; the fields of these nodes and the cells of their lists are pointers to
     // nodes.
     unsafe {

@@ -9,6 +9,7 @@ use policy::mask::{Refusal, RefusalKind};
 
 use super::call::sql_function;
 use super::call::{arg, c_string, to_rust};
+use super::mask_expr::{Written, note_written};
 use super::{label, mask_column, names, report, scan, text, users};
 
 /// Longer ones are no words.
@@ -49,6 +50,9 @@ pub fn check(relid: Oid, attno: i16, label: Option<&CStr>) {
                 "Use a word of at most 63 bytes, such as email; agent_policy.mask_label() says what it hides.",
             );
         }
+        // With the rights of whoever labels: it owns the relation, and so chose the column's type, or
+        // is a superuser.
+        let _caller = users::restricted();
         for (mask, options) in masks_of(label) {
             mask_column::labelled(relid, &column, &mask, &options);
         }
@@ -130,12 +134,19 @@ sql_function! {
             mask_column::raise(why);
         }
         if mask != "none" {
+            let _caller = users::restricted();
             for (relid, attno, of) in label::of_columns() {
                 if of == label && let Some(column) = names::attribute_name(relid, attno) {
                     mask_column::labelled(relid, &column, &mask, &options);
                 }
             }
         }
+        note_written(Written {
+            relid: 0,
+            name: Some(label),
+            mask: Some(mask),
+            text: Some(options),
+        });
         pg_sys::Datum::from(0)
     }
 }

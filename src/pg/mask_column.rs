@@ -1,7 +1,8 @@
 //! The column that is to be masked, and the SQL that a mask makes of it.
 
 use super::call::{arg, arg_is_null, c_string, return_null, sql_function, to_rust, to_server};
-use super::mask_expr::{analyse, open, refuse, stable_output};
+use super::mask_expr::{Written, analyse, note_written, open, refuse, stable_output};
+use super::users;
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, Datum, Oid};
 use policy::mask::{self, Compiled, Kind, Refusal, RefusalKind, numeric};
@@ -64,11 +65,21 @@ sql_function! {
         let mask = to_rust(c_string(arg(fcinfo, 2)));
         let options = to_rust(c_string(arg(fcinfo, 3)));
         let constant = if arg_is_null(fcinfo, 4) { null_mut() } else { c_string(arg(fcinfo, 4)) };
-        let text = match expression(rel, &column, name, &mask, &options, constant) {
+        let text = {
+            let _caller = users::restricted();
+            expression(rel, &column, name, &mask, &options, constant)
+        };
+        let text = match text {
             Ok(text) => text,
             Err(why) => raise(why),
         };
         pg_sys::table_close(rel, pg_sys::NoLock as i32);
+        note_written(Written {
+            relid: arg(fcinfo, 0).value() as u32,
+            name: Some(column.name),
+            mask: Some(mask),
+            text: (!text.is_null()).then(|| to_rust(text)),
+        });
         if text.is_null() {
             return return_null(fcinfo);
         }

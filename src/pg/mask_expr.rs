@@ -1,11 +1,12 @@
 //! Expressions of masks and row filters: parsed against their relation, checked, and written back
 //! in a form that means the same under any search_path.
 
-use super::call::{arg, c_string, sql_function, to_rust};
-use super::mask_column::{Attribute, attribute};
-use super::template;
+use super::call::{arg, arg_is_null, c_string, sql_function, to_rust, to_server};
+use super::mask_column::Attribute;
+use super::{report, template, users};
 use pgrx::pg_sys::{self, Datum, Node, Oid};
 use pgrx::{PgLogLevel, PgSqlErrorCode};
+use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::null_mut;
 
@@ -183,16 +184,11 @@ unsafe fn canonical(node: *mut Node, rel: pg_sys::Relation) -> *mut c_char {
     }
 }
 
-/// Parses `source` against a relation and returns its canonical text; for a column, an expression
-/// of exactly its type and collation, otherwise a boolean one.
+/// A parse state with nothing but the columns of a relation.
 ///
 /// # Safety
-/// `source` is a C string; `rel` is open.
-pub unsafe fn analyse(
-    rel: pg_sys::Relation,
-    source: *const c_char,
-    column: Option<&Attribute>,
-) -> *mut c_char {
+/// `source` is a C string that outlives the state; `rel` is open.
+unsafe fn state(rel: pg_sys::Relation, source: *const c_char) -> *mut pg_sys::ParseState {
     // SAFETY: the parser's own sequence for expressions over one relation, as for row security
     // policies (CreatePolicy); nodes live in the current memory context.
     unsafe {
@@ -207,6 +203,52 @@ pub unsafe fn analyse(
             false,
         );
         pg_sys::addNSItemToQuery(pstate, item, false, true, true);
+        pstate
+    }
+}
+
+/// A stored expression as a tree.
+pub struct Parsed {
+    pub node: *mut Node,
+    pub has_sub_queries: bool,
+}
+
+/// Parses what [`analyse`] has returned once, over the relation at range table index 1; a condition
+/// is boolean.
+///
+/// # Safety
+/// `rel` is open.
+pub unsafe fn stored(rel: pg_sys::Relation, source: &str, condition: bool) -> Parsed {
+    // SAFETY: see `state`.
+    unsafe {
+        let source = to_server(source);
+        let pstate = state(rel, source);
+        let raw = raw_expression(source);
+        let mut node = pg_sys::transformExpr(pstate, raw, pg_sys::ParseExprKind::EXPR_KIND_POLICY);
+        if condition {
+            node = pg_sys::coerce_to_boolean(pstate, node, c"filter_rows".as_ptr());
+        }
+        pg_sys::assign_expr_collations(pstate, node);
+        Parsed {
+            node,
+            has_sub_queries: (*pstate).p_hasSubLinks,
+        }
+    }
+}
+
+/// Parses `source` against a relation and returns its canonical text; for a column, an expression
+/// of exactly its type and collation, otherwise a boolean one.
+///
+/// # Safety
+/// `source` is a C string; `rel` is open.
+pub unsafe fn analyse(
+    rel: pg_sys::Relation,
+    source: *const c_char,
+    column: Option<&Attribute>,
+) -> *mut c_char {
+    // SAFETY: see `state`.
+    unsafe {
+        let pstate = state(rel, source);
         let raw = raw_expression(source);
         let mut node = pg_sys::transformExpr(pstate, raw, pg_sys::ParseExprKind::EXPR_KIND_POLICY);
         match column {
@@ -298,23 +340,63 @@ pub unsafe fn open(relation: Datum) -> pg_sys::Relation {
     }
 }
 
+/// What has been parsed and may be stored.
+#[derive(Default, PartialEq, Eq)]
+pub struct Written {
+    /// 0 for a label.
+    pub relid: u32,
+    /// Of the column, or the label.
+    pub name: Option<String>,
+    pub mask: Option<String>,
+    /// The canonical text, or a label's options.
+    pub text: Option<String>,
+}
+
+thread_local! {
+    /// The last one, and its author.
+    static WRITTEN: RefCell<Option<(Written, Oid)>> = const { RefCell::new(None) };
+}
+
+/// Whoever calls has had this parsed, with its own rights: a SECURITY DEFINER function further down
+/// cannot know who that was.
+pub fn note_written(what: Written) {
+    WRITTEN.set(Some((what, users::current())));
+}
+
 sql_function! {
-    /// _filter_expression(relation oid, predicate text) → text
-    fn filter_expression / pg_finfo_filter_expression(fcinfo) {
-        let rel = open(arg(fcinfo, 0));
-        let text = analyse(rel, c_string(arg(fcinfo, 1)), None);
-        pg_sys::table_close(rel, pg_sys::NoLock as i32);
-        Datum::from(pg_sys::cstring_to_text(text))
+    /// _author(relation oid, name text, mask text, expression text) → regrole: who had this parsed just
+    /// now. Nothing else gets into the tables, and nobody is taken for its author but who is.
+    fn author / pg_finfo_author(fcinfo) {
+        let text = |n| (!arg_is_null(fcinfo, n)).then(|| to_rust(c_string(arg(fcinfo, n))));
+        let relid = if arg_is_null(fcinfo, 0) { 0 } else { arg(fcinfo, 0).value() as u32 };
+        let wanted = Written { relid, name: text(1), mask: text(2), text: text(3) };
+        match WRITTEN.take() {
+            Some((what, author)) if what == wanted => Datum::from(author),
+            _ => report::error(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "this is no mask or row filter that has just been checked",
+                "",
+                "Call agent_policy.mask_column(), mask_label() or filter_rows().",
+            ),
+        }
     }
 }
 
 sql_function! {
-    /// _checked_expression(relation oid, column_name text, expression text) → text
-    fn checked_expression / pg_finfo_checked_expression(fcinfo) {
-        let rel = open(arg(fcinfo, 0));
-        let column = attribute(rel, c_string(arg(fcinfo, 1)));
-        let text = analyse(rel, c_string(arg(fcinfo, 2)), Some(&column));
+    /// _filter_expression(relation oid, predicate text) → text
+    fn filter_expression / pg_finfo_filter_expression(fcinfo) {
+        let relid = arg(fcinfo, 0);
+        let rel = open(relid);
+        let text = {
+            let _caller = users::restricted();
+            analyse(rel, c_string(arg(fcinfo, 1)), None)
+        };
         pg_sys::table_close(rel, pg_sys::NoLock as i32);
+        note_written(Written {
+            relid: relid.value() as u32,
+            text: Some(to_rust(text)),
+            ..Written::default()
+        });
         Datum::from(pg_sys::cstring_to_text(text))
     }
 }

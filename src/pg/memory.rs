@@ -43,6 +43,11 @@ unsafe extern "C-unwind" {
     fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
 }
 
+/// Does the session end for want of memory? What it was about to do may hold anything.
+pub fn is_ending() -> bool {
+    ALLOCATOR.ending.load(SeqCst)
+}
+
 impl Allocator {
     fn start(&self) -> usize {
         self.reserve.get() as usize

@@ -2,7 +2,7 @@
 //! shown are not searched, an explicit one is refused where the parser looks it up, and an error
 //! that says that such a name does not exist leaves the server as the same refusal.
 
-use core::ffi::{c_char, c_void};
+use core::ffi::c_void;
 use std::sync::atomic::Ordering::Relaxed;
 
 use pgrx::IntoDatum;
@@ -190,7 +190,7 @@ fn look_up(find: unsafe fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum, name: &st
 
 /// What `read` makes of the text of the statement at hand, which is not copied if it is UTF-8: it may be long.
 pub fn with_statement_text<T>(read: impl FnOnce(&str) -> T) -> T {
-    source::current(|bytes| read(&String::from_utf8_lossy(bytes)))
+    source::current(|bytes| read(&text::borrowed(bytes)))
 }
 
 /// The fields of an ErrorResponse.
@@ -209,7 +209,15 @@ pub fn field(body: &[u8], kind: u8) -> &[u8] {
 /// The literal in the statement's text that an error is about.
 fn literal_at<'a>(body: &[u8], text: &'a str) -> Option<&'a str> {
     let at: usize = std::str::from_utf8(field(body, b'P')).ok()?.parse().ok()?;
-    let start = text.char_indices().nth(at.checked_sub(1)?)?.0;
+    let mut before = at.checked_sub(1)?;
+    let start = text
+        .char_indices()
+        .find(|(_, c)| {
+            let here = before == 0;
+            before = before.saturating_sub(text::width(*c));
+            here
+        })?
+        .0;
     let rest = text.get(start..)?;
     if let Some(tagged) = rest.strip_prefix('$') {
         let tag = tagged.split_once('$')?.0;
@@ -243,7 +251,7 @@ pub fn instead_of(policy: &Policy, body: &[u8], text: &str) -> Option<Denial> {
     if is_denial(body) || policy.monitors() || field(body, b'V') != b"ERROR" {
         return None;
     }
-    let message = String::from_utf8_lossy(field(body, b'M')).into_owned();
+    let message = text::from_client(field(body, b'M'));
     let whole_name = match (field(body, b'C'), field(body, b'R')) {
         // Roles have no schema: who is not shown is not there.
         (
@@ -270,6 +278,8 @@ pub fn instead_of(policy: &Policy, body: &[u8], text: &str) -> Option<Denial> {
             return (!policy.schema_name_shown(operator.0))
                 .then(|| plan::name_denied(policy, "schema", &names::quote(operator.0)));
         }
+        // A setting's name has a point in it, too, and is no relation's.
+        (b"42704", b"find_option" | b"assignable_custom_variable_name") => return None,
         // Undefined table, object or function: the message has the qualified name.
         (b"42P01" | b"42704", _) | (b"42883", b"regprocin" | b"regprocedurein") => true,
         // Undefined schema, or no right to use it.
@@ -330,15 +340,15 @@ pub fn message(body: &[u8], denial: &Denial) -> Vec<u8> {
     add(b'S', field(body, b'S'));
     add(b'V', field(body, b'V'));
     add(b'C', denial.rule.sqlstate().as_bytes());
-    add(b'M', &to_client(&denial.message));
-    add(b'D', &to_client(&denial.detail()));
-    add(b'H', &to_client(&denial.hint));
+    add(b'M', &text::to_client(&denial.message));
+    add(b'D', &text::to_client(&denial.detail()));
+    add(b'H', &text::to_client(&denial.hint));
     message.push(0);
     message
 }
 
-/// A denial without the place in the source that raised it, or in the statement that it is about:
-/// they would tell at which point it was found.
+/// A denial as it was meant, without the place in the source that raised it, or in the statement
+/// that it is about: they would tell at which point it was found.
 pub fn without_places(body: &[u8]) -> Option<Vec<u8>> {
     if !is_denial(body) {
         return None;
@@ -347,27 +357,13 @@ pub fn without_places(body: &[u8]) -> Option<Vec<u8>> {
     for (kind, value) in fields(body) {
         if !matches!(kind, b'F' | b'L' | b'R' | b'P' | b'W') {
             message.push(kind);
-            message.extend_from_slice(value);
+            match text::raised(value) {
+                Some(meant) => message.extend(text::to_client(&meant)),
+                None => message.extend_from_slice(value),
+            }
             message.push(0);
         }
     }
     message.push(0);
     Some(message)
-}
-
-fn to_client(text: &str) -> Vec<u8> {
-    let server = text::to_c(text);
-    // SAFETY: returns its argument or a palloc'd copy, NUL-terminated; what cannot be converted
-    // raises, as it would have for the original.
-    unsafe {
-        let bytes = server.as_bytes();
-        let client = pg_sys::pg_server_to_client(server.as_ptr(), bytes.len() as i32);
-        if std::ptr::eq(client.cast_const(), server.as_ptr()) {
-            bytes.to_vec()
-        } else {
-            core::ffi::CStr::from_ptr(client as *const c_char)
-                .to_bytes()
-                .to_vec()
-        }
-    }
 }

@@ -80,6 +80,15 @@ pub fn function(signature: &str) -> Option<Oid> {
     unsafe { pgrx::direct_function_call::<Oid>(pg_sys::to_regprocedure, &[signature.into_datum()]) }
 }
 
+/// The function of a signature as `policy_function` has it: qualified, unless it is in pg_catalog.
+/// The session need not have USAGE on its schema, and its search_path does not count.
+pub fn stored_function(signature: &str) -> Option<Oid> {
+    let _owner = super::users::become_owner();
+    super::template::under_settings(&[(c"search_path", c"pg_catalog, pg_temp")], || {
+        function(signature)
+    })
+}
+
 pub fn relation_schema(relid: Oid) -> Oid {
     // SAFETY: a syscache look-up.
     unsafe { pg_sys::get_rel_namespace(relid) }
@@ -233,6 +242,39 @@ pub fn ancestors(relid: Oid) -> Vec<Oid> {
         }
     }
     found
+}
+
+/// The beginning of a row of `pg_partitioned_table`, fixed by catalog/pg_partitioned_table.h.
+#[repr(C)]
+struct Partitioned {
+    partrelid: Oid,
+    partstrat: core::ffi::c_char,
+    partnatts: i16,
+    partdefid: Oid,
+    /// Of an int2vector, before its members.
+    header: [i32; 6],
+    /// As many as `partnatts` says.
+    attributes: [i16; 32],
+}
+
+/// The columns by which a partitioned table is cut, 0 for an expression; None for any other relation.
+pub fn partition_key(relid: Oid) -> Option<Vec<i16>> {
+    // SAFETY: the tuple is released after its fields were read, of the members only those that are there.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::PARTRELID as i32,
+            pg_sys::Datum::from(relid),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let row = pg_sys::heap_tuple_get_struct::<Partitioned>(tuple);
+        let count = usize::try_from((*row).partnatts).unwrap_or(0).min(32);
+        let members = (&raw const (*row).attributes).cast::<i16>();
+        let key = (0..count).map(|i| *members.add(i)).collect();
+        pg_sys::ReleaseSysCache(tuple);
+        Some(key)
+    }
 }
 
 /// `pg_inherits` and its index on (inhrelid, inhseqno): fixed by catalog/pg_inherits.h.

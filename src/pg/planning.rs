@@ -11,8 +11,8 @@ use super::boundary::{self, Thrown};
 use super::hooks::{PREV_ANALYZE, PREV_PLANNER, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
 use super::{
-    access, depth, failing_row, guard, json_constructor, marks, raw, rewrite, row_limit, session,
-    skew, source, stamp, touched, utility,
+    access, compat, depth, failing_row, formats, guard, json_constructor, marks, raw, rewrite,
+    row_limit, session, skew, source, stamp, touched, utility,
 };
 use crate::catalog::Policy;
 use crate::{enforce, identity, limits, plan, trial};
@@ -146,22 +146,32 @@ unsafe fn plan_query(
         // A function that is folded while an EXPLAIN is planned runs, masks and all.
         let explaining = super::explain::plain() && depth::PLAN.load(Relaxed) == 1;
         let calls = touched::calls(parse);
-        enforce(&policy, json_constructor::separate_all(&calls.constructors));
+        if calls.compares {
+            enforce(
+                &policy,
+                json_constructor::judge_hidden(parse, &calls.functions),
+            );
+        }
         // Workers write no records: what has statements inside runs where they are recorded.
         if calls.functions.iter().any(|f| access::has_body(*f)) {
             options = alone;
         }
         let next = || next_plan(parse, query_string, options, params);
         if !policy.monitors() {
-            guard::apply(parse);
+            enforce(&policy, guard::apply(parse));
         }
         let mut facts = rewrite::Facts::default();
         if !explaining && layers::on(Layer::Rewrite) {
             match rewrite::apply(&policy, parse) {
                 Ok(done) => {
                     facts = done;
+                    enforce(&policy, formats::judge(facts.needs));
                     if facts.may_raise {
                         failing_row::note_computed();
+                    }
+                    if calls.compares && facts.protected {
+                        // Those of masks and filters.
+                        json_constructor::take_apart(parse);
                     }
                 }
                 Err(denial) => denial.raise(),
@@ -174,7 +184,7 @@ unsafe fn plan_query(
                 && utility::sends_rows()
                 && row_limit::limit(parse, *rows)
         });
-        let planned = timed(next)?;
+        let planned = compat::without_long_searches(calls.relations, || timed(next))?;
         if !policy.monitors() && layers::on(Layer::Statistics) {
             skew::forget(&policy, planned);
         }
@@ -198,7 +208,7 @@ unsafe fn plan_query(
                 limits::judge_cost(&policy.limits, (*(*planned).planTree).total_cost),
             );
         }
-        let identity_only = !calls.any_relation
+        let identity_only = calls.relations == 0
             && !calls.functions.is_empty()
             && calls
                 .functions
@@ -214,7 +224,8 @@ unsafe fn plan_query(
                     } else {
                         0
                     }
-                    | if facts.may_raise { stamp::MAY_RAISE } else { 0 },
+                    | if facts.may_raise { stamp::MAY_RAISE } else { 0 }
+                    | facts.needs << stamp::NEEDS,
                 masked_columns: facts.masked_columns,
                 functions: calls
                     .functions

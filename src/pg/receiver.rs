@@ -185,5 +185,9 @@ pub fn forget(query: *mut QueryDesc) {
 
 /// The transaction is over, and all portals with it.
 pub fn forget_all() {
-    COUNTS.with_borrow_mut(Vec::clear);
+    COUNTS.with(|counts| {
+        if let Ok(mut counts) = counts.try_borrow_mut() {
+            counts.clear();
+        }
+    });
 }

@@ -4,13 +4,16 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::text;
+
 fn report(code: PgSqlErrorCode, message: &str, detail: &str, hint: &str) -> ErrorReport {
-    let mut report = ErrorReport::new(code, message.to_owned(), "agent_policy");
+    let told = |part| text::for_raising(part).into_owned();
+    let mut report = ErrorReport::new(code, told(message), "agent_policy");
     if !detail.is_empty() {
-        report = report.set_detail(detail);
+        report = report.set_detail(told(detail));
     }
     if !hint.is_empty() {
-        report = report.set_hint(hint);
+        report = report.set_hint(told(hint));
     }
     report
 }

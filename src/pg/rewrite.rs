@@ -26,6 +26,8 @@ pub struct Facts {
     pub protected: bool,
     /// A mask or filter of the DBA's may raise an error that quotes a value.
     pub may_raise: bool,
+    /// Settings that masks or filters depend on.
+    pub needs: u32,
 }
 
 struct Found {
@@ -179,8 +181,15 @@ unsafe fn apply_one(
         .hint("Ask the database administrator for masks and row filters of leakproof functions and operators on this relation."));
     }
     facts.may_raise |= template.may_raise;
+    facts.needs |= template.needs;
     // SAFETY: see `apply`.
     unsafe {
+        let own_rows =
+            !relation.filters.is_empty() && relation.relid.to_u32() >= super::FIRST_NORMAL_OID;
+        if own_rows {
+            refuse_places(owner, rti, relation, special)?;
+            refuse_sample(rte, relation)?;
+        }
         if found.is_target() {
             return filter_target(owner, rte, rti, relation, &template);
         }
@@ -202,9 +211,6 @@ unsafe fn apply_one(
             // Another server does not know which of its conditions has to come first.
             (*rte).security_barrier = foreign;
         } else {
-            if !relation.filters.is_empty() && relation.relid.to_u32() >= super::FIRST_NORMAL_OID {
-                refuse_places(owner, rti, relation, special)?;
-            }
             add_filters(owner, rte, rti, &template);
             marks::mark(rte);
         }
@@ -437,6 +443,28 @@ unsafe fn refuse_places(
         }
         Ok(())
     }
+}
+
+/// A sample that can be asked for again tells where each of its rows lies, and one by pages which lie together.
+unsafe fn refuse_sample(rte: *const RangeTblEntry, relation: &Relation) -> Result<(), Denial> {
+    /// `tsm_system_handler`
+    const BY_PAGES: u32 = 3314;
+    // SAFETY: see `apply`.
+    unsafe {
+        let sample = (*rte).tablesample;
+        if sample.is_null()
+            || (*sample).repeatable.is_null() && (*sample).tsmhandler.to_u32() != BY_PAGES
+        {
+            return Ok(());
+        }
+    }
+    let name = names::relation(relation.relid);
+    Err(Denial::new(
+        Rule::StatementNotAllowed,
+        name.as_str(),
+        format!("{name} has row filters: samples of it are by rows, and new each time"),
+    )
+    .hint("Use TABLESAMPLE BERNOULLI without REPEATABLE."))
 }
 
 fn no_system_column(relation: &Relation, attno: i16, why: &str) -> Denial {

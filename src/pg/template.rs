@@ -1,7 +1,9 @@
 //! Masks and filters as node trees: parsed once from the stored text, copied into each query.
 //!
 //! The text is canonical (every name outside pg_catalog is qualified), and it is parsed under
-//! settings of our own, so that nothing the agent has SET changes what it means.
+//! settings of our own, so that nothing the agent has SET changes what it means. Parsing runs code:
+//! the input functions of types, the constraints of domains inside them. So it is done with the
+//! rights of whoever wrote the text, in the agent's session too.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -9,7 +11,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys::{self, List, NodeTag, Oid, Query};
 use policy::mask::numeric;
 
-use super::{compat, internal, names, nodes, raw, text, users};
+use super::{compat, formats, internal, mask_expr, names, nodes, raw, scan, text, users};
 use crate::catalog::{Filter, Mask, Relation, SYSTEM};
 
 /// What stands in for a relation.
@@ -25,6 +27,8 @@ pub struct Template {
     pub functions: Vec<Oid>,
     /// An expression of the DBA's may raise an error that quotes a value.
     pub may_raise: bool,
+    /// Settings that masks or filters depend on: see [`formats`].
+    pub needs: u32,
 }
 
 impl Drop for Template {
@@ -79,15 +83,17 @@ pub fn under_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> T) 
             );
         }
         let result = work();
-        pg_sys::AtEOXact_GUC(true, level);
+        // As after an error: what functions have SET meanwhile goes as well.
+        pg_sys::AtEOXact_GUC(false, level);
         result
     }
 }
 
-/// Parses and analyzes one SELECT of ours.
+/// Parses and analyzes one SELECT of ours, with nobody else's text in it.
 fn analyze(sql: &str) -> *mut Query {
     let sql = text::to_c(sql);
-    let _internal = internal::enter();
+    // The agent may lack USAGE on the relation's schema.
+    let _owner = users::become_owner();
     // SAFETY: one statement of our own making goes through the parser; the text outlives it.
     unsafe {
         let raw = pg_sys::raw_parser(sql.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_DEFAULT);
@@ -117,20 +123,24 @@ fn build(relation: &Relation) -> Template {
             pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
         );
-        let _owner = users::become_owner();
-        let mut may_raise = false;
+        // What parsing calls is no function that the agent calls.
+        let _internal = internal::enter();
+        let (mut may_raise, mut needs) = (false, 0);
         let (masked, quals, group) = under_own_settings(|| {
             // Also a foreign table without masks is read through a sub-query, see `rewrite`.
             let plain = !super::names::relation_kind(relid).is_foreign();
             let masked = if masks.is_empty() && plain {
                 std::ptr::null_mut()
             } else {
-                masked_query(relid, masks, &mut may_raise)
+                masked_query(relid, masks, &mut may_raise, &mut needs)
             };
             let mut quals = std::ptr::null_mut();
             for filter in filters {
                 let qual = filter_expression(relid, filter);
-                may_raise |= filter.name != SYSTEM && pg_sys::contain_leaked_vars(qual);
+                if filter.name != SYSTEM {
+                    may_raise |= pg_sys::contain_leaked_vars(qual) || is_computed(relid, qual);
+                    needs |= formats::needed_by(qual);
+                }
                 quals = pg_sys::lappend(quals, qual.cast());
             }
             let group = relation.group_size.map_or(std::ptr::null_mut(), |minimum| {
@@ -155,7 +165,26 @@ fn build(relation: &Relation) -> Template {
             group,
             functions,
             may_raise,
+            needs,
         }
+    }
+}
+
+/// Does an expression over the relation read a virtual column, whose own expression may raise an error?
+unsafe fn is_computed(relid: Oid, node: *mut pg_sys::Node) -> bool {
+    const VIRTUAL: u8 = b'v';
+    let mut columns = Vec::new();
+    // SAFETY: an analyzed expression; the walk only notes numbers.
+    unsafe {
+        nodes::walk(node, |node, _| {
+            if nodes::is_a(node, NodeTag::T_Var) {
+                columns.push((*node.cast::<pg_sys::Var>()).varattno);
+            }
+            false
+        });
+        columns
+            .into_iter()
+            .any(|attno| attno > 0 && pg_sys::get_attgenerated(relid, attno) as u8 == VIRTUAL)
     }
 }
 
@@ -182,6 +211,7 @@ unsafe fn masked_query(
     relid: Oid,
     masks: &BTreeMap<i16, Mask>,
     may_raise: &mut bool,
+    needs: &mut u32,
 ) -> *mut Query {
     // SAFETY: the relation is locked by the statement that touches it; its descriptor is read
     // while it is open.
@@ -197,9 +227,10 @@ unsafe fn masked_query(
             }
             let name = text::from_ptr((*att).attname.data.as_ptr()).unwrap_or_default();
             let column = names::quote(&name);
-            list.push(match masks.get(&(*att).attnum) {
-                Some(mask) => format!("({}) AS {column}", mask.sql(relid, &name)),
-                None => column,
+            list.push(if masks.contains_key(&(*att).attnum) {
+                format!("NULL AS {column}")
+            } else {
+                column
             });
         }
         let query = analyze(&format!(
@@ -212,16 +243,78 @@ unsafe fn masked_query(
             let Some(mask) = masks.get(&(*att).attnum).filter(|_| !(*att).attisdropped) else {
                 continue;
             };
+            let name = text::from_ptr((*att).attname.data.as_ptr()).unwrap_or_default();
+            let _author = users::act_for(parses_as(relation, &name, mask));
+            let parsed = mask_expr::stored(relation, &mask.sql(relid, &name), false);
+            if parsed.has_sub_queries {
+                pgrx::error!("a mask has a sub-query");
+            }
+            (*entry).expr = parsed.node.cast();
             let by_dba = matches!(mask, Mask::Expression(_));
             if !by_dba {
                 (*entry).expr = without_scaling((*entry).expr.cast(), att).cast();
             }
             (*entry).expr = fitted((*entry).expr, att);
-            *may_raise |= by_dba && pg_sys::contain_leaked_vars((*entry).expr.cast());
+            if by_dba {
+                let expr = (*entry).expr.cast();
+                *may_raise |= pg_sys::contain_leaked_vars(expr) || is_computed(relid, expr);
+                *needs |= formats::needed_by(expr);
+            }
         }
         pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
         query
     }
+}
+
+/// Whose rights a mask is parsed with.
+///
+/// # Safety
+/// `relation` is open.
+unsafe fn parses_as(relation: pg_sys::Relation, column: &str, mask: &Mask) -> Oid {
+    // SAFETY: an open relation.
+    let (relid, owner) = unsafe { ((*relation).rd_id, (*(*relation).rd_rel).relowner) };
+    if relid.to_u32() < super::FIRST_NORMAL_OID {
+        // All of it is ours.
+        return names::own_schema_owner();
+    }
+    let author = match mask {
+        Mask::None | Mask::Null | Mask::Unclassified => return owner,
+        Mask::Sql(sql) => author_of("policy_mask", |row| {
+            row.text("mask") != Some("expression") && of_column(row, relid, column, sql)
+        }),
+        Mask::Expression(sql) => author_of("policy_mask", |row| {
+            row.text("mask") == Some("expression") && of_column(row, relid, column, sql)
+        }),
+        Mask::OfLabel { mask, options } => author_of("policy_label", |row| {
+            row.text("mask") == Some(&**mask) && row.text("options") == Some(&**options)
+        }),
+    };
+    if matches!(mask, Mask::Expression(_)) {
+        return author;
+    }
+    // The text names nothing but ours and the types of the column, which are its owner's choice.
+    users::lesser(author, owner)
+}
+
+/// Is it a row with this very text about the column, here or where the relation has it from or hands
+/// it on to? There it means the same.
+fn of_column(row: &scan::Row<'_>, relid: Oid, column: &str, sql: &str) -> bool {
+    row.text("column_name") == Some(column)
+        && row.text("expression") == Some(sql)
+        && row.oid("relation").is_some_and(|of| {
+            let related = |below: Oid| below == of || names::ancestors(below).contains(&of);
+            related(relid) || names::descendants(relid).into_iter().any(related)
+        })
+}
+
+/// Who set such a mask; of several who have set the same, one that is no superuser. Nobody: 0.
+fn author_of(table: &str, such: impl Fn(&scan::Row<'_>) -> bool) -> Oid {
+    let table = scan::table(table);
+    let rows = table.iter().flat_map(scan::Table::rows);
+    rows.filter(such)
+        .filter_map(|row| row.oid("definer").filter(|author| *author != Oid::INVALID))
+        .min_by_key(|author| users::is_superuser(*author))
+        .unwrap_or(Oid::INVALID)
 }
 
 /// The expression with exactly the column's type, typmod and collation.
@@ -325,13 +418,16 @@ unsafe fn called(
 }
 
 unsafe fn filter_expression(relid: Oid, filter: &Filter) -> *mut pg_sys::Node {
-    // SAFETY: an analyzed query of ours is handed to the rewriter, which may scribble on it.
+    // SAFETY: an analyzed query of ours is handed to the rewriter, which may scribble on it; the
+    // filter's expression is over the same one relation.
     unsafe {
-        let query = analyze(&format!(
-            "SELECT 1 FROM ONLY {} WHERE ({})",
-            names::relation(relid),
-            filter.expression
-        ));
+        let query = analyze(&format!("SELECT 1 FROM ONLY {}", names::relation(relid)));
+        let _author = users::act_for(filter.definer);
+        let relation = pg_sys::relation_open(relid, pg_sys::AccessShareLock as i32);
+        let parsed = mask_expr::stored(relation, &filter.expression, true);
+        pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
+        (*(*query).jointree).quals = parsed.node;
+        (*query).hasSubLinks = parsed.has_sub_queries;
         // Sub-queries read with the privileges of whoever set the filter.
         raw::guarded::set_rule_check_as_user(query.cast(), filter.definer);
         let rewritten = pg_sys::QueryRewrite(query);

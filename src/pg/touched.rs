@@ -146,22 +146,23 @@ pub unsafe fn functions_of(node: *mut pg_sys::Node, into: &mut Vec<Oid>) {
 #[derive(Debug)]
 pub struct Calls {
     pub functions: Vec<Oid>,
-    /// Some relation is read or written.
-    pub any_relation: bool,
-    /// SQL/JSON constructors that convert what they make.
-    pub constructors: Vec<*mut pg_sys::Node>,
+    /// How many relations are read or written, each as often as it is named.
+    pub relations: usize,
+    /// There is a CASE that compares a value.
+    pub compares: bool,
 }
 
-/// Collects what `query` calls.
+/// Collects what `query` calls, and takes apart what PostgreSQL mixes up: see [`json_constructor`].
 ///
 /// # Safety
-/// `query` is a rewritten query tree.
+/// `query` is a rewritten query tree, which may be changed.
 pub unsafe fn calls(query: *mut Query) -> Calls {
+    let mut json = json_constructor::Found::default();
     let mut nodes: Vec<*mut pg_sys::Node> = Vec::with_capacity(16);
     let mut calls = Calls {
         functions: Vec::with_capacity(16),
-        any_relation: false,
-        constructors: Vec::new(),
+        relations: 0,
+        compares: false,
     };
     // SAFETY: the tree is the caller's and outlives this function; the walk only notes pointers.
     // The guard turns an ERROR into a panic; between it and the calls no frame owns anything.
@@ -170,7 +171,7 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
             match (*node).type_ {
                 NodeTag::T_RangeTblEntry => {
                     let rte = node.cast::<pg_sys::RangeTblEntry>();
-                    calls.any_relation |= (*rte).rtekind == RTEKind::RTE_RELATION;
+                    calls.relations += usize::from((*rte).rtekind == RTEKind::RTE_RELATION);
                 }
                 NodeTag::T_TableSampleClause => {
                     let handler = (*node.cast::<pg_sys::TableSampleClause>()).tsmhandler;
@@ -184,11 +185,14 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
                 | NodeTag::T_RowCompareExpr
                 | NodeTag::T_Aggref
                 | NodeTag::T_WindowFunc => nodes.push(node),
-                _ if json_constructor::converts(node) => calls.constructors.push(node),
-                _ => {}
+                NodeTag::T_CaseExpr => {
+                    calls.compares |= !(*node.cast::<pg_sys::CaseExpr>()).arg.is_null();
+                }
+                _ => json.note(node),
             }
             false
         });
+        json.take_apart(query);
         pg_sys::ffi::pg_guard_ffi_boundary(|| {
             for node in &nodes {
                 let into = (&raw mut calls.functions).cast();

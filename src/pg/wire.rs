@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pgrx::pg_sys;
 use policy::rule::Rule;
 
+use super::boundary;
 use super::layers::{self, Layer};
-use super::{deadline, failing_row, name_answers, raw, session, source};
+use super::{deadline, failing_row, memory, name_answers, raw, session, source, stored};
 use crate::catalog::Policy;
 use crate::denial::Denial;
 use crate::limits;
@@ -114,6 +115,14 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
         if ENLARGED.get() || kind as u8 == b'N' && is_farewell(body, length) {
             return pass(kind, body, length);
         }
+        if memory::is_ending() {
+            // Its own words only; what was under way is closed when the session has ended.
+            return if kind as u8 == b'E' {
+                pass_error(body, length)
+            } else {
+                0
+            };
+        }
         // Rows that were stored before there was a policy come without any other hook.
         let stored = kind as u8 == b'D' && !session::is_known();
         if !(session::last_known() || stored && now_confined()) {
@@ -122,8 +131,9 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
         match kind as u8 {
             // DataRow, CopyData, FunctionCallResponse
             b'D' | b'd' | b'V' if layers::on(Layer::Wire) => {
-                // Data without a statement that is written down does not leave, whatever it is.
-                if !statement::is_open() {
+                // Data without a statement that is written down, and runs, does not leave, whatever it is.
+                stored::sending();
+                if !statement::is_running() && !resume_stored() {
                     refuse_data();
                 }
                 if limits::over_bytes(length) && !ends_binary_copy(body, length) && !cut() {
@@ -138,7 +148,11 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             // A notice may hold a value: without a record it goes nowhere.
             b'N' if statement::is_open() && !statement::data_may_leave() => return 0,
             // CommandComplete, PortalSuspended, EmptyQueryResponse
-            b'C' | b's' | b'I' => on_complete(body, length),
+            b's' => {
+                stored::suspended();
+                on_complete(body, length);
+            }
+            b'C' | b'I' => on_complete(body, length),
             b'Z' => on_ready(),
             _ => {}
         }
@@ -211,6 +225,9 @@ unsafe fn edited(body: *const c_char, length: usize) -> Vec<u8> {
 unsafe fn send_error(body: *const c_char, length: usize) -> c_int {
     // SAFETY: an ErrorResponse, or what was made in its place. What is passed on raises nothing.
     unsafe {
+        if ENDING.get() {
+            return pass_error(body, length);
+        }
         let told = on_error(body, length);
         let told = (!told.is_null()).then(|| Box::from_raw(told));
         let (body, length) = match &told {
@@ -244,6 +261,11 @@ unsafe extern "C-unwind" fn refuse_data() {
     // It may have been given up for a cancellation: that is the reason, then.
     pg_sys::check_for_interrupts!();
     statement::audit_unavailable().raise()
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn resume_stored() -> bool {
+    stored::resume()
 }
 
 /// More bytes than allowed: ends the statement, or leaves this row out.
@@ -310,14 +332,85 @@ unsafe fn error_fields(body: *const c_char, length: usize) -> ErrorFields {
 /// row that it quotes, if that is hidden.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) -> *mut Vec<u8> {
-    // SAFETY: an ErrorResponse.
-    let fields = unsafe { std::slice::from_raw_parts(body.cast::<u8>(), length) };
-    // SAFETY: the same.
+    // SAFETY: an ErrorResponse. A copy: an error in here would take the message along.
+    let (fields, found) = unsafe {
+        let fields = std::slice::from_raw_parts(body.cast::<u8>(), length).to_vec();
+        (fields, error_fields(body, length))
+    };
+    let told = whatever_happens(found.goes_on, || tell(&fields, &found));
+    told.map_or(std::ptr::null_mut(), |told| Box::into_raw(Box::new(told)))
+}
+
+thread_local! {
+    /// What was to be done about an error has failed; its place is taken by one that says so.
+    static FAILING: Cell<bool> = const { Cell::new(false) };
+    /// So has what was to be done about that one: the next error is the session's last.
+    static ENDING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What is done about an error while the server sends it. Should that fail, the error cannot be sent
+/// any more: the server's error state has been cleared, which has freed the message. Another one is
+/// raised, and if that cannot be dealt with either, the session ends: the server would come here
+/// again and again.
+fn whatever_happens<T>(goes_on: bool, work: impl FnOnce() -> T) -> T {
+    // SAFETY: the server sends errors from ErrorContext, which a caught error would clear; that of
+    // the message lives on.
+    let done = unsafe {
+        let memory = pg_sys::CurrentMemoryContext;
+        pg_sys::CurrentMemoryContext = if pg_sys::MessageContext.is_null() {
+            pg_sys::TopMemoryContext
+        } else {
+            pg_sys::MessageContext
+        };
+        let done = super::catching(work);
+        pg_sys::CurrentMemoryContext = memory;
+        done
+    };
+    match done {
+        Ok(done) => {
+            FAILING.set(false);
+            done
+        }
+        Err(why) => give_up(goes_on, &why),
+    }
+}
+
+fn give_up(goes_on: bool, why: &str) -> ! {
+    let again = FAILING.replace(true);
+    pgrx::log!(
+        "agent_policy: an error could not be recorded: {}",
+        why.escape_default()
+    );
+    if again || !goes_on {
+        end_session();
+    }
+    let denial = statement::audit_unavailable();
+    super::report::error(
+        denial.code(),
+        &denial.message,
+        &denial.detail(),
+        &denial.hint,
+    )
+}
+
+/// The error that ends the session passes as it is.
+fn end_session() -> ! {
+    ENDING.set(true);
+    let denial = statement::audit_unavailable();
+    super::report::fatal(
+        denial.code(),
+        &denial.message,
+        &denial.detail(),
+        &denial.hint,
+    )
+}
+
+fn tell(fields: &[u8], found: &ErrorFields) -> Option<Vec<u8>> {
     let ErrorFields {
         state,
         goes_on,
         has_detail,
-    } = unsafe { error_fields(body, length) };
+    } = *found;
     let by_clock = match &state {
         // What a hook has told so has a DETAIL.
         b"57014" => !has_detail,
@@ -346,12 +439,11 @@ unsafe extern "C-unwind" fn on_error(body: *const c_char, length: usize) -> *mut
         failing_row::without_detail(fields, state).or_else(|| name_answers::without_places(fields))
     };
     // What is not written down is not told either. How a session ends says nothing of data.
-    let told = if recorded || !goes_on || state == *b"58030" {
+    if recorded || !goes_on || state == *b"58030" {
         told
     } else {
         Some(unrecorded(fields))
-    };
-    told.map_or(std::ptr::null_mut(), |told| Box::into_raw(Box::new(told)))
+    }
 }
 
 /// The denial that stands for an error of the server's own.
@@ -363,7 +455,29 @@ fn instead_of(policy: &Policy, fields: &[u8], state: [u8; 5], text: &str) -> Opt
     if too_deep && !policy.monitors() {
         return Some(too_complex());
     }
+    if state == *b"42501"
+        && name_answers::field(fields, b'R') == b"ExecWithCheckOptions"
+        && !policy.monitors()
+    {
+        return Some(outside_filter(fields));
+    }
     name_answers::instead_of(policy, fields, text)
+}
+
+/// A row that a filter would not show was to be written. The server says so as of its own row security, by the name
+/// of the table in the last quotes.
+fn outside_filter(fields: &[u8]) -> Denial {
+    let message = name_answers::field(fields, b'M');
+    let table = message.rsplit(|b| *b == b'"').nth(1).unwrap_or_default();
+    let table = super::text::from_client(table);
+    Denial::new(
+        Rule::RowFilter,
+        table.as_str(),
+        format!(
+            "a row of {table} that was to be written is outside of the rows that this role is shown"
+        ),
+    )
+    .hint("Write rows that a SELECT of this role would show, for example those of the end user.")
 }
 
 fn too_complex() -> Denial {
@@ -426,19 +540,21 @@ fn held() -> bool {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn hold(body: *const c_char, length: usize) -> bool {
     // SAFETY: an ErrorResponse.
-    unsafe {
-        let ErrorFields { state, goes_on, .. } = error_fields(body, length);
-        // A FATAL error is the last message, and a second one would overtake the first.
-        if !goes_on || held() {
-            return false;
-        }
+    let (message, ErrorFields { state, goes_on, .. }) = unsafe {
         let message = std::slice::from_raw_parts(body.cast::<u8>(), length).to_vec();
-        HELD.set(Some(Held {
-            message,
-            text: name_answers::with_statement_text(str::to_owned),
-            unseen: statement::unseen(state),
-        }));
+        (message, error_fields(body, length))
+    };
+    // A FATAL error is the last message, and a second one would overtake the first. What is raised
+    // because this failed tells nothing.
+    if !goes_on || held() || FAILING.replace(false) {
+        return false;
     }
+    let held = whatever_happens(goes_on, || Held {
+        message,
+        text: name_answers::with_statement_text(str::to_owned),
+        unseen: statement::unseen(state),
+    });
+    HELD.set(Some(held));
     true
 }
 
@@ -446,45 +562,19 @@ unsafe extern "C-unwind" fn hold(body: *const c_char, length: usize) -> bool {
 /// sent.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn release() {
-    let Some(Held {
-        mut message,
-        text,
-        unseen,
-    }) = HELD.take()
-    else {
+    let Some(held) = HELD.take() else {
         return;
     };
-    // SAFETY: outside any transaction, one is begun and ended for the look-up.
+    // SAFETY: outside any transaction; the message is passed on as it would have been.
     unsafe {
-        if !pg_sys::IsTransactionOrTransactionBlock() {
-            pg_sys::StartTransactionCommand();
-            match super::catching(session::confined) {
-                Ok(confined) => {
-                    if confined {
-                        let denial = identity::last_policy().and_then(|policy| {
-                            policy.prepare_hints();
-                            let ErrorFields { state, .. } =
-                                error_fields(message.as_ptr().cast(), message.len());
-                            instead_of(&policy, &message, state, &text)
-                        });
-                        let recorded = statement::record_unseen(&unseen, denial.as_ref());
-                        if !recorded {
-                            message = unrecorded(&message);
-                        } else if let Some(denial) = &denial {
-                            message = name_answers::message(&message, denial);
-                        }
-                    }
-                    pg_sys::CommitTransactionCommand();
-                }
-                // An ERROR from here would be held, and released, for ever.
-                Err(_unknown) => {
-                    pg_sys::AbortCurrentTransaction();
-                    if !statement::record_unseen(&unseen, None) {
-                        message = unrecorded(&message);
-                    }
-                }
-            }
-        }
+        let message = if pg_sys::IsTransactionOrTransactionBlock() {
+            held.message
+        } else {
+            let memory = pg_sys::CurrentMemoryContext;
+            let message = released(&held);
+            pg_sys::CurrentMemoryContext = memory;
+            message
+        };
         let (body, length) = (message.as_ptr().cast(), message.len());
         if session::last_known() && guesses(body, length) {
             let short = edited(body, length);
@@ -492,5 +582,67 @@ unsafe extern "C-unwind" fn release() {
         } else {
             pass(b'E' as c_char, body, length);
         }
+    }
+}
+
+/// What is sent for the error that was held. An ERROR from here would be held, and released, for
+/// ever.
+fn released(held: &Held) -> Vec<u8> {
+    // SAFETY: outside any transaction, one is begun for the look-up. An ERROR of that jumps here at once, past
+    // frames that own nothing.
+    let begun = unsafe {
+        boundary::call(|| {
+            pg_sys::StartTransactionCommand();
+            session::confined();
+        })
+    };
+    let message = match begun {
+        // SAFETY: the transaction that was begun.
+        Ok(()) => super::catching(|| unsafe {
+            let message = judged(held);
+            pg_sys::CommitTransactionCommand();
+            message
+        }),
+        Err(thrown) => {
+            thrown.replace();
+            Err(String::new())
+        }
+    };
+    let message = message.or_else(|_unknown| {
+        // SAFETY: ends the transaction that was begun.
+        super::catching(|| unsafe {
+            pg_sys::AbortCurrentTransaction();
+            if statement::record_unseen(&held.unseen, None) {
+                held.message.clone()
+            } else {
+                unrecorded(&held.message)
+            }
+        })
+    });
+    message
+        .or_else(|_unrecorded| super::catching(|| unrecorded(&held.message)))
+        .unwrap_or_else(|_| end_session())
+}
+
+/// The error as the session's policy, which is looked up, would have it; it is written down if there
+/// is one.
+fn judged(held: &Held) -> Vec<u8> {
+    let message = &held.message;
+    if !session::confined() {
+        return message.clone();
+    }
+    let denial = identity::last_policy().and_then(|policy| {
+        policy.prepare_hints();
+        // SAFETY: an ErrorResponse.
+        let ErrorFields { state, .. } =
+            unsafe { error_fields(message.as_ptr().cast(), message.len()) };
+        instead_of(&policy, message, state, &held.text)
+    });
+    if !statement::record_unseen(&held.unseen, denial.as_ref()) {
+        return unrecorded(message);
+    }
+    match &denial {
+        Some(denial) => name_answers::message(message, denial),
+        None => message.clone(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use policy::redact;
+use policy::redact::{self, Kind, MAX_TEXT};
 use sha2::{Digest, Sha256};
 
 use super::STATE;
@@ -19,40 +19,49 @@ const LONGEST_KEPT: usize = 16 << 10;
 
 /// The text at hand, redacted.
 pub(super) fn text() -> Rc<Text> {
-    source::current(redacted)
+    source::current(|text| redacted(&[text]))
 }
 
 /// The text at hand, an EXECUTE, with what it runs: as in a PREPARE of it.
 pub(super) fn executed(prepared: &[u8]) -> Rc<Text> {
-    let prepared = crate::pg::text::shown(prepared);
-    let body = redact::prepared_body(&prepared);
-    // A comment at the end of the first must not take the second along.
-    source::current(|execute| redacted(&[execute, b"\nAS ", body.as_bytes()].concat()))
+    let body = redact::prepared_body(prepared);
+    source::current(|execute| redacted(&[execute, b"\nAS ", body]))
 }
 
-fn redacted(bytes: &[u8]) -> Rc<Text> {
-    if let Some(known) = STATE.with_borrow(|s| s.texts.get(|key| key == bytes)) {
+/// Of a text in parts, which may be large: none of them is copied.
+fn redacted(parts: &[&[u8]]) -> Rc<Text> {
+    if let Some(known) = STATE.with_borrow(|s| s.texts.get(|key| is(key, parts))) {
         return known;
     }
-    // Nobody reads more of a statement; its hash is over all of it.
-    let lossy = crate::pg::text::shown(beginning(bytes));
+    let mut sha256 = Sha256::new();
+    parts.iter().for_each(|part| sha256.update(part));
+    let lexed = redact::redact(parts);
     let text = Rc::new(Text {
-        redacted: redact::redact(&lossy).text.map(Rc::from),
-        sha256: Sha256::digest(bytes).into(),
-        kind: redact::command_kind(&lossy),
+        redacted: lexed.text.map(|text| kept(&text, lexed.kind)),
+        sha256: sha256.finalize().into(),
+        kind: parts.first().and_then(|text| redact::command_kind(text)),
     });
-    if bytes.len() <= LONGEST_KEPT {
-        STATE.with_borrow_mut(|s| s.texts.put(bytes.to_vec(), Rc::clone(&text)));
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    if length <= LONGEST_KEPT {
+        STATE.with_borrow_mut(|s| s.texts.put(parts.concat(), Rc::clone(&text)));
     }
     text
 }
 
-/// As much of a statement as is kept, cut where no character is.
-fn beginning(bytes: &[u8]) -> &[u8] {
-    const KEPT: usize = 64 * 1024;
-    if bytes.len() <= KEPT {
-        return bytes;
+fn is(text: &[u8], parts: &[&[u8]]) -> bool {
+    let rest = parts
+        .iter()
+        .try_fold(text, |rest, part| rest.strip_prefix(*part));
+    rest.is_some_and(<[u8]>::is_empty)
+}
+
+/// In our encoding; `…` says that there is more.
+fn kept(text: &[u8], kind: Kind) -> Rc<str> {
+    let mut text = crate::pg::text::shown(text);
+    let longer = text.len() > MAX_TEXT;
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
+    if longer || kind == Kind::Cut {
+        text.push('…');
     }
-    let end = (0..KEPT).rev().find(|i| bytes[*i].is_ascii()).unwrap_or(0);
-    &bytes[..end]
+    text.into()
 }

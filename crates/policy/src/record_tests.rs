@@ -95,6 +95,49 @@ fn too_long_is_refused_and_leaves_nothing() {
 }
 
 #[test]
+fn the_verdict_of_what_is_too_long_is_kept() {
+    let (mut s, mut e) = sample(7);
+    s.object = Some("ä".repeat(MAX_PAYLOAD));
+    s.rule = Some("max_rows".into());
+    Rc::make_mut(&mut s.objects).functions = vec!["f".repeat(MAX_PAYLOAD)];
+    e.relations = Some(vec!["r".repeat(MAX_PAYLOAD)]);
+    e.object.clone_from(&s.object);
+    let mut out = Vec::new();
+    assert_eq!(encode_whole(&s, &e, &mut out), Err(TooLong));
+    encode_whole(&s.short(), &e.short(), &mut out).unwrap();
+    assert!(out.len() < 3 * MAX_OBJECT);
+    let Frame::Whole(payload, _) = first_frame(&out) else {
+        panic!("torn")
+    };
+    let Some(Record::Whole(start, end)) = decode(payload) else {
+        panic!("a record")
+    };
+    assert_eq!((start.verdict, end.verdict), (s.verdict, e.verdict));
+    assert_eq!((&start.rule, &start.statement), (&s.rule, &None));
+    assert_eq!(start.statement_sha256, s.statement_sha256);
+    assert_eq!((end.outcome, end.sqlstate), (e.outcome, e.sqlstate));
+    for object in [&start.object, &end.object] {
+        assert!(object.as_ref().is_some_and(|o| o.ends_with("ä…")));
+    }
+}
+
+#[test]
+fn long_texts_are_cut_between_characters() {
+    for (text, most, want) in [
+        ("", 0, ""),
+        ("abcd", 4, "abcd"),
+        ("abcde", 4, "a…"),
+        ("äää", 5, "ä…"),
+        ("äää", 6, "äää"),
+        ("表表", 5, "…"),
+        ("abcde", 2, "…"),
+    ] {
+        assert_eq!(at_most(text, most), want);
+        assert_eq!(at_most(text.to_owned(), most), want);
+    }
+}
+
+#[test]
 fn text_of_any_encoding() {
     assert_eq!(to_text("Grüße \\ 'x'".as_bytes()), "Grüße \\ 'x'");
     assert_eq!(to_text(b"caf\xe9 \\ \0"), "caf\\xE9 \\\\ \\x00");

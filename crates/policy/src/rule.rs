@@ -13,6 +13,7 @@ pub enum Rule {
     ConnectionNotAllowed,
     MaskedColumnWrite,
     GroupSize,
+    RowFilter,
     ReadOnly,
     MaxRows,
     MaxBytes,
@@ -27,7 +28,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, for documentation and tests.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::RelationNotAllowed,
         Self::ColumnDenied,
         Self::FunctionNotAllowed,
@@ -36,6 +37,7 @@ impl Rule {
         Self::ConnectionNotAllowed,
         Self::MaskedColumnWrite,
         Self::GroupSize,
+        Self::RowFilter,
         Self::ReadOnly,
         Self::MaxRows,
         Self::MaxBytes,
@@ -59,6 +61,7 @@ impl Rule {
             Self::ConnectionNotAllowed => "connection_not_allowed",
             Self::MaskedColumnWrite => "masked_column_write",
             Self::GroupSize => "group_size",
+            Self::RowFilter => "row_filter",
             Self::ReadOnly => "read_only",
             Self::MaxRows => "max_rows",
             Self::MaxBytes => "max_bytes",
@@ -84,6 +87,7 @@ impl Rule {
             | Self::ConnectionNotAllowed
             | Self::MaskedColumnWrite
             | Self::GroupSize
+            | Self::RowFilter
             | Self::PolicyUnavailable => "42501",
             Self::ReadOnly => "25006",
             Self::MaxRows

@@ -24,6 +24,9 @@ pub const CASES: &[Case] = cases![
     denied_builtins,
     other_functions_one_by_one,
     deny_function_beats_the_list,
+    functions_in_schemas_without_usage,
+    a_denied_function_that_was_moved,
+    what_a_policy_may_not_name,
     functions_behind_other_syntax,
     an_extension_as_a_whole,
     security_definer_gets_no_further,
@@ -208,6 +211,14 @@ fn the_hint_of_a_denied_column_passes(b: &Bench) {
         .unwrap_or_else(|| panic!("no statement in the hint: {error}"));
     let statement = statement.trim_end_matches(['.', ')', '`', '"']);
     b.allows(statement);
+    // Whoever writes is told what may be written.
+    b.setup("SELECT agent_policy.protect_role('@agent@', 'read_write'); SELECT agent_policy.allow_relation('@agent@', 'shop.scratch', 'write'); SELECT agent_policy.deny_column('@agent@', 'shop.scratch', 'v')");
+    let error = b.denies(
+        "INSERT INTO shop.scratch (id, v) VALUES (1, 'x')",
+        "42501",
+        "column_denied",
+    );
+    assert_eq!(error.hint, "The statement may name: id.", "{error}");
 }
 
 fn relations_hidden_in_the_statement(b: &Bench) {
@@ -353,6 +364,81 @@ fn deny_function_beats_the_list(b: &Bench) {
     b.denies("SELECT md5('x')", "42501", "function_not_allowed");
     b.setup("SELECT agent_policy.reset_function('@agent@', 'pg_catalog.md5(text)')");
     b.allows("SELECT md5('x')");
+}
+
+/// The policy's look-up of a function asks for no right of the agent's.
+fn functions_in_schemas_without_usage(b: &Bench) {
+    b.allow();
+    let mut agent = b.agent();
+    agent.query("SELECT 1");
+    b.setup(
+        "CREATE SCHEMA fx;
+         CREATE FUNCTION fx.f() RETURNS int LANGUAGE sql AS 'SELECT 1';
+         CREATE FUNCTION fx.g() RETURNS int LANGUAGE sql AS 'SELECT 1';
+         SELECT agent_policy.allow_function('@agent@', 'fx.f()');
+         SELECT agent_policy.deny_function('@agent@', 'fx.g()')",
+    );
+    assert_eq!(agent.query("SELECT 1").one(), "1");
+    b.allows("SELECT 1");
+    for call in ["fx.f()", "fx.g()"] {
+        let sql = format!("SELECT {call}");
+        assert_eq!(b.agent().error(&sql).code, "42501", "{call}");
+        assert_eq!(agent.error(&sql).code, "42501", "{call}");
+    }
+    assert_eq!(agent.query("SELECT 1").one(), "1");
+    b.setup("GRANT USAGE ON SCHEMA fx TO @agent@");
+    assert_eq!(b.allows("SELECT fx.f()").one(), "1");
+    b.denies("SELECT fx.g()", "42501", "function_not_allowed");
+}
+
+/// Where it is now nobody has denied it: the name is what is left.
+fn a_denied_function_that_was_moved(b: &Bench) {
+    b.allow();
+    b.setup(
+        "CREATE SCHEMA fx; GRANT USAGE ON SCHEMA fx TO @agent@;
+         CREATE FUNCTION fx.f(int) RETURNS int LANGUAGE sql AS 'SELECT $1';
+         CREATE FUNCTION fx.\"g (\"(int) RETURNS int LANGUAGE sql AS 'SELECT $1';
+         SELECT agent_policy.deny_function('@agent@', 'fx.f(int)');
+         SELECT agent_policy.deny_function('@agent@', 'fx.\"g (\"(int)')",
+    );
+    b.setup("ALTER SCHEMA fx RENAME TO fy");
+    b.setup("SELECT agent_policy.allow_function('@agent@', f::regprocedure) FROM unnest(ARRAY['fy.f(int)', 'fy.\"g (\"(int)']) f");
+    for call in ["fy.f(1)", "fy.\"g (\"(1)"] {
+        b.denies(&format!("SELECT {call}"), "42501", "function_not_allowed");
+    }
+    b.setup("CREATE SCHEMA fz; GRANT USAGE ON SCHEMA fz TO @agent@; ALTER FUNCTION fy.f(int) SET SCHEMA fz; SELECT agent_policy.allow_function('@agent@', 'fz.f(int)')");
+    b.denies("SELECT fz.f(1)", "42501", "function_not_allowed");
+    b.setup("SELECT agent_policy.reset_function('@agent@', 'fz.f(int)'); SELECT agent_policy.allow_function('@agent@', 'fz.f(int)')");
+    assert_eq!(b.allows("SELECT fz.f(1)").one(), "1");
+    if b.value("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_trgm'") == "0" {
+        return;
+    }
+    b.setup(
+        "CREATE EXTENSION pg_trgm SCHEMA public;
+         SELECT agent_policy.allow_extension('@agent@', 'pg_trgm');
+         SELECT agent_policy.deny_function('@agent@', 'public.similarity(text, text)');
+         CREATE SCHEMA ext; GRANT USAGE ON SCHEMA ext TO @agent@;
+         ALTER EXTENSION pg_trgm SET SCHEMA ext",
+    );
+    b.denies(
+        "SELECT ext.similarity('a', 'b')",
+        "42501",
+        "function_not_allowed",
+    );
+    b.allows("SELECT ext.word_similarity('a', 'b')");
+}
+
+fn what_a_policy_may_not_name(b: &Bench) {
+    b.allow();
+    for call in [
+        "deny_relation('@agent@', 'pg_catalog.pg_class')",
+        "deny_column('@agent@', 'pg_catalog.pg_class', 'relname')",
+        "deny_function('@agent@', 'agent_policy.user_email()')",
+    ] {
+        let error = b.setup_error(&format!("SELECT agent_policy.{call}"));
+        assert_eq!(error.code, "22023", "{call}: {error}");
+        assert!(!error.hint.is_empty(), "{call}: {error}");
+    }
 }
 
 fn functions_behind_other_syntax(b: &Bench) {

@@ -13,6 +13,9 @@ pub const CASES: &[Case] = cases![
     dropping_the_extension_is_the_dbas_right,
     renamed_and_recreated_objects,
     a_dropped_column_takes_its_mask_along,
+    a_renamed_column_stays_denied,
+    renamed_in_the_parent,
+    a_policy_that_cannot_be_read_denies,
     create_or_replace_view_does_not_uncover,
 ];
 
@@ -185,6 +188,73 @@ fn a_dropped_column_takes_its_mask_along(b: &Bench) {
     b.masks("SELECT c FROM shop.customers c");
     b.setup("DROP TABLE shop.vips, shop.customers CASCADE");
     b.allows("SELECT count(*) FROM shop.orders");
+}
+
+fn a_renamed_column_stays_denied(b: &Bench) {
+    const CLOSED: (&str, &str) = ("42501", "policy_unavailable");
+    b.allow();
+    b.setup("SELECT agent_policy.deny_column('@agent@', 'shop.customers', 'ssn')");
+    let mut agent = b.agent();
+    assert_eq!(
+        agent.error("SELECT ssn FROM shop.customers").rule(),
+        "column_denied"
+    );
+    b.setup("ALTER TABLE shop.customers RENAME COLUMN ssn TO ssn2");
+    let answer = agent.simple("SELECT ssn2 FROM shop.customers");
+    assert_eq!(leak(&answer.bytes), None);
+    for sql in [
+        "SELECT ssn2 FROM shop.customers",
+        "SELECT id FROM shop.customers",
+        "SELECT ssn FROM shop.customer_list",
+        "SELECT ssn2 FROM shop.vips",
+    ] {
+        b.denies(sql, CLOSED.0, CLOSED.1);
+    }
+    b.setup("SELECT agent_policy.reset_column('@agent@', 'shop.customers', 'ssn'); SELECT agent_policy.deny_column('@agent@', 'shop.customers', 'ssn2')");
+    b.denies("SELECT ssn2 FROM shop.customers", "42501", "column_denied");
+    b.allows("SELECT id FROM shop.customers");
+    b.setup("ALTER TABLE shop.customers DROP COLUMN ssn2 CASCADE");
+    b.denies("SELECT id FROM shop.customers", CLOSED.0, CLOSED.1);
+    b.setup("ALTER TABLE shop.customers ADD COLUMN ssn2 text");
+    b.denies("SELECT ssn2 FROM shop.customers", "42501", "column_denied");
+    b.allows("SELECT id FROM shop.customers");
+}
+
+/// What was said of a child's column goes with it as well.
+fn renamed_in_the_parent(b: &Bench) {
+    b.allow();
+    b.setup("SELECT agent_policy.deny_column('@agent@', 'shop.events_2024', 'email'); ALTER TABLE shop.events RENAME COLUMN email TO mail");
+    for table in ["shop.events", "shop.events_2024"] {
+        b.denies(
+            &format!("SELECT mail FROM {table}"),
+            "42501",
+            "policy_unavailable",
+        );
+    }
+    b.setup("SELECT agent_policy.reset_column('@agent@', 'shop.events_2024', 'email')");
+    b.allows("SELECT mail FROM shop.events");
+    b.setup("SELECT agent_policy.mask_column('shop.events_2024', 'payload'); ALTER TABLE shop.events RENAME COLUMN payload TO load");
+    for table in ["shop.events", "shop.events_2024"] {
+        b.denies(
+            &format!("SELECT load FROM {table}"),
+            "42501",
+            "policy_unavailable",
+        );
+    }
+}
+
+/// Each statement gets one answer, also where what is stored cannot be made sense of.
+fn a_policy_that_cannot_be_read_denies(b: &Bench) {
+    b.allow();
+    let mut agent = b.agent();
+    agent.query("SELECT 1");
+    b.setup("INSERT INTO agent_policy.policy_function (role, function, access) VALUES ('@agent@', 'no name (', 'deny')");
+    let error = agent.error("SELECT 1");
+    assert_eq!(error.rule(), "policy_unavailable", "{error}");
+    b.denies("SELECT 1", "42501", "policy_unavailable");
+    b.setup("DELETE FROM agent_policy.policy_function");
+    assert_eq!(agent.query("SELECT 1").one(), "1");
+    b.allows("SELECT 1");
 }
 
 fn create_or_replace_view_does_not_uncover(b: &Bench) {

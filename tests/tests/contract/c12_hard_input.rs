@@ -8,6 +8,8 @@ use cluster_tests::{Bench, Case, cases};
 pub const CASES: &[Case] = cases![
     latin1_database,
     sql_ascii_database,
+    bytes_without_equivalent,
+    hidden_names_beyond_ascii,
     client_encodings,
     a_hundred_megabytes,
     deep_nesting,
@@ -105,6 +107,148 @@ fn latin1_database(b: &Bench) {
 
 fn sql_ascii_database(b: &Bench) {
     encoded(b, "SQL_ASCII", b"\xe9\xff\xfe\x80 \xc3\x28");
+}
+
+fn in_encoding(b: &Bench, encoding: &str) -> Bench {
+    Bench::with_database(
+        Arc::clone(&b.cluster),
+        &format!("TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"),
+    )
+}
+
+const ALICE: (&str, &str) = ("options", "-c agent_policy.user_email=alice@example.com");
+
+/// 0x81 is a byte of WIN1252 that no Unicode character stands for.
+fn bytes_without_equivalent(b: &Bench) {
+    let own = in_encoding(b, "WIN1252");
+    own.mask();
+    let start = started(&own);
+    let connect = |role: &str| {
+        let mut parameters = vec![("client_encoding", "WIN1252")];
+        if role == own.agent {
+            parameters.push(ALICE);
+        }
+        let mut session = own
+            .cluster
+            .connect(role, &own.db, &parameters)
+            .expect("connects");
+        session.set_patience(std::time::Duration::from_secs(20));
+        session
+    };
+    let texts = [
+        &b"SELECT '\x81'"[..],
+        b"SELEKT '\x81'",
+        b"SELECT '\x81",
+        b"SELECT \x81",
+        b"SELECT \"\x81\"",
+        b"SELECT * FROM \"\x81\".\"\x81\"",
+        b"SELECT 1 /* \x81 */",
+        b"SELEKT 1 /* \x81 */",
+        b"SELECT \xe9\x81\xe9\x8d\x90",
+    ];
+    for role in [own.agent.as_str(), own.plain.as_str()] {
+        let mut session = connect(role);
+        for sql in texts {
+            // As one of many texts of a session, and as its first.
+            for first in [false, true] {
+                let mut fresh;
+                let session = if first {
+                    fresh = connect(role);
+                    &mut fresh
+                } else {
+                    &mut session
+                };
+                // Nobody knows any more whether it is confined.
+                own.setup("SELECT agent_policy.set_limits('@agent@', max_rows => 1000)");
+                let answer = session.simple_bytes(sql);
+                assert_ne!(answer.code(), "SILENT", "{role}: {sql:?}");
+                assert_ne!(answer.code(), "58030", "{role}: {sql:?}");
+                assert!(!answer.closed, "{role}: {sql:?}");
+                if sql == texts[0] {
+                    assert_eq!(answer.rows[0][0].as_deref(), Some(&b"\x81"[..]));
+                }
+                assert_eq!(session.query("SELECT 1").one(), "1");
+            }
+        }
+        // In a transaction that has failed there is nothing to look into.
+        session.query("BEGIN");
+        for _ in 0..2 {
+            assert!(!session.simple_bytes(b"SELEKT '\x81'").err().code.is_empty());
+        }
+        session.query("ROLLBACK");
+    }
+    assert!(own.audit("sqlstate = '42601'").len() >= 6);
+    // A relation of that name.
+    let mut su = connect("postgres");
+    su.simple_bytes(
+        b"CREATE TABLE shop.\"\x81\" AS SELECT 7 AS \"\x81\"; GRANT SELECT ON shop.\"\x81\" TO PUBLIC",
+    )
+    .ok();
+    let mut agent = connect(&own.agent);
+    let answer = agent.simple_bytes(b"SELECT \"\x81\" FROM shop.\"\x81\"");
+    assert_eq!(answer.one(), "7");
+    alive(&own, &start);
+}
+
+/// A schema that is hidden and one that is not there are told apart by nothing but their names,
+/// whatever encoding these are in.
+fn hidden_names_beyond_ascii(b: &Bench) {
+    told_alike(b);
+    told_alike(&in_encoding(b, "LATIN1"));
+    b.setup_error("SELECT current_setting('my.x')");
+    let error = b.agent().simple("SELECT current_setting('my.x')").err();
+    assert_eq!(error.code, "42704", "{error}");
+}
+
+fn told_alike(own: &Bench) {
+    own.allow();
+    let latin1 = [("client_encoding", "LATIN1")];
+    own.cluster
+        .connect("postgres", &own.db, &latin1)
+        .expect("connects")
+        .simple_bytes(
+            b"CREATE SCHEMA \"\xe9hid\"; CREATE TABLE \"\xe9hid\".t AS SELECT 1 AS x; \
+              CREATE FUNCTION \"\xe9hid\".f() RETURNS int LANGUAGE sql AS 'SELECT 1'; \
+              GRANT USAGE ON SCHEMA \"\xe9hid\" TO PUBLIC; GRANT SELECT ON \"\xe9hid\".t TO PUBLIC",
+        )
+        .ok();
+    let mut agent = own.agent_with(&[latin1[0], ALICE]).expect("connects");
+    for sql in [
+        "SELECT * FROM \"@\".t",
+        "SELECT '\"@\".t'::regclass",
+        "SELECT '@.t'::text::regclass",
+        "SELECT 'é', '\"@\".t'::text::regclass",
+        "SELECT '@'::regnamespace",
+        "SELECT 'é', '@'::text::regnamespace",
+        "SELECT \"@\".f()",
+        "SELECT NULL::\"@\".t",
+        "COPY \"@\".t TO STDOUT",
+    ] {
+        let mut answers = ["hid", "abs"].map(|name| {
+            let sql = sql.replace('@', &format!("é{name}"));
+            let sql: Vec<u8> = sql.chars().map(|c| c as u8).collect();
+            let answer = agent.simple_bytes(&sql);
+            assert!(answer.err().code.starts_with("42"), "{}", answer.err());
+            answer.bytes
+        });
+        if sql.starts_with("SELECT *") {
+            let named = |bytes: &[u8]| bytes.windows(4).any(|bytes| bytes == b"\xe9hid");
+            assert!(named(&answers[0]), "{:?}", answers[0]);
+        }
+        for bytes in &mut answers {
+            for at in 3..bytes.len() {
+                if bytes[at - 3..].starts_with(b"hid") {
+                    bytes[at - 3..at].copy_from_slice(b"abs");
+                }
+            }
+        }
+        assert_eq!(
+            String::from_utf8_lossy(&answers[0]),
+            String::from_utf8_lossy(&answers[1]),
+            "{sql}"
+        );
+        assert_eq!(answers[0], answers[1], "{sql}");
+    }
 }
 
 fn client_encodings(b: &Bench) {

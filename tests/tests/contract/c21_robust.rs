@@ -510,6 +510,60 @@ fn a_constructor_inside_a_case(b: &Bench) {
     ] {
         agent.query(sql);
     }
+    // What one expression holds twice is taken apart once.
+    let mut nested = vec![
+        "SELECT JSON_OBJECT('a': JSON_OBJECT('b': 1 RETURNING text) FORMAT JSON)",
+        "SELECT JSON_ARRAY(JSON_ARRAY(JSON_OBJECT('b': 1 RETURNING text) FORMAT JSON RETURNING text) FORMAT JSON)",
+        "SELECT JSON_OBJECT('a': (SELECT to_json(count(tableoid))::text FROM shop.customers) FORMAT JSON)",
+    ];
+    if b.version >= 17 {
+        nested.extend([
+            "SELECT JSON_SERIALIZE(JSON_OBJECT('b': 1 RETURNING text))",
+            "SELECT JSON(JSON_OBJECT('b': id RETURNING text)) FROM shop.orders ORDER BY id LIMIT 1",
+            "SELECT JSON_VALUE(JSON_OBJECT('b': 1 RETURNING text), '$.b')",
+            "SELECT * FROM JSON_TABLE(JSON_OBJECT('b': 1 RETURNING text) FORMAT JSON, '$' COLUMNS (b int))",
+        ]);
+    }
+    for sql in nested {
+        let right = unconfined.query(sql).texts();
+        assert_eq!(agent.query(sql).texts(), right, "{sql}");
+        assert_eq!(agent.extended(sql, &[]).ok().texts(), right, "{sql}");
+    }
+    let inside = "JSON_OBJECT('a': JSON_OBJECT('b': id RETURNING text) FORMAT JSON RETURNING text)";
+    let right = unconfined.query(&plain(inside)).texts();
+    assert_eq!(agent.query(&confused(inside)).texts(), right);
+    // What comes into a statement from elsewhere: a mask, a filter, a column, an argument that is left out.
+    b.setup(
+        "CREATE TABLE shop.made (id int, t text); INSERT INTO shop.made VALUES (1, 'x'), (2, 'y');
+         GRANT SELECT ON shop.made TO @agent@, @plain@;
+         CREATE FUNCTION shop.made(a int, b text DEFAULT JSON_OBJECT('a': 1 RETURNING varchar(40))) RETURNS text LANGUAGE sql RETURN a || b;
+         SELECT agent_policy.allow_function('@agent@', 'shop.made(int, text)');
+         SELECT agent_policy.mask_column('shop.made', 't', 'expression', '{\"sql\":\"JSON_OBJECT(''k'': id RETURNING varchar(40))\"}');
+         SELECT agent_policy.filter_rows('shop.made', $$ JSON_OBJECT('k': id RETURNING varchar(40)) <> 'x' $$)",
+    );
+    let masked = agent.query("SELECT t FROM shop.made ORDER BY id").texts();
+    let confused =
+        "SELECT CASE 81985529216486895 WHEN id THEN 'x' ELSE t END FROM shop.made ORDER BY id";
+    assert_eq!(agent.query(confused).texts(), masked);
+    agent.query("SELECT shop.made(1)");
+    let hidden = |agent: &mut cluster_tests::Wire, sql: &str| {
+        denial(&agent.simple(sql), sql, "42501", "statement_not_allowed");
+    };
+    hidden(
+        &mut agent,
+        "SELECT CASE 81985529216486895 WHEN id THEN 'x' ELSE shop.made(1) END FROM shop.orders LIMIT 1",
+    );
+    if b.version >= 18 {
+        b.setup("CREATE TABLE shop.computed (id int, v text GENERATED ALWAYS AS (JSON_OBJECT('a': id RETURNING varchar(40))) VIRTUAL); INSERT INTO shop.computed (id) VALUES (1); GRANT SELECT ON shop.computed TO @agent@, @plain@");
+        agent.query("SELECT v FROM shop.computed");
+        hidden(
+            &mut agent,
+            "SELECT CASE 81985529216486895 WHEN id THEN 'x' ELSE v END FROM shop.computed",
+        );
+        agent.query(
+            "SELECT CASE WHEN id = 81985529216486895 THEN 'x' ELSE v END FROM shop.computed",
+        );
+    }
     // Where an expression is not planned there is no constructor.
     agent.query("PREPARE p(text) AS SELECT length($1)");
     let made = "CASE 81985529216486895 WHEN length(version()) THEN 'x' ELSE JSON_OBJECT('a': 1 RETURNING varchar(500)) END";

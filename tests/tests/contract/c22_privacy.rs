@@ -179,6 +179,22 @@ fn erasing_asks_for_the_right_circumstances(b: &Bench) {
     b.setup("SELECT agent_policy.erase_user(who) FROM unnest(ARRAY['carol@example.com', 'alice@example.com']) who");
     assert_eq!(seen(b, "alice") + seen(b, "bob") + seen(b, "carol"), 0);
     b.setup("ROLLBACK");
+    // In savepoints, too: those that are kept, and one that is not.
+    b.setup("BEGIN; SET LOCAL statement_timeout = '30 s'; SAVEPOINT s");
+    b.setup("SELECT agent_policy.erase_user('bob@example.com'); SAVEPOINT t");
+    b.setup("SELECT agent_policy.erase_user('carol@example.com'); RELEASE s");
+    b.setup("SELECT agent_policy.erase_user('nobody@example.com'); SAVEPOINT u");
+    b.setup("SELECT agent_policy.erase_user('alice@example.com')");
+    assert_eq!(seen(b, "alice") + seen(b, "bob") + seen(b, "carol"), 0);
+    b.setup("ROLLBACK TO u; SELECT agent_policy.erase_user('alice@example.com')");
+    assert_eq!(seen(b, "alice"), 0);
+    b.setup("ROLLBACK");
+    // After the only erasure was rolled back, the log is open again.
+    b.setup("BEGIN; SET LOCAL statement_timeout = '30 s'; SAVEPOINT s");
+    b.setup("SELECT agent_policy.erase_user('bob@example.com'); ROLLBACK TO s");
+    b.setup("SELECT agent_policy.erase_user('bob@example.com')");
+    assert_eq!(seen(b, "bob@"), 0);
+    b.setup("ROLLBACK");
     // Rolled back, it has not happened.
     b.setup("BEGIN; SELECT agent_policy.erase_user('alice@example.com'); ROLLBACK");
     assert!(seen(b, "alice") > 0);

@@ -45,6 +45,7 @@ mod c24_export;
 mod c25_promotion;
 mod c25_shipping;
 mod c25_standby;
+mod c26_reviewed;
 
 fn main() -> std::process::ExitCode {
     cluster_tests::run::main(cluster_tests::run::trials(&[
@@ -90,6 +91,7 @@ fn main() -> std::process::ExitCode {
         c24_export::CASES,
         c25_standby::CASES,
         c25_promotion::CASES,
+        c26_reviewed::CASES,
         c25_shipping::CASES,
     ]))
 }
