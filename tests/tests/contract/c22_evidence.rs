@@ -106,7 +106,8 @@ fn an_untouched_log_is_intact(b: &Bench) {
         .0
     );
     let error = b.setup_error("SELECT agent_policy.audit_verify(heads => ARRAY['no head'])");
-    assert!(error.message.contains("audit_checkpoints"), "{error}");
+    assert_eq!(error.code, "22023");
+    assert!(error.hint.contains("audit_checkpoints"), "{error}");
 }
 
 fn each_column_that_is_changed_is_found(b: &Bench) {
