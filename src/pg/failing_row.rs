@@ -124,3 +124,28 @@ pub fn without_detail(fields: &[u8], state: [u8; 5]) -> Option<Vec<u8>> {
     kept.push(0);
     Some(kept)
 }
+
+/// The fields of an error of a foreign key without the other table: nothing says whether that one is shown.
+pub fn without_other_table(fields: &[u8], state: [u8; 5]) -> Option<Vec<u8>> {
+    if state != *b"23503" {
+        return None;
+    }
+    let fields = || fields.split(|b| *b == 0).filter(|field| !field.is_empty());
+    // The row that is written lacks another one; else another one refers to it.
+    let lacks = fields().any(|field| field.starts_with(b"Minsert or update on table"));
+    let mut kept = Vec::new();
+    for field in fields() {
+        match field[0] {
+            b'D' => continue,
+            // Schema, table and constraint are the other table's.
+            b's' | b't' | b'n' if !lacks => continue,
+            b'M' if !lacks => kept.extend_from_slice(
+                b"Mother rows still refer to a row that was to be changed or removed",
+            ),
+            _ => kept.extend_from_slice(field),
+        }
+        kept.push(0);
+    }
+    kept.push(0);
+    Some(kept)
+}

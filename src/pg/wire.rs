@@ -436,7 +436,9 @@ fn tell(fields: &[u8], found: &ErrorFields) -> Option<Vec<u8>> {
         Some(name_answers::message(fields, &denial))
     } else {
         recorded = statement::failed(state, None);
-        failing_row::without_detail(fields, state).or_else(|| name_answers::without_places(fields))
+        failing_row::without_other_table(fields, state)
+            .or_else(|| failing_row::without_detail(fields, state))
+            .or_else(|| name_answers::without_places(fields))
     };
     // What is not written down is not told either. How a session ends says nothing of data.
     if recorded || !goes_on || state == *b"58030" {

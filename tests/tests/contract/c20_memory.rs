@@ -101,6 +101,9 @@ fn what_makes_large_values_is_bounded(b: &Bench) {
 
 /// The backend gets no more memory than it has: the statement ends, at worst the session.
 fn memory_runs_out(b: &Bench) {
+    // A cluster of its own: should the server go down, the others are not to go with it.
+    let own = Bench::new(Arc::new(Cluster::start(b.version, "")));
+    let b = &own;
     b.mask();
     let started = b.value("SELECT pg_postmaster_start_time()::text");
     let literals = "'+4915112345678',".repeat(60_000);

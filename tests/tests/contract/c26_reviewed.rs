@@ -14,6 +14,7 @@ pub const CASES: &[Case] = cases![
     places_of_what_is_changed,
     samples_of_filtered_rows,
     costs_of_filtered_rows,
+    tables_behind_foreign_keys,
 ];
 
 /// The number of a hidden table; a control reads its name.
@@ -498,4 +499,33 @@ fn costs_of_filtered_rows(b: &Bench) {
     let before = message();
     b.setup("INSERT INTO shop.scratch SELECT g, 'x' FROM generate_series(1001, 60001, 2) g; ANALYZE shop.scratch");
     assert_eq!(message(), before);
+}
+
+/// Which hidden table refers to a row, or lacks one, is not told.
+fn tables_behind_foreign_keys(b: &Bench) {
+    b.allow();
+    b.setup(
+        "SELECT agent_policy.protect_role('@agent@', 'read_write');
+         CREATE TABLE shop.pub (id int PRIMARY KEY, deep int); INSERT INTO shop.pub VALUES (1, NULL), (2, NULL);
+         CREATE TABLE vault.deep (id int PRIMARY KEY, pubid int REFERENCES shop.pub); INSERT INTO vault.deep VALUES (7, 2);
+         ALTER TABLE shop.pub ADD FOREIGN KEY (deep) REFERENCES vault.deep;
+         GRANT ALL ON shop.pub TO @agent@, @plain@; SELECT agent_policy.allow_relation('@agent@', 'shop.pub', 'write')",
+    );
+    for sql in [
+        "DELETE FROM shop.pub WHERE id = 2",
+        "UPDATE shop.pub SET id = 3 WHERE id = 2",
+    ] {
+        let plain = b.unconfined().simple(sql);
+        assert!(
+            String::from_utf8_lossy(&plain.bytes).contains("vault"),
+            "control run"
+        );
+        let answer = b.agent().simple(sql);
+        assert_eq!(answer.err().code, "23503");
+        let told = String::from_utf8_lossy(&answer.bytes).into_owned();
+        assert!(!told.contains("deep") && !told.contains("vault"), "{told}");
+    }
+    let answer = b.agent().simple("INSERT INTO shop.pub VALUES (9, 99)");
+    assert_eq!(answer.err().code, "23503");
+    assert!(!String::from_utf8_lossy(&answer.bytes).contains("is not present"));
 }

@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod c01_admins;
 mod c01_policy;
 mod c02_allowlist;
+mod c02_commands;
 mod c03_read_only;
 mod c04_mask_paths;
 mod c04_masks;
@@ -16,6 +18,7 @@ mod c07_forgery;
 mod c07_ingest;
 mod c07_power;
 mod c07_returned;
+mod c07_texts;
 mod c08_identity;
 mod c09_change;
 mod c10_explain;
@@ -50,7 +53,9 @@ mod c26_reviewed;
 fn main() -> std::process::ExitCode {
     cluster_tests::run::main(cluster_tests::run::trials(&[
         c01_policy::CASES,
+        c01_admins::CASES,
         c02_allowlist::CASES,
+        c02_commands::CASES,
         c03_read_only::CASES,
         c04_mask_paths::CASES,
         c04_masks::CASES,
@@ -63,6 +68,7 @@ fn main() -> std::process::ExitCode {
         c07_ingest::CASES,
         c07_power::CASES,
         c07_returned::CASES,
+        c07_texts::CASES,
         c08_identity::CASES,
         c09_change::CASES,
         c10_explain::CASES,

@@ -11,6 +11,7 @@ mod case;
 mod cases;
 mod expression;
 mod hunt;
+mod joined;
 mod model;
 mod query;
 mod random;
