@@ -258,14 +258,14 @@ unsafe extern "C-unwind" fn note_refused(
                 }
             }
             NodeTag::T_TypeName => {
-                let typid = type_of(node);
-                let element = pg_sys::get_base_element_type(typid);
-                let row = |typid: Oid| typid != Oid::INVALID && pg_sys::type_is_rowtype(typid);
-                if typid != Oid::INVALID && objects::prints_names(typid)
-                    || row(typid)
-                    || row(element)
-                {
-                    (*refused).push(objects::type_name(typid));
+                if let Some(typid) = type_of(node) {
+                    let element = pg_sys::get_base_element_type(typid);
+                    if objects::prints_names(typid)
+                        || pg_sys::type_is_rowtype(typid)
+                        || element != Oid::INVALID && pg_sys::type_is_rowtype(element)
+                    {
+                        (*refused).push(objects::type_name(typid));
+                    }
                 }
             }
             _ if json_constructor::is_raw(node) => (*refused).push(CONSTRUCTOR.to_owned()),
@@ -275,10 +275,11 @@ unsafe extern "C-unwind" fn note_refused(
     }
 }
 
-/// 0: there is no such type.
-unsafe fn type_of(node: *mut pg_sys::Node) -> Oid {
+/// `serial` is none.
+unsafe fn type_of(node: *mut pg_sys::Node) -> Option<Oid> {
     // SAFETY: the caller has looked at the tag.
-    unsafe { pg_sys::LookupTypeNameOid(std::ptr::null_mut(), node.cast(), true) }
+    let typid = unsafe { pg_sys::LookupTypeNameOid(std::ptr::null_mut(), node.cast(), true) };
+    (typid != Oid::INVALID).then_some(typid)
 }
 
 /// A function that a definition calls.
@@ -337,13 +338,12 @@ unsafe extern "C-unwind" fn note_call(
         if json_constructor::is_raw(node) {
             (*context.cast::<Vec<Called>>()).push(Called::other(CONSTRUCTOR));
         }
-        if (*node).type_ == NodeTag::T_TypeName {
-            let typid = type_of(node);
-            // `serial` is none.
-            if typid != Oid::INVALID && objects::prints_names(typid) {
-                let name = objects::type_name(typid);
-                (*context.cast::<Vec<Called>>()).push(Called::other(&name));
-            }
+        if (*node).type_ == NodeTag::T_TypeName
+            && let Some(typid) = type_of(node)
+            && objects::prints_names(typid)
+        {
+            let name = objects::type_name(typid);
+            (*context.cast::<Vec<Called>>()).push(Called::other(&name));
         }
         if (*node).type_ == NodeTag::T_FuncCall {
             let names =

@@ -119,24 +119,24 @@ unsafe fn still_valid(policy: &Policy, query: *const QueryDesc) -> Result<(), De
     }
     // What it has computed was computed for whom it began to run for.
     if receiver::is_of_another_user(query) {
-        return Err(Denial::new(
-            Rule::PolicyUnavailable,
-            "cursor",
-            "the end user has changed since this cursor or portal was opened",
-        )
-        .hint("Close it and open it again."));
+        return Err(outdated("the end user has changed"));
     }
     // SAFETY: a started query.
     let found = unsafe { stamp::read((*query).plannedstmt) };
     if !layers::on(Layer::Stamp) || found.is_some_and(|found| found.policy == policy.stamp) {
         return Ok(());
     }
-    Err(Denial::new(
+    Err(outdated("the policy has changed"))
+}
+
+/// What a cursor or portal was opened under is no more.
+pub fn outdated(what: &str) -> Denial {
+    Denial::new(
         Rule::PolicyUnavailable,
         "cursor",
-        "the policy has changed since this cursor or portal was opened",
+        format!("{what} since this cursor or portal was opened"),
     )
-    .hint("Close it and open it again."))
+    .hint("Close it and open it again.")
 }
 
 /// A plan without the policy's stamp was made before the session was confined, or for a policy

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use pgrx::pg_guard;
 use pgrx::pg_sys::{self, Query};
 
-use super::{boundary, compat, names, nodes, report, session};
+use super::{boundary, compat, names, report, session};
 use crate::identity;
 
 thread_local! {
@@ -93,13 +93,14 @@ unsafe extern "C-unwind" fn on_explain(
     unsafe {
         if session::confined() && hides_something(query) {
             show_less(state);
+            let by_key = !key_is_hidden(query);
             let before = PLAIN.replace(true);
             // Which partitions or children are left out would tell what a hidden value is compared with.
             let (pruning, exclusion) = (
                 pg_sys::enable_partition_pruning,
                 pg_sys::constraint_exclusion,
             );
-            pg_sys::enable_partition_pruning &= !key_is_hidden(query);
+            pg_sys::enable_partition_pruning &= by_key;
             pg_sys::constraint_exclusion = 0;
             let ended = boundary::call(|| {
                 next(
@@ -175,38 +176,17 @@ unsafe extern "C-unwind" fn hides_something(query: *mut Query) -> bool {
     let Some(policy) = identity::policy() else {
         return false;
     };
-    // What a function reads nobody sees here.
     // SAFETY: a rewritten query.
-    let functions = unsafe { super::touched::calls(query) }.functions;
-    functions.into_iter().any(super::access::has_body)
-        // SAFETY: the same.
-        || unsafe { relations(query) }
+    let calls = unsafe { super::touched::calls(query) };
+    // What a function reads nobody sees here.
+    calls.functions.into_iter().any(super::access::has_body)
+        || calls
+            .relations
             .into_iter()
             .any(|relid| policy.relation(relid).is_protected())
 }
 
-/// The relations of a query.
-///
-/// # Safety
-/// `query` is a rewritten query.
-unsafe fn relations(query: *mut Query) -> Vec<pg_sys::Oid> {
-    let mut relations = Vec::new();
-    // SAFETY: the walk only notes numbers.
-    unsafe {
-        nodes::walk(query.cast(), |node, _| {
-            if nodes::is_a(node, pg_sys::NodeTag::T_RangeTblEntry) {
-                let rte = node.cast::<pg_sys::RangeTblEntry>();
-                if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION {
-                    relations.push((*rte).relid);
-                }
-            }
-            false
-        });
-    }
-    relations
-}
-
-/// Is a partitioned table among them by whose key somebody may not ask: a masked column, or any where rows are
+/// Is a partitioned table among its relations by whose key somebody may not ask: a masked column, or any where rows are
 /// filtered?
 #[pg_guard]
 unsafe extern "C-unwind" fn key_is_hidden(query: *mut Query) -> bool {
@@ -214,8 +194,8 @@ unsafe extern "C-unwind" fn key_is_hidden(query: *mut Query) -> bool {
         return true;
     };
     // SAFETY: a rewritten query.
-    let relations = unsafe { relations(query) };
-    relations.into_iter().any(|relid| {
+    let calls = unsafe { super::touched::calls(query) };
+    calls.relations.into_iter().any(|relid| {
         std::iter::once(relid)
             .chain(names::descendants(relid))
             .any(|part| {

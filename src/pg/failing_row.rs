@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pgrx::pg_sys;
 
+use super::name_answers;
 use crate::catalog::Policy;
 use crate::pg::planted::{self, Leak};
 use crate::pg::touched::Use;
@@ -114,15 +115,19 @@ pub fn without_detail(fields: &[u8], state: [u8; 5]) -> Option<Vec<u8>> {
     if !quotes_row(state) {
         return None;
     }
+    Some(edited(fields, |field| (field[0] != b'D').then_some(field)))
+}
+
+/// The fields that `edit` leaves, as it leaves them.
+fn edited<'a>(fields: &'a [u8], edit: impl Fn(&'a [u8]) -> Option<&'a [u8]>) -> Vec<u8> {
     let mut kept = Vec::with_capacity(fields.len());
-    for field in fields.split(|b| *b == 0).filter(|field| !field.is_empty()) {
-        if field[0] != b'D' {
-            kept.extend_from_slice(field);
-            kept.push(0);
-        }
+    let fields = fields.split(|b| *b == 0).filter(|field| !field.is_empty());
+    for field in fields.filter_map(edit) {
+        kept.extend_from_slice(field);
+        kept.push(0);
     }
     kept.push(0);
-    Some(kept)
+    kept
 }
 
 /// The fields of an error of a foreign key without the other table: nothing says whether that one is shown.
@@ -130,22 +135,15 @@ pub fn without_other_table(fields: &[u8], state: [u8; 5]) -> Option<Vec<u8>> {
     if state != *b"23503" {
         return None;
     }
-    let fields = || fields.split(|b| *b == 0).filter(|field| !field.is_empty());
     // The row that is written lacks another one; else another one refers to it.
-    let lacks = fields().any(|field| field.starts_with(b"Minsert or update on table"));
-    let mut kept = Vec::new();
-    for field in fields() {
-        match field[0] {
-            b'D' => continue,
-            // Schema, table and constraint are the other table's.
-            b's' | b't' | b'n' if !lacks => continue,
-            b'M' if !lacks => kept.extend_from_slice(
-                b"Mother rows still refer to a row that was to be changed or removed",
-            ),
-            _ => kept.extend_from_slice(field),
+    let lacks = name_answers::field(fields, b'M').starts_with(b"insert or update on table");
+    Some(edited(fields, |field| match field[0] {
+        b'D' => None,
+        // Schema, table and constraint are the other table's.
+        b's' | b't' | b'n' if !lacks => None,
+        b'M' if !lacks => {
+            Some(b"Mother rows still refer to a row that was to be changed or removed")
         }
-        kept.push(0);
-    }
-    kept.push(0);
-    Some(kept)
+        _ => Some(field),
+    }))
 }

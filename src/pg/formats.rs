@@ -4,13 +4,12 @@
 //! A session that has changed one by SQL does not read what depends on it. What the start-up packet, the role or the
 //! database says is not the agent's doing.
 
-use core::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use pgrx::pg_sys::{self, Node, NodeTag, Oid};
 use policy::rule::Rule;
 
-use super::{raw, stamp, text};
+use super::{nodes, stamp, template, text};
 use crate::denial::Denial;
 
 const TIME: u32 = 1;
@@ -45,72 +44,56 @@ static RUNNING: AtomicU32 = AtomicU32::new(0);
 /// # Safety
 /// `node` is an analyzed expression, or null.
 pub unsafe fn needed_by(node: *mut Node) -> u32 {
-    let mut needed = 0;
-    // SAFETY: by the caller's promise; the walker only reads, and adds to the number.
-    unsafe { look(node, (&raw mut needed).cast()) };
+    if node.is_null() {
+        return 0;
+    }
+    let (mut needed, mut functions, mut coercions) = (0, Vec::new(), Vec::new());
+    // SAFETY: by the caller's promise; the walk only notes pointers, each cast follows the tag.
+    unsafe {
+        template::collect_functions(node, &mut functions);
+        nodes::walk(node, |node, _| {
+            match (*node).type_ {
+                NodeTag::T_SQLValueFunction => {
+                    let op = (*node.cast::<pg_sys::SQLValueFunction>()).op;
+                    needed |= of_value_function(op);
+                }
+                NodeTag::T_CoerceViaIO => coercions.push(node.cast::<pg_sys::CoerceViaIO>()),
+                _ => {}
+            }
+            false
+        });
+        for coerce in coercions {
+            needed |= of_type((*coerce).resulttype);
+            needed |= of_type(pg_sys::exprType((*coerce).arg.cast()));
+        }
+    }
+    if functions.into_iter().any(is_moved) {
+        needed |= ALL;
+    }
     needed
 }
 
-unsafe extern "C-unwind" fn look(node: *mut Node, context: *mut c_void) -> bool {
-    if node.is_null() {
-        return false;
-    }
-    // SAFETY: `context` is the number that `needed_by` passes; each cast follows the tag.
-    unsafe {
-        let needed = context.cast::<u32>();
-        match (*node).type_ {
-            NodeTag::T_Query => {
-                return raw::query_tree_walker(node.cast(), Some(look), context, 0);
-            }
-            NodeTag::T_SQLValueFunction => {
-                use pg_sys::SQLValueFunctionOp as Op;
-                let op = (*node.cast::<pg_sys::SQLValueFunction>()).op;
-                if matches!(
-                    op,
-                    Op::SVFOP_CURRENT_DATE
-                        | Op::SVFOP_CURRENT_TIME
-                        | Op::SVFOP_CURRENT_TIME_N
-                        | Op::SVFOP_LOCALTIME
-                        | Op::SVFOP_LOCALTIME_N
-                        | Op::SVFOP_LOCALTIMESTAMP
-                        | Op::SVFOP_LOCALTIMESTAMP_N
-                ) {
-                    *needed |= TIME;
-                }
-            }
-            NodeTag::T_CoerceViaIO => {
-                let coerce = node.cast::<pg_sys::CoerceViaIO>();
-                *needed |=
-                    of_type((*coerce).resulttype) | of_type(raw::exprType((*coerce).arg.cast()));
-            }
-            NodeTag::T_FuncExpr
-            | NodeTag::T_OpExpr
-            | NodeTag::T_DistinctExpr
-            | NodeTag::T_NullIfExpr
-            | NodeTag::T_ScalarArrayOpExpr
-            | NodeTag::T_RowCompareExpr
-            | NodeTag::T_Aggref
-            | NodeTag::T_WindowFunc => {
-                raw::check_functions_in_node(node, Some(note_function), context);
-            }
-            _ => {}
-        }
-        raw::expression_tree_walker(node, Some(look), context)
+fn of_value_function(op: pg_sys::SQLValueFunctionOp::Type) -> u32 {
+    use pg_sys::SQLValueFunctionOp as Op;
+    match op {
+        Op::SVFOP_CURRENT_DATE
+        | Op::SVFOP_CURRENT_TIME
+        | Op::SVFOP_CURRENT_TIME_N
+        | Op::SVFOP_LOCALTIME
+        | Op::SVFOP_LOCALTIME_N
+        | Op::SVFOP_LOCALTIMESTAMP
+        | Op::SVFOP_LOCALTIMESTAMP_N => TIME,
+        _ => 0,
     }
 }
 
-unsafe extern "C-unwind" fn note_function(function: Oid, context: *mut c_void) -> bool {
-    // SAFETY: the number that `needed_by` passes; a syscache look-up.
-    unsafe {
-        let number = function.to_u32();
-        if number < super::FIRST_NORMAL_OID
-            && !UNMOVED.contains(&number)
-            && pg_sys::func_volatile(function) as u8 == b's'
-        {
-            *context.cast::<u32>() |= ALL;
-        }
-    }
-    false
+/// May a setting change what a function of PostgreSQL gives?
+fn is_moved(function: Oid) -> bool {
+    let number = function.to_u32();
+    number < super::FIRST_NORMAL_OID
+        && !UNMOVED.contains(&number)
+        // SAFETY: a syscache look-up.
+        && unsafe { pg_sys::func_volatile(function) } as u8 == b's'
 }
 
 /// The settings by which values of a type are written and read as text.

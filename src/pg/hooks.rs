@@ -13,7 +13,7 @@ use super::boundary::{self, Thrown};
 use super::layers::{self, Layer};
 use super::{
     access, compat, deadline, depth, execution, failing_row, internal, label, login, planning, raw,
-    receiver, session, stored, utility, wire,
+    receiver, session, spare, stored, utility, wire,
 };
 use crate::catalog::Policy;
 use crate::{doors, identity, statement, trial};
@@ -102,6 +102,7 @@ pub fn begin() -> Option<std::rc::Rc<Policy>> {
         unsafe { pg_sys::AcceptInvalidationMessages() };
     }
     let policy = identity::policy()?;
+    spare::keep_or_end();
     if let Some(why) = &policy.closed {
         why.denial().raise()
     }
@@ -213,6 +214,9 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argu
         event,
         Event::XACT_EVENT_COMMIT | Event::XACT_EVENT_ABORT | Event::XACT_EVENT_PREPARE
     ) {
+        if session::last_known() {
+            spare::keep();
+        }
         session::transaction_ended(event == Event::XACT_EVENT_ABORT);
         depth::reset_trust();
         failing_row::forget();

@@ -10,6 +10,7 @@
 use pgrx::pg_sys::{self, Node, NodeTag, Oid, Query};
 use policy::rule::Rule;
 
+use super::touched::Calls;
 use super::{names, nodes};
 use crate::denial::Denial;
 
@@ -42,8 +43,8 @@ unsafe fn converts(node: *const Node) -> bool {
 pub struct Found {
     /// Constructors that convert what they make.
     constructors: Vec<*mut Node>,
-    /// There are nodes that hold one expression twice.
-    shared: bool,
+    /// Nodes that hold one expression twice.
+    twice: Vec<*mut Node>,
 }
 
 impl Found {
@@ -57,7 +58,9 @@ impl Found {
             if converts(node) {
                 self.constructors.push(node);
             }
-            self.shared |= holds_twice(node);
+            if holds_twice(node) {
+                self.twice.push(node);
+            }
         }
     }
 
@@ -68,14 +71,15 @@ impl Found {
     pub unsafe fn take_apart(mut self, query: *mut Query) {
         // SAFETY: by the caller's promise.
         unsafe {
-            if self.shared {
-                unshare(query);
+            if !self.twice.is_empty() {
+                // Each place gets an expression of its own: a copy shares nothing.
+                for node in self.twice {
+                    copy_one(node);
+                }
                 self = Self::of(query);
             }
-            self.constructors.sort_unstable();
-            self.constructors.dedup();
             for node in self.constructors {
-                // One that is inside another's conversion would be another kind of node by now.
+                // Met twice, it is a label by now.
                 if converts(node) {
                     separate(node);
                 }
@@ -105,50 +109,19 @@ pub unsafe fn take_apart(query: *mut Query) {
     unsafe { Found::of(query).take_apart(query) };
 }
 
-/// Gives each place an expression of its own.
-unsafe fn unshare(query: *mut Query) {
-    let mut twice = Vec::new();
-    // SAFETY: a tree of the caller's; the walk only notes pointers. A copy shares nothing.
-    unsafe {
-        nodes::walk(query.cast(), |node, _| {
-            if holds_twice(node) {
-                twice.push(node);
-            }
-            false
-        });
-        for node in twice {
-            copy_one(node);
-        }
-    }
-}
-
 /// Expressions that come into a query after this: what the planner puts in for a virtual generated column, or for an
 /// argument that is left out. Where the query compares values by CASE, no constructor may hide in these.
-///
-/// # Safety
-/// `query` is about to be planned.
-pub unsafe fn judge_hidden(query: *mut Query, functions: &[Oid]) -> Result<(), Denial> {
-    let mut relations = Vec::new();
-    // SAFETY: the walk only notes numbers.
-    unsafe {
-        nodes::walk(query.cast(), |node, _| {
-            if (*node).type_ == NodeTag::T_RangeTblEntry {
-                let rte = node.cast::<pg_sys::RangeTblEntry>();
-                if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION {
-                    relations.push((*rte).relid);
-                }
-            }
-            false
-        });
-    }
+pub fn judge_hidden(calls: &Calls) -> Result<(), Denial> {
     let hides = |object: Oid, find: fn(Oid) -> bool| {
         object.to_u32() >= super::FIRST_NORMAL_OID && find(object)
     };
-    let relation = relations
-        .into_iter()
-        .find(|relation| hides(*relation, computes_json))
-        .map(names::relation);
-    let function = functions
+    let relation = calls
+        .relations
+        .iter()
+        .find(|relation| hides(**relation, computes_json))
+        .map(|relation| names::relation(*relation));
+    let function = calls
+        .functions
         .iter()
         .find(|function| hides(**function, defaults_to_json))
         .map(|function| names::signature(*function));

@@ -178,7 +178,10 @@ fn on_main_thread() -> bool {
 }
 
 /// What the server does when it cannot go on: the session ends, the others notice nothing.
-unsafe fn end_session() {
+///
+/// # Safety
+/// On the main thread of a backend; this does not come back.
+pub unsafe fn end_session() {
     // SAFETY: the server's own functions, which take their memory from a reserve of theirs.
     unsafe {
         if errstart(pg_sys::FATAL as c_int, std::ptr::null()) {

@@ -50,6 +50,7 @@ mod memory {
     pub fn is_ending() -> bool {
         false
     }
+    pub unsafe fn end_session() {}
 }
 pub mod name_answers;
 pub mod names;
@@ -72,6 +73,7 @@ pub mod session;
 pub mod shmem;
 mod skew;
 pub mod source;
+mod spare;
 pub mod stamp;
 pub mod statistics;
 mod stored;

@@ -147,10 +147,7 @@ unsafe fn plan_query(
         let explaining = super::explain::plain() && depth::PLAN.load(Relaxed) == 1;
         let calls = touched::calls(parse);
         if calls.compares {
-            enforce(
-                &policy,
-                json_constructor::judge_hidden(parse, &calls.functions),
-            );
+            enforce(&policy, json_constructor::judge_hidden(&calls));
         }
         // Workers write no records: what has statements inside runs where they are recorded.
         if calls.functions.iter().any(|f| access::has_body(*f)) {
@@ -184,7 +181,7 @@ unsafe fn plan_query(
                 && utility::sends_rows()
                 && row_limit::limit(parse, *rows)
         });
-        let planned = compat::without_long_searches(calls.relations, || timed(next))?;
+        let planned = compat::without_long_searches(calls.relations.len(), || timed(next))?;
         if !policy.monitors() && layers::on(Layer::Statistics) {
             skew::forget(&policy, planned);
         }
@@ -208,7 +205,7 @@ unsafe fn plan_query(
                 limits::judge_cost(&policy.limits, (*(*planned).planTree).total_cost),
             );
         }
-        let identity_only = calls.relations == 0
+        let identity_only = calls.relations.is_empty()
             && !calls.functions.is_empty()
             && calls
                 .functions

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use pgrx::pg_sys::{self, Oid};
 
 use super::layers::{self, Layer};
-use super::{raw, text};
+use super::{raw, spare, text};
 use crate::identity;
 
 static DIRTY: AtomicBool = AtomicBool::new(true);
@@ -91,12 +91,17 @@ unsafe extern "C-unwind" fn refresh() -> bool {
         return false;
     }
     let _idle = Idle;
+    // The reading may be an unconfined session's as well: without something to spare it goes on.
+    spare::keep();
     let now = Users::now();
     let was_dirty = DIRTY.swap(false, Relaxed);
     // Should the work below end in an ERROR, the next look starts over.
     let redo = Redo;
     let confined = identity::refresh(now, was_dirty);
     std::mem::forget(redo);
+    if !confined {
+        spare::give_back();
+    }
     SESSION.store(now.session.to_u32(), Relaxed);
     OUTER.store(now.outer.to_u32(), Relaxed);
     CURRENT.store(now.current.to_u32(), Relaxed);

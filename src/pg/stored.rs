@@ -4,11 +4,9 @@
 use std::cell::{Cell, RefCell};
 
 use pgrx::pg_sys;
-use policy::rule::Rule;
 
-use super::{hooks, source};
+use super::{execution, hooks, source};
 use crate::api::identity::{self as forwarded, Identity};
-use crate::denial::Denial;
 use crate::statement::{self, Particulars};
 use crate::{enforce, identity, limits};
 
@@ -93,19 +91,14 @@ pub fn resume() -> bool {
         let _source = source::enter((*portal).sourceText, location, length);
         statement::begin(0, &Particulars::default(), policy.effective_limits());
         limits::carry(bytes);
-        let changed = |what: &str| {
-            Denial::new(
-                Rule::PolicyUnavailable,
-                "cursor",
-                format!("{what} since this cursor or portal was opened"),
-            )
-            .hint("Close it and open it again.")
-        };
         if policy.stamp != made_under {
-            enforce::<()>(&policy, Err(changed("the policy has changed")));
+            enforce::<()>(&policy, Err(execution::outdated("the policy has changed")));
         }
         if forwarded::current() != user {
-            enforce::<()>(&policy, Err(changed("the end user has changed")));
+            enforce::<()>(
+                &policy,
+                Err(execution::outdated("the end user has changed")),
+            );
         }
         enforce(&policy, identity::judge(&policy));
     }

@@ -188,7 +188,11 @@ unsafe fn is_computed(relid: Oid, node: *mut pg_sys::Node) -> bool {
     }
 }
 
-unsafe fn collect_functions(node: *mut pg_sys::Node, into: &mut Vec<Oid>) {
+/// Adds what an expression calls, at every level of it.
+///
+/// # Safety
+/// `node` is an analyzed tree, or null.
+pub unsafe fn collect_functions(node: *mut pg_sys::Node, into: &mut Vec<Oid>) {
     if node.is_null() {
         return;
     }

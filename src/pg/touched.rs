@@ -146,8 +146,8 @@ pub unsafe fn functions_of(node: *mut pg_sys::Node, into: &mut Vec<Oid>) {
 #[derive(Debug)]
 pub struct Calls {
     pub functions: Vec<Oid>,
-    /// How many relations are read or written, each as often as it is named.
-    pub relations: usize,
+    /// The relations that are read or written, each as often as it is named.
+    pub relations: Vec<Oid>,
     /// There is a CASE that compares a value.
     pub compares: bool,
 }
@@ -161,7 +161,7 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
     let mut nodes: Vec<*mut pg_sys::Node> = Vec::with_capacity(16);
     let mut calls = Calls {
         functions: Vec::with_capacity(16),
-        relations: 0,
+        relations: Vec::with_capacity(4),
         compares: false,
     };
     // SAFETY: the tree is the caller's and outlives this function; the walk only notes pointers.
@@ -171,7 +171,9 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
             match (*node).type_ {
                 NodeTag::T_RangeTblEntry => {
                     let rte = node.cast::<pg_sys::RangeTblEntry>();
-                    calls.relations += usize::from((*rte).rtekind == RTEKind::RTE_RELATION);
+                    if (*rte).rtekind == RTEKind::RTE_RELATION {
+                        calls.relations.push((*rte).relid);
+                    }
                 }
                 NodeTag::T_TableSampleClause => {
                     let handler = (*node.cast::<pg_sys::TableSampleClause>()).tsmhandler;

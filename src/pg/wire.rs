@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pgrx::pg_sys;
 use policy::rule::Rule;
 
-use super::boundary;
+use super::boundary::{self, Thrown};
 use super::layers::{self, Layer};
-use super::{deadline, failing_row, memory, name_answers, raw, session, source, stored};
+use super::{deadline, failing_row, memory, name_answers, raw, session, source, spare, stored};
 use crate::catalog::Policy;
 use crate::denial::Denial;
 use crate::limits;
@@ -75,20 +75,22 @@ unsafe fn pass(kind: c_char, body: *const c_char, length: usize) -> c_int {
 
 /// An error is put into the buffer, however full that is: the server sends errors before it aborts
 /// the transaction, and nothing could end it while it waited for the client.
-unsafe fn pass_error(body: *const c_char, length: usize) -> c_int {
+///
+/// # Errors
+/// There is no memory for a larger buffer.
+unsafe fn pass_error(body: *const c_char, length: usize) -> Result<c_int, Thrown> {
     // SAFETY: see `pass`.
     unsafe {
-        match (*INNER.get()).putmessage_noblock {
-            Some(put) => {
-                ENLARGED.set(true);
-                put(b'E' as c_char, body, length);
-                ENLARGED.set(false);
-            }
-            None => return -1,
-        }
+        let Some(put) = (*INNER.get()).putmessage_noblock else {
+            return Ok(-1);
+        };
+        ENLARGED.set(true);
+        let sent = boundary::call(|| put(b'E' as c_char, body, length));
+        ENLARGED.set(false);
+        sent?;
     }
     SEND_LATER.set(true);
-    0
+    Ok(0)
 }
 
 unsafe extern "C-unwind" fn flush() -> c_int {
@@ -118,7 +120,7 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
         if memory::is_ending() {
             // Its own words only; what was under way is closed when the session has ended.
             return if kind as u8 == b'E' {
-                pass_error(body, length)
+                pass_error(body, length).unwrap_or_else(|_no_memory| boundary::rethrow())
             } else {
                 0
             };
@@ -144,7 +146,11 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
                 }
                 limits::count(length);
             }
-            b'E' => return send_error(body, length),
+            b'E' => {
+                // The server has forgotten by now whom to call for the next one.
+                spare::keep();
+                return send_error(body, length).unwrap_or_else(|_no_memory| boundary::rethrow());
+            }
             // A notice may hold a value: without a record it goes nowhere.
             b'N' if statement::is_open() && !statement::data_may_leave() => return 0,
             // CommandComplete, PortalSuspended, EmptyQueryResponse
@@ -222,7 +228,7 @@ unsafe fn edited(body: *const c_char, length: usize) -> Vec<u8> {
     }
 }
 
-unsafe fn send_error(body: *const c_char, length: usize) -> c_int {
+unsafe fn send_error(body: *const c_char, length: usize) -> Result<c_int, Thrown> {
     // SAFETY: an ErrorResponse, or what was made in its place. What is passed on raises nothing.
     unsafe {
         if ENDING.get() {

@@ -117,7 +117,7 @@ fn memory_runs_out(b: &Bench) {
         "SELECT string_agg(email || note, ',') FROM shop.customers, generate_series(1, 1000)".to_owned(),
     ];
     let (mut without, mut ended) = (0, 0);
-    for room in (0..30).map(|i| i * 800 + u64::from(b.version % 4) * 200) {
+    for room in (0..40).map(|i| i * 500 + u64::from(b.version % 4) * 100) {
         for text in &texts {
             let mut agent = b.agent();
             // A stack that cannot grow would be the end of any backend.
@@ -131,7 +131,12 @@ fn memory_runs_out(b: &Bench) {
             assert_eq!(leak(&answer.bytes), None);
             match answer.errors.first() {
                 Some(error) if error.code == "53200" => without += 1,
-                Some(error) => assert_ne!(error.code, "XX000", "{error}"),
+                Some(error) => assert_ne!(
+                    error.code,
+                    "XX000",
+                    "{error}: {} with {room} kB",
+                    &text[..40]
+                ),
                 None => assert!(!answer.closed, "{room}: the connection broke"),
             }
             ended += usize::from(answer.closed);
