@@ -1620,7 +1620,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION require_group_size(regclass, int, regrole) IS
-'Protected roles read a table through aggregates only, and groups with fewer of its rows are left out. Each SELECT that reads the table (in views over it, too) must read nothing else and aggregate: count, sum, avg, stddev, variance, corr, covar and regr aggregates over plain columns, without FILTER. Conditions and grouping expressions may compare its columns and use LIKE, lower, upper, length, left, date_trunc and extract: whatever could raise an error about a single row is refused (42501, rule group_size). The groups may be joined and calculated with: WITH g AS (SELECT ... GROUP BY ...) SELECT ... FROM g JOIN .... Masks and row filters come first, rows that a filter hides are in no group; both must be of leakproof functions and operators there. No protected role changes the table: rows of its own would make groups large enough.
+'Protected roles read a table through aggregates only, and groups with fewer of its rows are left out. Each SELECT that reads the table (in views over it, too) must read nothing else and aggregate: count, sum, avg, stddev, variance, corr, covar and regr aggregates over plain columns, without FILTER. An aggregate is NULL where fewer rows than that have values in all its arguments, count(column) included. Conditions and grouping expressions may compare its columns and use LIKE, lower, upper, length, left, date_trunc and extract: whatever could raise an error about a single row is refused (42501, rule group_size). The groups may be joined and calculated with: WITH g AS (SELECT ... GROUP BY ...) SELECT ... FROM g JOIN .... Masks and row filters come first, rows that a filter hides are in no group; both must be of leakproof functions and operators there. No protected role changes the table: rows of its own would make groups large enough.
 relation: a table, partitioned table, foreign table or materialized view; its parents and children share the requirement. minimum: rows, 2 or more. role: NULL (default) means every protected role; of several that apply the largest counts.
 It is a threshold, not a mask: who may ask often enough can subtract one group from another. Mask the columns that must not be known at all.
 Errors: 22023 a minimum below 2, or a system relation; 42809 for views.
@@ -2354,16 +2354,21 @@ DECLARE
     low       timestamptz := CASE WHEN isfinite(since) THEN first_day::timestamptz ELSE since END;
     high      timestamptz := CASE WHEN isfinite(until) THEN (last_day + 1)::timestamptz ELSE until END;
     from_block bigint;
-    last      bigint;
+    last_block bigint;
+    last       bigint;
 BEGIN
+    SELECT min(number) FILTER (WHERE isfinite(since) AND day BETWEEN first_day AND last_day),
+           max(last_seq), coalesce(max(number), 0)
+    INTO from_block, last, last_block FROM agent_policy.audit_block;
+    -- With the blocks before that a check of these days begins with.
+    SELECT CASE WHEN count(*) = 2 THEN min(number) ELSE 1 END INTO from_block
+    FROM (SELECT number FROM agent_policy.audit_block WHERE number < from_block
+          ORDER BY number DESC LIMIT 2) b;
     RETURN QUERY SELECT json_build_object('type', 'log', 'version', 1, 'chain', s.chain,
-            'first_day', first_day, 'last_day', last_day)::text
+            'first_day', first_day, 'last_day', last_day, 'last_block', last_block)::text
         FROM agent_policy.audit_state s;
     RETURN QUERY SELECT row_to_json(k)::text
         FROM (SELECT 'key' AS type, key_id, public_key FROM agent_policy.audit_key ORDER BY first_used) k;
-    SELECT CASE WHEN isfinite(since) THEN min(number) FILTER (WHERE day BETWEEN first_day AND last_day) ELSE 1 END,
-           max(last_seq)
-    INTO from_block, last FROM agent_policy.audit_block;
     RETURN QUERY SELECT row_to_json(b)::text
         FROM (SELECT 'block' AS type, * FROM agent_policy.audit_block WHERE number >= from_block ORDER BY number) b;
     RETURN QUERY SELECT row_to_json(r)::text

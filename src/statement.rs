@@ -668,6 +668,12 @@ pub fn data_may_leave() -> bool {
     write_start().is_ok() && audit::wait_durable().is_ok() && !is_lost()
 }
 
+/// Will the statement's record be durable soon, as far as anybody can tell? Its rows may be kept until
+/// then. Where something is written, that is to be rolled back if the record is not.
+pub fn will_be_recorded() -> bool {
+    write_start().is_ok() && audit::is_pending() && !is_lost() && facts::transaction_id() == 0
+}
+
 /// The server is ready for the next message: what is still held is written.
 pub fn message_ends() {
     // A portal that was bound and not run yet keeps its record open for the next message.

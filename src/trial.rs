@@ -3,6 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use policy::rule::Rule;
+
 use crate::denial::Denial;
 
 thread_local! {
@@ -24,6 +26,15 @@ pub fn note(denial: Denial) {
     FOUND.with_borrow_mut(|found| {
         if let Some(found) = found {
             found.push(denial);
+        }
+    });
+}
+
+/// Takes back what was noted by a rule that does not count for the statement after all.
+pub fn take_back(rule: Rule) {
+    FOUND.with_borrow_mut(|found| {
+        if let Some(found) = found {
+            found.retain(|denial| denial.rule != rule);
         }
     });
 }

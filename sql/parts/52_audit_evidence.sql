@@ -135,16 +135,21 @@ DECLARE
     low       timestamptz := CASE WHEN isfinite(since) THEN first_day::timestamptz ELSE since END;
     high      timestamptz := CASE WHEN isfinite(until) THEN (last_day + 1)::timestamptz ELSE until END;
     from_block bigint;
-    last      bigint;
+    last_block bigint;
+    last       bigint;
 BEGIN
+    SELECT min(number) FILTER (WHERE isfinite(since) AND day BETWEEN first_day AND last_day),
+           max(last_seq), coalesce(max(number), 0)
+    INTO from_block, last, last_block FROM agent_policy.audit_block;
+    -- With the blocks before that a check of these days begins with.
+    SELECT CASE WHEN count(*) = 2 THEN min(number) ELSE 1 END INTO from_block
+    FROM (SELECT number FROM agent_policy.audit_block WHERE number < from_block
+          ORDER BY number DESC LIMIT 2) b;
     RETURN QUERY SELECT json_build_object('type', 'log', 'version', 1, 'chain', s.chain,
-            'first_day', first_day, 'last_day', last_day)::text
+            'first_day', first_day, 'last_day', last_day, 'last_block', last_block)::text
         FROM agent_policy.audit_state s;
     RETURN QUERY SELECT row_to_json(k)::text
         FROM (SELECT 'key' AS type, key_id, public_key FROM agent_policy.audit_key ORDER BY first_used) k;
-    SELECT CASE WHEN isfinite(since) THEN min(number) FILTER (WHERE day BETWEEN first_day AND last_day) ELSE 1 END,
-           max(last_seq)
-    INTO from_block, last FROM agent_policy.audit_block;
     RETURN QUERY SELECT row_to_json(b)::text
         FROM (SELECT 'block' AS type, * FROM agent_policy.audit_block WHERE number >= from_block ORDER BY number) b;
     RETURN QUERY SELECT row_to_json(r)::text

@@ -4,16 +4,17 @@ use pgrx::prelude::*;
 use policy::model::Mode;
 
 use crate::pg;
+use crate::pg::server_text::Text;
 use crate::{identity, trial};
 
 type Finding = (
-    String,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<Vec<String>>,
-    Option<Vec<String>>,
+    Text,
+    Option<Text>,
+    Option<Text>,
+    Option<Text>,
+    Option<Text>,
+    Option<Vec<Text>>,
+    Option<Vec<Text>>,
     Option<f64>,
     Option<f64>,
 );
@@ -23,18 +24,18 @@ type Finding = (
 #[allow(clippy::type_complexity)]
 fn check(
     role: Option<pg_sys::Oid>,
-    statement: Option<&str>,
-    user_email: Option<&str>,
+    statement: Option<Text>,
+    user_email: Option<Text>,
 ) -> TableIterator<
     'static,
     (
-        name!(verdict, String),
-        name!(rule, Option<String>),
-        name!(object, Option<String>),
-        name!(message, Option<String>),
-        name!(hint, Option<String>),
-        name!(masked_columns, Option<Vec<String>>),
-        name!(row_filters, Option<Vec<String>>),
+        name!(verdict, Text),
+        name!(rule, Option<Text>),
+        name!(object, Option<Text>),
+        name!(message, Option<Text>),
+        name!(hint, Option<Text>),
+        name!(masked_columns, Option<Vec<Text>>),
+        name!(row_filters, Option<Vec<Text>>),
         name!(plan_cost, Option<f64>),
         name!(plan_rows, Option<f64>),
     ),
@@ -49,8 +50,8 @@ fn check(
     };
     require_protected(role, "check");
     require_member(role, "check");
-    let _who = super::identity::pretend(user_email);
-    let rows = identity::assume(role, || findings(role, statement));
+    let _who = super::identity::pretend(user_email.as_deref());
+    let rows = identity::assume(role, || findings(role, &statement));
     TableIterator::new(rows)
 }
 
@@ -117,8 +118,8 @@ fn findings(role: pg_sys::Oid, statement: &str) -> Vec<Finding> {
             Err(message) if refusals == 0 => rows.push(unusable(message)),
             Ok(planned) if refusals == 0 => {
                 let mut row = finding("allowed", None, None, None, None);
-                row.5 = (!planned.masked_columns.is_empty()).then_some(planned.masked_columns);
-                row.6 = (!planned.row_filters.is_empty()).then_some(planned.row_filters);
+                row.5 = texts(planned.masked_columns);
+                row.6 = texts(planned.row_filters);
                 row.7 = planned.cost;
                 row.8 = planned.rows;
                 rows.push(row);
@@ -146,16 +147,21 @@ fn finding(
     hint: Option<String>,
 ) -> Finding {
     (
-        verdict.to_owned(),
-        rule,
-        object,
-        message,
-        hint,
+        verdict.into(),
+        rule.map(Text),
+        object.map(Text),
+        message.map(Text),
+        hint.map(Text),
         None,
         None,
         None,
         None,
     )
+}
+
+/// NULL for none.
+fn texts(all: Vec<String>) -> Option<Vec<Text>> {
+    (!all.is_empty()).then(|| all.into_iter().map(Text).collect())
 }
 
 /// The server itself refuses the text: it does not parse, or names what does not exist.

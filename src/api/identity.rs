@@ -13,6 +13,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use crate::pg;
+use crate::pg::server_text::Text;
 use std::ffi::CString;
 
 static USER_EMAIL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -132,7 +133,7 @@ fn refuse(code: PgSqlErrorCode, message: &str, hint: &str) -> ! {
 }
 
 #[pg_extern(sql = false)]
-fn assert_user(email: Option<&str>) {
+fn assert_user(email: Option<Text>) {
     let Some(email) = email else {
         refuse(
             PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -140,7 +141,7 @@ fn assert_user(email: Option<&str>) {
             "Give the e-mail address of the person on whose behalf the transaction runs.",
         );
     };
-    let Some(email) = normal(email) else {
+    let Some(email) = normal(&email) else {
         refuse(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             "assert_user: \"email\" is empty",
@@ -187,20 +188,24 @@ fn assert_user(email: Option<&str>) {
 }
 
 #[pg_extern(sql = false)]
-fn user_email() -> Option<String> {
-    current().map(|i| i.email.to_string())
+fn user_email() -> Option<Text> {
+    current().map(|i| Text::from(&*i.email))
 }
 
 #[pg_extern(sql = false)]
-fn claim(name: &str) -> Option<String> {
+fn claim(name: Text) -> Option<Text> {
     // Only a signed identity has more of them.
-    if name == "email" { user_email() } else { None }
+    if &*name == "email" {
+        user_email()
+    } else {
+        None
+    }
 }
 
 type IdentityRow = (
-    Option<String>,
-    Option<String>,
-    Option<String>,
+    Option<Text>,
+    Option<Text>,
+    Option<Text>,
     Option<TimestampWithTimeZone>,
     Option<JsonB>,
 );
@@ -210,16 +215,16 @@ type IdentityRow = (
 fn identity() -> TableIterator<
     'static,
     (
-        name!(email, Option<String>),
-        name!(assurance, Option<String>),
-        name!(issuer, Option<String>),
+        name!(email, Option<Text>),
+        name!(assurance, Option<Text>),
+        name!(issuer, Option<Text>),
         name!(expires_at, Option<TimestampWithTimeZone>),
         name!(claims, Option<JsonB>),
     ),
 > {
     let row: IdentityRow = match current() {
         Some(i) => (
-            Some(i.email.to_string()),
+            Some(Text::from(&*i.email)),
             Some(i.assurance.word().into()),
             None,
             None,

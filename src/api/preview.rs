@@ -4,16 +4,17 @@ use pgrx::prelude::*;
 use policy::model::Mode;
 
 use crate::pg;
+use crate::pg::server_text::Text;
 use crate::{identity, trial};
 
 /// The first rows of a SELECT as a protected role would see them, as the text of JSON objects.
 #[pg_extern(sql = false)]
 fn preview(
     role: Option<pg_sys::Oid>,
-    user_email: Option<&str>,
-    statement: Option<&str>,
+    user_email: Option<Text>,
+    statement: Option<Text>,
     rows: Option<i32>,
-) -> SetOfIterator<'static, String> {
+) -> SetOfIterator<'static, Text> {
     let (Some(role), Some(statement), Some(rows)) = (role, statement, rows) else {
         pg::report::error(
             PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -32,9 +33,9 @@ fn preview(
     }
     super::check::require_protected(role, "preview");
     super::check::require_member(role, "preview");
-    let _who = super::identity::pretend(user_email);
-    let found = identity::assume(role, || run(role, statement, rows));
-    SetOfIterator::new(found)
+    let _who = super::identity::pretend(user_email.as_deref());
+    let found = identity::assume(role, || run(role, &statement, rows));
+    SetOfIterator::new(found.into_iter().map(Text))
 }
 
 fn run(role: pg_sys::Oid, statement: &str, rows: i32) -> Vec<String> {
@@ -53,6 +54,8 @@ fn run(role: pg_sys::Oid, statement: &str, rows: i32) -> Vec<String> {
             "Give one SELECT.",
         );
     };
+    // Parse analysis makes a command of SELECT … INTO, and leaves a plain SELECT behind.
+    let selects = pg::trial::is_select(raw);
     let (planned, denials) = trial::collect(|| pg::trial::plan(&policy, role, raw, statement));
     // What the agent would be told.
     if policy.mode != Mode::Monitor
@@ -62,7 +65,7 @@ fn run(role: pg_sys::Oid, statement: &str, rows: i32) -> Vec<String> {
     }
     match planned {
         // The server's own error comes again, with all that it says, when the statement runs.
-        Err(_) if pg::trial::is_select(raw) => {}
+        Err(_) if selects => {}
         Err(message) => invalid(&message),
         Ok(planned) if !planned.only_reads => pg::report::error(
             PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,

@@ -4,6 +4,7 @@ use super::settings::{DURABILITY, max_spool, ship_conninfo};
 use super::{flush, session};
 use crate::audit::settings::Durability;
 use crate::pg::bgworker;
+use crate::pg::server_text::Text;
 use crate::pg::shmem::{self, Slot, State};
 use evidence::block::Kind;
 use pgrx::datum::TimestampWithTimeZone;
@@ -78,12 +79,12 @@ fn audit_flush(timeout: f64) -> i64 {
 
 /// Appends a block that has a note instead of rows; its number.
 #[pg_extern(sql = false)]
-fn audit_note(kind: i32, day: i32, note: &str) -> i64 {
+fn audit_note(kind: i32, day: i32, note: Text) -> i64 {
     let Some(kind) = Kind::from_number(kind.into()) else {
         error!("no such kind of block");
     };
     // Whatever the encoding of the database, it comes back as it was.
-    let note: serde_json::Value = serde_json::from_str(note).unwrap_or_default();
+    let note: serde_json::Value = serde_json::from_str(&note).unwrap_or_default();
     super::chain::append_note(kind, day, super::chain::ascii(&note))
 }
 
@@ -132,7 +133,7 @@ fn audit_health() -> TableIterator<
         name!(spool_bytes, i64),
         name!(lag, f64),
         name!(writer, String),
-        name!(last_error, Option<String>),
+        name!(last_error, Option<Text>),
         name!(last_ingested_at, Option<f64>),
         name!(last_seq, i64),
         name!(failures, i64),
@@ -169,7 +170,7 @@ fn audit_health() -> TableIterator<
         i64::try_from(bytes).unwrap_or(i64::MAX),
         slot.waited() as f64 / 1e6,
         writer,
-        slot.error(),
+        slot.error().map(Text),
         (ingested > 0).then_some(ingested as f64 / 1e6),
         slot.last_seq.load(SeqCst),
         slot.failures.load(SeqCst).into(),

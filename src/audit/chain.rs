@@ -74,9 +74,7 @@ impl Chain {
     /// before them. Its row lock keeps everybody else from appending.
     pub fn begin(&mut self, rows: i64) -> i64 {
         self.newest = None;
-        if key_file() != self.key_file {
-            (self.keys, self.key_file) = signing();
-        }
+        self.look_at_key();
         let (last, id) = tables::lock_state();
         if self.id != id {
             self.id = id;
@@ -95,10 +93,23 @@ impl Chain {
         last
     }
 
-    /// Has nothing ever been written to this log, as far as anybody knows? Then what is read is
-    /// nothing, or written by a restore, which brings the chain along.
-    pub fn is_blank(&self) -> bool {
-        self.known.is_none() && witness().is_none() && tables::is_blank()
+    fn look_at_key(&mut self) {
+        if key_file() != self.key_file {
+            (self.keys, self.key_file) = signing();
+        }
+    }
+
+    /// Is the log one that a restore has brought, or is about to, and the key that belongs to it is not
+    /// there yet? A block of another key would break its chain.
+    pub fn awaits_key(&mut self) -> bool {
+        if self.known.is_some() || witness().is_some() {
+            return false;
+        }
+        self.look_at_key();
+        match (tables::chain_id(), tables::newest_block()) {
+            (Some(id), Some(newest)) => Head::of(&newest, &id).signed_by(&self.keys) != Some(true),
+            _ => true,
+        }
     }
 
     /// Behind which block the chain goes on; None where it begins.

@@ -90,6 +90,8 @@ struct Ingest<'a> {
     /// Where the next look at what standbys handed over begins.
     next_received: String,
     partitions: BTreeSet<i64>,
+    /// Rows of statements were inserted.
+    inserted: bool,
 }
 
 /// A transaction over the extension's tables.
@@ -141,6 +143,7 @@ pub fn ingest(database: u32, slot: &Slot) {
         moved: false,
         next_received: String::new(),
         partitions: BTreeSet::new(),
+        inserted: false,
     };
     slot.last_seq.store(holding(tables::last_seq), SeqCst);
     let mut busy_at = Instant::now();
@@ -166,7 +169,10 @@ pub fn ingest(database: u32, slot: &Slot) {
         if retention_at.is_none_or(|t| t.elapsed() > RETENTION_EVERY) {
             ingest.partitions.clear();
             ingest.make_ahead();
-            holding(tables::drop_expired);
+            // A restore, to which nobody adds, would miss what is dropped while it goes on.
+            if ingest.inserted || slot.housekeeping.swap(false, SeqCst) {
+                holding(tables::drop_expired);
+            }
             retention_at = Some(Instant::now());
         }
         bgworker::nap(BETWEEN_LOOKS);

@@ -14,8 +14,8 @@ mod restore;
 mod tender;
 
 use super::AuditError;
-use crate::pg::group::{Group, Phase, Place, Reached, Turn};
-use crate::pg::shmem;
+use crate::pg::group::{Group, Phase, Place, Reached, SIZE, Turn};
+use crate::pg::{shmem, writeback};
 use policy::journal::{Entry, What};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -100,10 +100,26 @@ impl Writer {
         }
     }
 
+    /// Hands what was appended to the system, which begins to write it: a sync that another thread
+    /// is about to begin will find it under way. What fails here fails there.
+    pub fn begin(&mut self, group: &Group, root: &Path) {
+        let Some(turn) = group.take_turn() else {
+            return;
+        };
+        let (from, to) = turn.unput();
+        if let Ok(file) = self.file(group.file(), root)
+            && put(&turn, file, from, to).is_ok()
+        {
+            turn.put(to);
+            writeback::begin(file, from % SIZE, to - from);
+        }
+    }
+
     fn sync(&mut self, turn: &Turn, group: &Group, root: &Path) -> bool {
-        let Some((from, to)) = turn.next() else {
+        let Some(to) = turn.next() else {
             return false;
         };
+        let from = turn.unput().0.min(to);
         let file = match self.file(group.file(), root) {
             Err(e) if is_shortage(&e) => {
                 turn.skipped();
@@ -141,13 +157,19 @@ fn is_shortage(e: &io::Error) -> bool {
     )
 }
 
-fn write(turn: &Turn, file: &File, mut from: u64, to: u64) -> io::Result<()> {
+fn write(turn: &Turn, file: &File, from: u64, to: u64) -> io::Result<()> {
+    put(turn, file, from, to)?;
+    turn.put(to);
+    file.sync_data()
+}
+
+fn put(turn: &Turn, file: &File, mut from: u64, to: u64) -> io::Result<()> {
     while from < to {
         let (at, bytes) = turn.piece(from, to);
         file.write_all_at(bytes, at)?;
         from += bytes.len() as u64;
     }
-    file.sync_data()
+    Ok(())
 }
 
 /// Tells the journal, durably, that these spool files are about to be removed.

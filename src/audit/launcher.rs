@@ -52,6 +52,7 @@ pub fn launch(shared: &'static Shared) {
         }
         if kept_house.elapsed() > HOUSEKEEPING {
             for slot in shared.slots() {
+                slot.housekeeping.store(true, SeqCst);
                 slot.ended.fetch_add(1, SeqCst);
             }
             kept_house = Instant::now();

@@ -186,6 +186,11 @@ pub fn wait_durable() -> Result<(), AuditError> {
     session::wait_durable()
 }
 
+/// Is it only a matter of waiting until every start and whole record so far is durable?
+pub fn is_pending() -> bool {
+    session::is_pending()
+}
+
 /// Whether records can be written now.
 ///
 /// # Errors

@@ -198,6 +198,14 @@ pub fn give_way() {
     }
 }
 
+pub fn is_pending() -> bool {
+    DURABILITY.get() == Durability::Spool
+        && SESSION.with(|cell| {
+            let session = cell.try_borrow();
+            session.is_ok_and(|s| s.as_ref().is_some_and(|s| s.spool.is_pending()))
+        })
+}
+
 pub fn wait_durable() -> Result<(), AuditError> {
     let durability = DURABILITY.get();
     if durability == Durability::Async {

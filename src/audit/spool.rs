@@ -77,6 +77,8 @@ pub struct Spool {
     /// Frames that go along with the next write.
     buffered: Vec<u8>,
     sync: Arc<Sync>,
+    /// Begins what the thread ends.
+    writer: journal::Writer,
     /// Bytes written in all segments, the position that [`Sync`] counts in.
     written: u64,
     /// Where the journal has to be durable.
@@ -157,6 +159,7 @@ impl Spool {
             root,
             database,
             session,
+            writer: journal::Writer::default(),
             next_segment: 0,
             segment: None,
             buffered: Vec::new(),
@@ -261,6 +264,13 @@ impl Spool {
             // What was appended before may be needed to make sense of what is synced here.
             self.wanted = self.appended;
         }
+        if awaited && let Some((group, place)) = self.wanted {
+            // Who syncs for others now takes it along.
+            group.want(place);
+            if group.needs_turn() {
+                self.writer.begin(group, &self.root);
+            }
+        }
         let mut s = self.sync.lock();
         s.written = self.written;
         let covered = in_journal && s.dirty.is_empty();
@@ -271,9 +281,8 @@ impl Spool {
                 self.sync.elsewhere.store(true, SeqCst);
             }
         }
-        if awaited && let Some((group, place)) = self.wanted {
-            // Who syncs for others now takes it along; where nobody does, the thread begins.
-            group.want(place);
+        if awaited && let Some((group, _)) = self.wanted {
+            // Where nobody does, the thread.
             s.lead = group.needs_turn().then_some(group);
         }
         if awaited && (!covered || s.lead.is_some()) {
@@ -324,6 +333,16 @@ impl Spool {
     /// Bytes written up to now.
     pub fn position(&self) -> u64 {
         self.written
+    }
+
+    /// Is a sync under way that was asked for, and nothing wrong so far?
+    pub fn is_pending(&self) -> bool {
+        let s = self.sync.lock();
+        let journal = || {
+            self.wanted
+                .is_some_and(|(group, place)| group.reached(place) == Reached::NotYet)
+        };
+        s.failed.is_none() && (s.synced < s.wanted || journal())
     }
 
     /// Waits until everything whose sync was asked for is durable.

@@ -29,11 +29,14 @@ pub fn last_seq() -> i64 {
     )
 }
 
-/// Is there no chain, or no block of it?
-pub fn is_blank() -> bool {
-    let sql = "SELECT (EXISTS (SELECT FROM agent_policy.audit_state)
-                       AND EXISTS (SELECT FROM agent_policy.audit_block))::int::bigint";
-    number(sql, &[]) == 0
+/// The id of the chain; None when nothing was ever written.
+pub fn chain_id() -> Option<[u8; 16]> {
+    rows::connected(|| {
+        let mut cursor = Cursor::open(c"SELECT chain FROM agent_policy.audit_state", &[]);
+        let id = cursor.next().and_then(|row| row.uuid(1));
+        cursor.close();
+        id
+    })
 }
 
 /// The last number given, and the id of the chain. The row lock keeps others from appending.

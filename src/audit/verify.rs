@@ -131,21 +131,18 @@ fn headers(
     );
     let found = range.next().and_then(|r| Some((r.i64(1)?, r.i64(2)?)));
     range.close();
-    let (mut first, last) = found.unwrap_or((1, 0));
-    // The first of all blocks stands on what is known; others on their signature.
-    if days.0 <= -10_000 {
-        first = 1;
-    }
-    let mut headers = Headers::new(trust, first..=last);
-    for head in kept {
-        first = first.min(head.number);
-        headers.kept(head);
-    }
+    let (low, last) = if days.0 <= -10_000 {
+        (1, newest)
+    } else {
+        found.unwrap_or((1, 0))
+    };
+    // From the first of all, or nobody would miss blocks of these days that were written between others.
+    let mut headers = Headers::new(trust, low..=last);
+    headers.begins_with(1);
+    kept.into_iter().for_each(|head| headers.kept(head));
     let mut c = Cursor::open(
-        sql(block_query!(
-            "WHERE number BETWEEN $1 AND $2 ORDER BY number"
-        )),
-        &[first, newest],
+        sql(block_query!("WHERE number <= $1 ORDER BY number")),
+        &[newest],
     );
     while let Some(row) = c.next() {
         match tables::block(&row) {

@@ -176,7 +176,8 @@ unsafe fn judge_explained(policy: &Policy, planned: *const pg_sys::PlannedStmt) 
     // SAFETY: a plan that is about to start.
     let behind_mask = unsafe {
         nodes::pointers::<pg_sys::RangeTblEntry>((*planned).rtable)
-            .find(|rte| (**rte).rtekind == pg_sys::RTEKind::RTE_RELATION && marks::marked(*rte))
+            .filter(|rte| (**rte).rtekind == pg_sys::RTEKind::RTE_RELATION)
+            .find(|rte| marks::marked(*rte) || has_row_security((**rte).relid))
             .map(|rte| (*rte).relid)
     };
     if let Some(relid) = behind_mask {
@@ -184,12 +185,24 @@ unsafe fn judge_explained(policy: &Policy, planned: *const pg_sys::PlannedStmt) 
             Rule::StatementNotAllowed,
             "EXPLAIN EXECUTE",
             format!(
-                "EXPLAIN EXECUTE is not allowed where {} is read: it has masks or row filters",
+                "EXPLAIN EXECUTE is not allowed where {} is read: it has masks, row filters or row-level security",
                 names::relation(relid)
             ),
         )
         .hint("EXPLAIN the statement itself, with its parameters written out.");
         enforce::<()>(policy, Err(denial));
+    }
+}
+
+/// # Safety
+/// The relation is locked.
+unsafe fn has_row_security(relid: pg_sys::Oid) -> bool {
+    // SAFETY: by the caller's promise; it is closed at once.
+    unsafe {
+        let relation = pg_sys::relation_open(relid, pg_sys::NoLock as i32);
+        let has = (*(*relation).rd_rel).relrowsecurity;
+        pg_sys::relation_close(relation, pg_sys::NoLock as i32);
+        has
     }
 }
 

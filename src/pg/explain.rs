@@ -3,15 +3,20 @@
 //! Where a masked or filtered relation is involved, what is shown is the plan of the statement as
 //! it was written, over the relation as if it simply held masked values: no mask, filter or
 //! estimate can appear in a plan that was made without them. Such a plan never runs.
+//!
+//! The conditions of the server's own row-level security are left out in the same way.
 
 use core::ffi::{c_char, c_int};
 use std::cell::Cell;
 
 use pgrx::pg_guard;
-use pgrx::pg_sys::{self, Query};
+use pgrx::pg_sys::{self, List, NodeTag, Oid, Query, RangeTblEntry};
+use policy::rule::Rule;
 
-use super::{boundary, compat, names, report, session};
-use crate::identity;
+use super::{boundary, compat, names, nodes, report, session, touched};
+use crate::catalog::Policy;
+use crate::denial::Denial;
+use crate::{enforce, identity};
 
 thread_local! {
     static INSTALLED: Cell<bool> = const { Cell::new(false) };
@@ -91,7 +96,13 @@ unsafe extern "C-unwind" fn on_explain(
 ) {
     // SAFETY: the server's own arguments, handed on.
     unsafe {
-        if session::confined() && hides_something(query) {
+        let less = session::confined() && {
+            // Also where something else is hidden anyway.
+            let secured = forget_row_security(query);
+            secured || hides_something(query)
+        };
+        if less {
+            judge_computed(query);
             show_less(state);
             let by_key = !key_is_hidden(query);
             let before = PLAIN.replace(true);
@@ -177,13 +188,111 @@ unsafe extern "C-unwind" fn hides_something(query: *mut Query) -> bool {
         return false;
     };
     // SAFETY: a rewritten query.
-    let calls = unsafe { super::touched::calls(query) };
+    let calls = unsafe { touched::calls(query) };
     // What a function reads nobody sees here.
     calls.functions.into_iter().any(super::access::has_body)
         || calls
             .relations
             .into_iter()
             .any(|relid| policy.relation(relid).is_protected())
+}
+
+/// Takes out what row-level security has put into the statement: `pg_policy` shows no policies, and so
+/// does no plan. True if there was something.
+#[pg_guard]
+unsafe extern "C-unwind" fn forget_row_security(query: *mut Query) -> bool {
+    if identity::policy().is_none_or(|policy| policy.monitors()) {
+        return false;
+    }
+    let mut entries: Vec<*mut RangeTblEntry> = Vec::new();
+    let mut queries: Vec<*mut Query> = Vec::new();
+    // SAFETY: a rewritten query, which is the planner's to scribble on; the walk only notes pointers.
+    unsafe {
+        nodes::walk(query.cast(), |node, _| {
+            match (*node).type_ {
+                NodeTag::T_Query => {
+                    let query = node.cast::<Query>();
+                    if checks_rows((*query).withCheckOptions) {
+                        queries.push(query);
+                    }
+                }
+                NodeTag::T_RangeTblEntry => {
+                    let rte = node.cast::<RangeTblEntry>();
+                    if !(*rte).securityQuals.is_null() {
+                        entries.push(rte);
+                    }
+                }
+                _ => {}
+            }
+            false
+        });
+        // One without effect stays: with none at all, operators that leak would be shown statistics.
+        for rte in &entries {
+            let all = pg_sys::makeBoolConst(true, false);
+            (**rte).securityQuals = pg_sys::lappend(std::ptr::null_mut::<List>(), all.cast());
+        }
+        for query in &queries {
+            (**query).withCheckOptions = std::ptr::null_mut();
+        }
+    }
+    !entries.is_empty() || !queries.is_empty()
+}
+
+/// Are there checks of row-level security among these?
+unsafe fn checks_rows(options: *const List) -> bool {
+    // SAFETY: the list of a rewritten query.
+    unsafe {
+        nodes::pointers::<pg_sys::WithCheckOption>(options)
+            .any(|check| (*check).kind != pg_sys::WCOKind::WCO_VIEW_CHECK)
+    }
+}
+
+/// The planner puts its expression in the place of a virtual generated column. Where that reads a masked
+/// column, `pg_attrdef` does not show it.
+#[pg_guard]
+unsafe extern "C-unwind" fn judge_computed(query: *mut Query) {
+    let Some(policy) = identity::policy() else {
+        return;
+    };
+    // SAFETY: a rewritten query.
+    let found = unsafe { hidden_computation(&policy, query) };
+    if let Some((relid, attno)) = found {
+        let name = names::relation(relid);
+        let column = names::attribute_name(relid, attno).unwrap_or_default();
+        let denial = Denial::new(
+            Rule::StatementNotAllowed,
+            "EXPLAIN",
+            format!(
+                "EXPLAIN is not allowed here: the plan would show what column {column} of {name} is computed from"
+            ),
+        )
+        .hint("Run the statement itself, or EXPLAIN it without this column.");
+        enforce::<()>(&policy, Err(denial));
+    }
+}
+
+/// A virtual column that the statement reads and that is hidden, as what it is computed from is.
+unsafe fn hidden_computation(policy: &Policy, query: *mut Query) -> Option<(Oid, i16)> {
+    const VIRTUAL: u8 = b'v';
+    // SAFETY: a rewritten query; then look-ups of columns that the relations have.
+    unsafe {
+        touched::collect(query)
+            .relations
+            .into_iter()
+            .filter(|used| used.relid.to_u32() >= super::FIRST_NORMAL_OID)
+            .find_map(|used| {
+                let hidden = policy.relation(used.relid);
+                let whole = used.selected.contains(&0);
+                hidden
+                    .masks
+                    .keys()
+                    .chain(&hidden.denied)
+                    .copied()
+                    .filter(|attno| whole || used.selected.contains(attno))
+                    .find(|attno| pg_sys::get_attgenerated(used.relid, *attno) as u8 == VIRTUAL)
+                    .map(|attno| (used.relid, attno))
+            })
+    }
 }
 
 /// Is a partitioned table among its relations by whose key somebody may not ask: a masked column, or any where rows are
@@ -194,7 +303,7 @@ unsafe extern "C-unwind" fn key_is_hidden(query: *mut Query) -> bool {
         return true;
     };
     // SAFETY: a rewritten query.
-    let calls = unsafe { super::touched::calls(query) };
+    let calls = unsafe { touched::calls(query) };
     calls.relations.into_iter().any(|relid| {
         std::iter::once(relid)
             .chain(names::descendants(relid))
@@ -217,7 +326,7 @@ unsafe extern "C-unwind" fn show_less(state: *mut pg_sys::ExplainState) {
     unsafe {
         if (*state).analyze {
             report::notice(
-                "EXPLAIN shows the plan without running it: a relation with masks or row filters is involved",
+                "EXPLAIN shows the plan without running it: a relation with masks, row filters or row-level security is involved",
             );
         }
         (*state).analyze = false;

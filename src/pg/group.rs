@@ -52,6 +52,8 @@ pub struct Group {
     wanted: AtomicU64,
     /// … that the present sync takes, …
     syncing: AtomicU64,
+    /// … that are in the file, for the system to write …
+    put: AtomicU64,
     /// … that are durable here …
     synced: AtomicU64,
     /// … and where they came from, so that they may be overwritten.
@@ -285,21 +287,38 @@ impl Group {
 pub struct Turn<'a>(&'a Group);
 
 impl Turn<'_> {
-    /// What is to be made durable now, from and to; `None` when nobody wants anything.
-    pub fn next(&self) -> Option<(u64, u64)> {
+    /// What is not in the file yet, from and to.
+    pub fn unput(&self) -> (u64, u64) {
         let group = self.0;
-        let from = group.synced.load(SeqCst);
-        if group.phase() != Phase::Open || group.wanted.load(SeqCst) <= from {
+        let from = group.put.load(SeqCst).max(group.synced.load(SeqCst));
+        (from, group.written.load(SeqCst))
+    }
+
+    /// Up to here it is in the file.
+    pub fn put(&self, to: u64) {
+        self.0.put.fetch_max(to, SeqCst);
+    }
+
+    /// Up to where everything is to be made durable now; `None` when nobody wants anything.
+    pub fn next(&self) -> Option<u64> {
+        let group = self.0;
+        if group.phase() != Phase::Open || group.wanted.load(SeqCst) <= group.synced.load(SeqCst) {
             return None;
         }
-        let to = group.written.load(SeqCst);
+        // What is being written already is not written again for the sake of what nobody waits for.
+        let put = group.put.load(SeqCst);
+        let to = if group.wanted.load(SeqCst) <= put {
+            put
+        } else {
+            group.written.load(SeqCst)
+        };
         group.syncing_since.store(crate::audit::now(), SeqCst);
         group.syncing.store(to, SeqCst);
         group.round.fetch_add(1, SeqCst);
-        Some((from, to))
+        Some(to)
     }
 
-    /// A piece of that, and where in the file it goes.
+    /// A piece of what is to be written, and where in the file it goes.
     pub fn piece(&self, from: u64, to: u64) -> (u64, &[u8]) {
         let len = usize::try_from(to.saturating_sub(from)).unwrap_or(REGION);
         // SAFETY: before `written`, and not to be overwritten before `synced` has passed it, which
@@ -358,6 +377,7 @@ impl Turn<'_> {
                 &group.written,
                 &group.wanted,
                 &group.syncing,
+                &group.put,
                 &group.synced,
             ] {
                 position.store(begin, SeqCst);

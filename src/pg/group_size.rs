@@ -6,8 +6,13 @@
 //! one. Another relation beside it would be a second way to tell: a plan may come to it only where one
 //! certain row was found, and whatever it does then (an error, a lock, a counter) is seen; and rows of
 //! its own would give weights to those of the groups. Groups may be joined with anything.
+//!
+//! A row in which an argument of an aggregate is NULL is in the group and not in the aggregate: `avg` of
+//! a column that one person has a value in is that value. So an aggregate is NULL where fewer rows than a
+//! group needs have values in all its arguments. It is exchanged for that where it stands, so whatever
+//! the statement does with it (HAVING, ORDER BY, a window, a sub-query) it does with the NULL.
 
-use pgrx::pg_sys::{self, List, Node, NodeTag, Oid, Query, RangeTblEntry};
+use pgrx::pg_sys::{self, Aggref, CaseExpr, List, Node, NodeTag, Oid, Query, RangeTblEntry};
 use policy::rule::Rule;
 
 use super::{compat, names, nodes, raw};
@@ -166,19 +171,9 @@ impl Demand {
     }
 
     unsafe fn judge_aggregates(&self) -> Result<(), Denial> {
-        let mut aggregates: Vec<*mut pg_sys::Aggref> = Vec::new();
-        // SAFETY: the walk only notes nodes of the caller's tree.
+        // SAFETY: reads the caller's tree.
         unsafe {
-            nodes::walk(self.owner.cast(), |node, level| {
-                if nodes::is_a(node, NodeTag::T_Aggref) {
-                    let aggregate = node.cast::<pg_sys::Aggref>();
-                    if (*aggregate).agglevelsup + 1 == level {
-                        aggregates.push(aggregate);
-                    }
-                }
-                false
-            });
-            for aggregate in aggregates {
+            for aggregate in aggregates_of(self.owner) {
                 let function = (*aggregate).aggfnoid;
                 let name =
                     names::function_name(function).map_or_else(String::new, |(_, name)| name);
@@ -241,6 +236,24 @@ impl Demand {
         }
         Ok(())
     }
+}
+
+/// The aggregates of a query level, wherever they stand in it: a sub-query may hold some, too.
+unsafe fn aggregates_of(owner: *mut Query) -> Vec<*mut Aggref> {
+    let mut found: Vec<*mut Aggref> = Vec::new();
+    // SAFETY: the walk only notes nodes of the caller's tree.
+    unsafe {
+        nodes::walk(owner.cast(), |node, level| {
+            if nodes::is_a(node, NodeTag::T_Aggref) {
+                let aggregate = node.cast::<Aggref>();
+                if (*aggregate).agglevelsup + 1 == level {
+                    found.push(aggregate);
+                }
+            }
+            false
+        });
+    }
+    found
 }
 
 /// A column of the level `up` from here, as it is but for a type that the aggregate or function asked
@@ -468,14 +481,18 @@ unsafe fn text_constant(node: *mut Node) -> Option<String> {
 
 /// Adds the condition. It is looked at before the statement's own HAVING, which may raise errors, and
 /// before the conditions of a statement around: a LIMIT, were it none, keeps the planner from moving
-/// those below the groups.
+/// those below the groups. Each aggregate is NULL where the condition does not hold for its own rows.
 ///
 /// # Safety
-/// `owner` is a query that goes to the planner next, `condition` an expression of its level;
-/// `outermost`: it is no other query's.
+/// `owner` is a query that goes to the planner next, and reads nothing but one relation of which groups
+/// are demanded; `condition` is an expression of its level, `count(*) >= minimum`; `outermost`: it is no
+/// other query's.
 pub unsafe fn require(owner: *mut Query, condition: *mut Node, outermost: bool) {
     // SAFETY: by the caller's promise.
     unsafe {
+        for aggregate in aggregates_of(owner) {
+            hide_few(aggregate, condition);
+        }
         let before = (*owner).havingQual;
         (*owner).hasAggs = true;
         if (*owner).limitCount.is_null() && !outermost {
@@ -485,15 +502,117 @@ pub unsafe fn require(owner: *mut Query, condition: *mut Node, outermost: bool) 
             (*owner).havingQual = condition;
             return;
         }
+        let case = nodes::make::<CaseExpr>(NodeTag::T_CaseExpr);
+        case.write(choice(
+            condition,
+            before,
+            pg_sys::makeBoolConst(false, false),
+        ));
+        (*owner).havingQual = case.cast();
+    }
+}
+
+/// Makes the aggregate NULL where it takes in fewer rows than `condition` asks of a group. The node stays
+/// where it is, as the CASE around what it was.
+///
+/// # Safety
+/// `aggregate` is one that [`Demand::judge`] allows, in a tree that may be changed; `condition` is
+/// `count(*) >= minimum`.
+unsafe fn hide_few(aggregate: *mut Aggref, condition: *const Node) {
+    const { assert!(size_of::<CaseExpr>() <= size_of::<Aggref>()) };
+    // SAFETY: the aggregate is copied flat, and what it points to is used once; the CASE takes no more
+    // room than it did.
+    unsafe {
+        // Met twice, it is a CASE by now.
+        if !nodes::is_a(aggregate.cast(), NodeTag::T_Aggref) || counts_all(aggregate) {
+            return;
+        }
+        let enough = own_condition(aggregate, condition);
+        let kept = nodes::make::<Aggref>(NodeTag::T_Aggref);
+        std::ptr::copy_nonoverlapping(aggregate, kept, 1);
+        let none = pg_sys::makeNullConst((*kept).aggtype, -1, (*kept).aggcollid);
+        let case = choice(enough, kept.cast(), none.cast());
+        aggregate.cast::<CaseExpr>().write(case);
+    }
+}
+
+/// `count(*)`, or `count` of a constant: all rows of the group are in it, or none.
+unsafe fn counts_all(aggregate: *const Aggref) -> bool {
+    // SAFETY: reads the caller's tree.
+    unsafe {
+        arguments(aggregate).all(|argument| nodes::is_a((*argument).expr.cast(), NodeTag::T_Const))
+    }
+}
+
+/// What an aggregate is of, without what only orders its rows.
+unsafe fn arguments(aggregate: *const Aggref) -> impl Iterator<Item = *mut pg_sys::TargetEntry> {
+    // SAFETY: reads the caller's tree.
+    unsafe {
+        nodes::pointers::<pg_sys::TargetEntry>((*aggregate).args)
+            .filter(|argument| !(**argument).resjunk)
+    }
+}
+
+/// The condition on a group, for the rows that have values in all arguments of the aggregate. DISTINCT
+/// is left out: it is rows that count.
+unsafe fn own_condition(aggregate: *const Aggref, condition: *const Node) -> *mut Node {
+    // `count("any")`, and `regr_count(float8, float8)`: all aggregates of two arguments are of such.
+    const COUNT: u32 = 2147;
+    const REGR_COUNT: u32 = 2818;
+    // SAFETY: a copy of an analyzed expression is changed, with copies of what the aggregate has.
+    unsafe {
+        let enough: *mut Node = nodes::copy(condition);
+        let Some(count) = counted_by(enough) else {
+            pgrx::error!("agent_policy: the condition on groups is of an unknown form");
+        };
+        let mut of = std::ptr::null_mut::<List>();
+        for argument in arguments(aggregate) {
+            let argument: *mut pg_sys::TargetEntry = nodes::copy(argument);
+            (*argument).ressortgroupref = 0;
+            of = pg_sys::lappend(of, argument.cast());
+        }
+        (*count).aggfnoid = Oid::from_u32(if (*of).length == 1 { COUNT } else { REGR_COUNT });
+        (*count).inputcollid = (*aggregate).inputcollid;
+        (*count).aggargtypes = nodes::copy((*aggregate).aggargtypes);
+        (*count).args = of;
+        (*count).aggstar = false;
+        (*count).agglevelsup = (*aggregate).agglevelsup;
+        enough
+    }
+}
+
+/// The `count(*)` of a condition on a group.
+unsafe fn counted_by(condition: *mut Node) -> Option<*mut Aggref> {
+    // SAFETY: an analyzed expression; each cast follows the tag.
+    unsafe {
+        if !nodes::is_a(condition, NodeTag::T_OpExpr) {
+            return None;
+        }
+        nodes::pointers::<Node>((*condition.cast::<pg_sys::OpExpr>()).args)
+            .next()
+            .filter(|count| nodes::is_a(*count, NodeTag::T_Aggref))
+            .map(|count| count.cast())
+    }
+}
+
+/// `CASE WHEN condition THEN result ELSE otherwise END`.
+unsafe fn choice(condition: *mut Node, result: *mut Node, otherwise: *mut Node) -> CaseExpr {
+    // SAFETY: expressions of an analyzed query.
+    unsafe {
         let when = nodes::make::<pg_sys::CaseWhen>(NodeTag::T_CaseWhen);
         (*when).expr = condition.cast();
-        (*when).result = before.cast();
+        (*when).result = result.cast();
         (*when).location = -1;
-        let case = nodes::make::<pg_sys::CaseExpr>(NodeTag::T_CaseExpr);
-        (*case).casetype = pg_sys::BOOLOID;
-        (*case).args = pg_sys::lappend(std::ptr::null_mut::<List>(), when.cast());
-        (*case).defresult = pg_sys::makeBoolConst(false, false).cast();
-        (*case).location = -1;
-        (*owner).havingQual = case.cast();
+        CaseExpr {
+            xpr: pg_sys::Expr {
+                type_: NodeTag::T_CaseExpr,
+            },
+            casetype: pg_sys::exprType(result),
+            casecollid: pg_sys::exprCollation(result),
+            arg: std::ptr::null_mut(),
+            args: pg_sys::lappend(std::ptr::null_mut::<List>(), when.cast()),
+            defresult: otherwise.cast(),
+            location: -1,
+        }
     }
 }

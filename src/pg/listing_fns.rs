@@ -8,6 +8,7 @@ use policy::builtins::guards::{Named, Shown};
 use policy::builtins::listing;
 
 use super::call::{self, arg, sql_function};
+use super::server_text::Text;
 use super::{name_answers, nodes, objects, text};
 use crate::catalog::Policy;
 use crate::identity;
@@ -57,7 +58,7 @@ fn labels_listed(typid: Oid) -> bool {
 }
 
 #[pg_extern(sql = false)]
-fn setting_shown(name: &str) -> bool {
+fn setting_shown(name: Text) -> bool {
     under_policy(|_| listing::setting_shown(&name.to_ascii_lowercase()))
 }
 
@@ -71,20 +72,24 @@ fn shown(object: Oid, what: i32) -> Oid {
 }
 
 #[pg_extern(sql = false)]
-fn checked_name(name: &str, kind: i32) -> String {
+fn checked_name(name: Text, kind: i32) -> Text {
+    check_name(&name, kind);
+    name
+}
+
+fn check_name(name: &str, kind: i32) {
     if let Some(policy) = identity::policy()
         && !policy.monitors()
         && let Some(denial) = name_answers::refusal(&policy, Named::from_code(kind), name)
     {
         denial.raise();
     }
-    name.to_owned()
 }
 
 #[pg_extern(sql = false)]
-fn name_or_null(name: &str, kind: i32) -> Option<String> {
-    under_policy(|policy| name_answers::shows(policy, Named::from_code(kind), name))
-        .then(|| name.to_owned())
+fn name_or_null(name: Text, kind: i32) -> Option<Text> {
+    under_policy(|policy| name_answers::shows(policy, Named::from_code(kind), &name))
+        .then_some(name)
 }
 
 sql_function! {
@@ -105,7 +110,7 @@ sql_function! {
     fn agent_checked_role / pg_finfo_agent_checked_role(fcinfo) {
         let name = arg(fcinfo, 0);
         let given = text::from_ptr(name.cast_mut_ptr::<pg_sys::NameData>().cast()).unwrap_or_default();
-        checked_name(&given, arg(fcinfo, 1).value() as i32);
+        check_name(&given, arg(fcinfo, 1).value() as i32);
         name
     }
 }

@@ -32,6 +32,7 @@ pub mod internal;
 mod json_constructor;
 pub mod label;
 mod label_column;
+pub mod later;
 pub mod layers;
 pub mod libpq;
 mod listing_fns;
@@ -69,6 +70,7 @@ mod row_limit;
 pub mod rows;
 pub mod scan;
 mod secret;
+pub mod server_text;
 pub mod session;
 pub mod shmem;
 mod skew;
@@ -85,6 +87,7 @@ pub mod trial;
 pub mod users;
 pub mod utility;
 pub mod wire;
+pub mod writeback;
 
 pub use compat::MAJOR;
 

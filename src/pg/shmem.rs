@@ -96,6 +96,8 @@ pub struct Slot {
     pub failed_at: AtomicI64,
     /// Backends that could not write or sync a record since the server started …
     pub write_failures: AtomicU64,
+    /// Days whose time is over are to be dropped, whatever else there is to do.
+    pub housekeeping: AtomicBool,
     /// The directory of its spool files is durable.
     pub has_directory: AtomicBool,
     /// … and whether that is how it stands.
@@ -334,6 +336,7 @@ impl Shared {
             }
             slot.write_failures.store(0, SeqCst);
             slot.unwritable.store(false, SeqCst);
+            slot.housekeeping.store(false, SeqCst);
             slot.has_directory.store(false, SeqCst);
             slot.set_error("");
             slot.error_at.store(0, SeqCst);

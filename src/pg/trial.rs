@@ -1,11 +1,14 @@
 //! Takes a statement through parser, rewriter and planner without running it.
 
+use core::ffi::{CStr, c_int};
 use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys::panic::CaughtError;
-use pgrx::pg_sys::{self, CmdType, NodeTag, Oid, Query};
+use pgrx::pg_sys::{self, CmdType, Node, NodeTag, Oid, Query, RawStmt};
+use policy::rule::Rule;
 
-use super::{catching, compat, marks, names, nodes, stamp, text, utility};
+use super::touched::{self, Use};
+use super::{catching, compat, explain, marks, names, nodes, stamp, text, users, utility};
 use crate::catalog::Policy;
 use crate::utility::{Pass, Utility};
 use crate::{enforce, plan};
@@ -17,7 +20,7 @@ pub struct Planned {
     pub row_filters: Vec<String>,
     pub cost: Option<f64>,
     pub rows: Option<f64>,
-    /// It is a SELECT that changes and locks nothing.
+    /// It is a SELECT that changes and locks nothing, and no part of a command.
     pub only_reads: bool,
 }
 
@@ -25,7 +28,7 @@ pub struct Planned {
 ///
 /// # Errors
 /// The server's message.
-pub fn parse(statement: &str) -> Result<Vec<*mut pg_sys::RawStmt>, String> {
+pub fn parse(statement: &str) -> Result<Vec<*mut RawStmt>, String> {
     let sql = text::to_c(statement);
     in_subtransaction(|| {
         // SAFETY: the text outlives the call; the trees are palloc'd in the caller's context.
@@ -34,7 +37,7 @@ pub fn parse(statement: &str) -> Result<Vec<*mut pg_sys::RawStmt>, String> {
 }
 
 /// Is the statement a SELECT by its form?
-pub fn is_select(raw: *const pg_sys::RawStmt) -> bool {
+pub fn is_select(raw: *const RawStmt) -> bool {
     // SAFETY: a raw statement of `parse`.
     unsafe {
         let statement = (*raw).stmt;
@@ -52,77 +55,313 @@ pub fn is_select(raw: *const pg_sys::RawStmt) -> bool {
 pub fn plan(
     policy: &Policy,
     role: Oid,
-    raw: *mut pg_sys::RawStmt,
+    raw: *mut RawStmt,
     source: &str,
 ) -> Result<Planned, String> {
     let sql = text::to_c(source);
-    in_subtransaction(|| {
+    let taken = in_subtransaction(|| {
+        let trial = Trial {
+            policy,
+            role,
+            source: &sql,
+        };
         // SAFETY: a raw statement of `parse`; the text outlives its use.
-        unsafe { take_through(policy, role, raw, &sql) }
-    })
+        unsafe { trial.statement(raw) }
+    });
+    taken.and_then(|planned| planned)
 }
 
-unsafe fn take_through(
-    policy: &Policy,
+const PARALLEL_OK: c_int = pg_sys::CURSOR_OPT_PARALLEL_OK as c_int;
+
+/// What a statement is tried with.
+struct Trial<'a> {
+    policy: &'a Policy,
     role: Oid,
-    raw: *mut pg_sys::RawStmt,
-    source: &core::ffi::CStr,
-) -> Planned {
-    // SAFETY: see `plan`.
-    unsafe {
-        if let Some(what) = utility::classify_raw((*raw).stmt) {
-            if enforce(policy, crate::utility::judge(policy, &what)) == Some(Pass::Ignore) {
-                return Planned::default();
-            }
-            if let Utility::Definition(_) = what {
-                return Planned::default();
-            }
-            let Some(inner) = utility::carried_raw((*raw).stmt) else {
-                return Planned::default();
-            };
-            let wrapped = nodes::make::<pg_sys::RawStmt>(NodeTag::T_RawStmt);
-            (*wrapped).stmt = inner;
-            return take_through(policy, role, wrapped, source);
-        }
-        let mut types: *mut Oid = std::ptr::null_mut();
-        let mut count = 0;
-        let query = pg_sys::parse_analyze_varparams(
-            raw,
-            source.as_ptr(),
-            &raw mut types,
-            &raw mut count,
-            std::ptr::null_mut(),
-        );
-        check_privileges(query, role);
-        let mut planned = Planned {
-            only_reads: (*query).commandType == CmdType::CMD_SELECT
-                && !(*query).hasModifyingCTE
-                && (*query).rowMarks.is_null(),
-            ..Planned::default()
-        };
-        // Planning runs what can be folded: nothing of a statement that was refused, and nothing
-        // with the rights of whoever asks.
-        if crate::trial::refused() {
-            return planned;
-        }
-        let _role = super::users::act_as(role);
-        for query in nodes::pointers::<Query>(pg_sys::QueryRewrite(query)) {
+    source: &'a CStr,
+}
+
+impl Trial<'_> {
+    /// An error is what the server itself would say, where it is not asked.
+    unsafe fn statement(&self, raw: *mut RawStmt) -> Result<Planned, String> {
+        // SAFETY: see `plan`.
+        unsafe {
+            let query = self.analyze(raw, &[]);
             if (*query).commandType == CmdType::CMD_UTILITY {
-                continue;
+                return self.command(raw, (*query).utilityStmt);
             }
-            let made = pg_sys::pg_plan_query(
-                query,
-                source.as_ptr(),
-                pg_sys::CURSOR_OPT_PARALLEL_OK as i32,
+            let only_reads = (*query).commandType == CmdType::CMD_SELECT
+                && !(*query).hasModifyingCTE
+                && (*query).rowMarks.is_null();
+            Ok(Planned {
+                only_reads,
+                ..self.query(query, PARALLEL_OK)
+            })
+        }
+    }
+
+    /// Parse analysis, with parameters of these types; its hook judges what the text names.
+    unsafe fn analyze(&self, raw: *mut RawStmt, parameters: &[Oid]) -> *mut Query {
+        // SAFETY: a raw statement; the server makes the array longer where there are more parameters.
+        unsafe {
+            let mut count = parameters.len() as c_int;
+            let mut types: *mut Oid = std::ptr::null_mut();
+            if !parameters.is_empty() {
+                types = pg_sys::palloc(size_of_val(parameters)).cast();
+                std::ptr::copy_nonoverlapping(parameters.as_ptr(), types, parameters.len());
+            }
+            pg_sys::parse_analyze_varparams(
+                raw,
+                self.source.as_ptr(),
+                &raw mut types,
+                &raw mut count,
                 std::ptr::null_mut(),
-            );
-            for permissions in compat::plan_permissions(made) {
-                let used = super::touched::Use::from_permissions(permissions);
-                enforce(policy, plan::judge_use(policy, &used));
+            )
+        }
+    }
+
+    /// Rewrites and plans a query that was analyzed.
+    unsafe fn query(&self, query: *mut Query, options: c_int) -> Planned {
+        let mut planned = Planned::default();
+        // SAFETY: an analyzed query.
+        unsafe {
+            check_privileges(query, self.role);
+            // Planning runs what can be folded: nothing of a statement that was refused, and nothing
+            // with the rights of whoever asks.
+            if crate::trial::refused() {
+                return planned;
             }
-            describe(policy, made, &mut planned);
+            let _role = users::act_as(self.role);
+            for query in nodes::pointers::<Query>(pg_sys::QueryRewrite(query)) {
+                if (*query).commandType == CmdType::CMD_UTILITY {
+                    continue;
+                }
+                let made = pg_sys::pg_plan_query(
+                    query,
+                    self.source.as_ptr(),
+                    options,
+                    std::ptr::null_mut(),
+                );
+                for permissions in compat::plan_permissions(made) {
+                    let used = Use::from_permissions(permissions);
+                    enforce(self.policy, plan::judge_use(self.policy, &used));
+                }
+                describe(self.policy, made, &mut planned);
+            }
         }
         planned
+    }
+
+    /// A command, judged in the order of [`utility::confined`].
+    unsafe fn command(&self, raw: *mut RawStmt, node: *mut Node) -> Result<Planned, String> {
+        // SAFETY: an analyzed command; each cast follows the node's tag.
+        unsafe {
+            let what = for_the_role(utility::classify(node));
+            let ends = match enforce(self.policy, crate::utility::judge(self.policy, &what)) {
+                Some(pass) => pass == Pass::Ignore,
+                // What else could be said of it would be about what it may not do anyway.
+                None => matches!(
+                    what,
+                    Utility::Definition(_) | Utility::CopyFrom { .. } | Utility::Other(_)
+                ),
+            };
+            if ends {
+                return Ok(Planned::default());
+            }
+            utility::judge_parts(self.policy, node, &what);
+            let _carried = utility::carries(&what);
+            match (*node).type_ {
+                NodeTag::T_CopyStmt => self.copy(raw, node.cast::<pg_sys::CopyStmt>()),
+                NodeTag::T_PrepareStmt => {
+                    self.prepare(raw, node.cast::<pg_sys::PrepareStmt>());
+                    Ok(Planned::default())
+                }
+                NodeTag::T_ExplainStmt => Ok(self.explain(node)),
+                NodeTag::T_DeclareCursorStmt => {
+                    let options = (*node.cast::<pg_sys::DeclareCursorStmt>()).options;
+                    Ok(self.carried(node, options))
+                }
+                NodeTag::T_CreateTableAsStmt => Ok(self.carried(node, PARALLEL_OK)),
+                _ => Ok(Planned::default()),
+            }
+        }
+    }
+
+    /// The query inside a command, which was analyzed with it.
+    unsafe fn carried(&self, node: *mut Node, options: c_int) -> Planned {
+        // SAFETY: an analyzed command.
+        unsafe {
+            match utility::carried_query(node) {
+                Some(query) => self.query(query, options),
+                // EXECUTE: what it runs is in the session that has prepared it.
+                None => Planned::default(),
+            }
+        }
+    }
+
+    unsafe fn explain(&self, node: *mut Node) -> Planned {
+        // SAFETY: an analyzed EXPLAIN; the casts follow the tags.
+        unsafe {
+            let explained = node.cast::<pg_sys::ExplainStmt>();
+            let planned = explain::run(|| self.carried(node, PARALLEL_OK));
+            let inner = (*explained).query;
+            if !runs(explained) {
+                crate::trial::take_back(Rule::MaxPlanCost);
+            } else if nodes::is_a(inner, NodeTag::T_Query)
+                && nodes::is_a(
+                    (*inner.cast::<Query>()).utilityStmt,
+                    NodeTag::T_CreateTableAsStmt,
+                )
+            {
+                // Then it is no EXPLAIN any more, see `execution::confined_run`.
+                let what = Utility::Definition("SELECT INTO or CREATE TABLE AS");
+                enforce(self.policy, crate::utility::judge(self.policy, &what));
+            }
+            planned
+        }
+    }
+
+    /// PREPARE only analyzes its statement. The plan is made, and judged, with each EXECUTE.
+    unsafe fn prepare(&self, raw: *mut RawStmt, prepare: *const pg_sys::PrepareStmt) {
+        // SAFETY: a PREPARE; its list is of names of types.
+        unsafe {
+            let types: Vec<Oid> = nodes::pointers::<pg_sys::TypeName>((*prepare).argtypes)
+                .map(|name| pg_sys::typenameTypeId(std::ptr::null_mut(), name))
+                .collect();
+            self.analyze(inside(raw, (*prepare).query), &types);
+        }
+    }
+
+    unsafe fn copy(
+        &self,
+        raw: *mut RawStmt,
+        copy: *const pg_sys::CopyStmt,
+    ) -> Result<Planned, String> {
+        // SAFETY: a COPY.
+        unsafe {
+            if (*copy).is_from {
+                return self.copy_from(raw, copy);
+            }
+            let read = if (*copy).query.is_null() {
+                utility::copy_as_query(self.policy, copy)
+            } else {
+                Some((*copy).query)
+            };
+            let Some(read) = read else {
+                let used = self.copied_table(copy)?;
+                return Err(format!(
+                    "cannot copy from {}: it is not a table",
+                    names::relation(used.relid)
+                ));
+            };
+            let query = self.analyze(inside(raw, read), &[]);
+            if (*query).commandType == CmdType::CMD_UTILITY {
+                return Err("COPY (SELECT INTO) is not supported".into());
+            }
+            Ok(self.query(query, PARALLEL_OK))
+        }
+    }
+
+    unsafe fn copy_from(
+        &self,
+        raw: *mut RawStmt,
+        copy: *const pg_sys::CopyStmt,
+    ) -> Result<Planned, String> {
+        // SAFETY: a COPY … FROM.
+        unsafe {
+            let mut used = self.copied_table(copy)?;
+            if (*copy).whereClause.is_null() || crate::trial::refused() {
+                return Ok(Planned::default());
+            }
+            // Its condition is in no query either: what it reads and calls is found out in one of our own.
+            let select = nodes::make::<pg_sys::SelectStmt>(NodeTag::T_SelectStmt);
+            let from: *mut pg_sys::RangeVar = nodes::copy((*copy).relation);
+            (*select).fromClause = pg_sys::lappend(std::ptr::null_mut(), from.cast());
+            (*select).whereClause = nodes::copy((*copy).whereClause);
+            let query = self.analyze(inside(raw, select.cast()), &[]);
+            let read = touched::collect(query).relations.into_iter();
+            used.select = true;
+            used.selected = read
+                .filter(|read| read.relid == used.relid)
+                .flat_map(|read| read.selected)
+                .collect();
+            enforce(self.policy, plan::judge_use(self.policy, &used));
+            Ok(Planned::default())
+        }
+    }
+
+    /// The table of a COPY without a query, judged as when the server checks its permissions: see
+    /// `execution::confined_check_perms`.
+    unsafe fn copied_table(&self, copy: *const pg_sys::CopyStmt) -> Result<Use, String> {
+        // SAFETY: a COPY of a relation; an entry of a range table needs no more to be asked about.
+        unsafe {
+            let relid = pg_sys::RangeVarGetRelidExtended(
+                (*copy).relation,
+                pg_sys::AccessShareLock as i32,
+                0,
+                None,
+                std::ptr::null_mut(),
+            );
+            let mut columns = Vec::new();
+            for column in utility::columns_of_copy(copy, relid) {
+                columns.push(names::attribute(relid, &column).ok_or_else(|| {
+                    let table = names::relation(relid);
+                    format!("column {} of {table} does not exist", names::quote(&column))
+                })?);
+            }
+            let mut used = Use::reading(relid);
+            if (*copy).is_from {
+                used.select = false;
+                used.insert = true;
+                used.inserted = columns;
+            } else {
+                used.selected = columns;
+            }
+            enforce(self.policy, plan::judge_use(self.policy, &used));
+            if (*copy).is_from {
+                enforce(self.policy, plan::judge_unchecked(self.policy, relid));
+            } else {
+                let rte = nodes::make::<pg_sys::RangeTblEntry>(NodeTag::T_RangeTblEntry);
+                (*rte).relid = relid;
+                enforce(self.policy, marks::verify_entry(self.policy, rte));
+            }
+            Ok(used)
+        }
+    }
+}
+
+/// A command as it is for the role: that whoever asks may be a superuser, who could come back from
+/// another role, has nothing to do with it.
+fn for_the_role(what: Utility) -> Utility {
+    let tag = match &what {
+        Utility::Set { name, .. } if name.eq_ignore_ascii_case("role") => "SET ROLE",
+        Utility::Set { name, .. } if name.eq_ignore_ascii_case("session_authorization") => {
+            "SET SESSION AUTHORIZATION"
+        }
+        _ => return what,
+    };
+    Utility::Other(tag.into())
+}
+
+/// Does EXPLAIN run the statement?
+unsafe fn runs(explain: *const pg_sys::ExplainStmt) -> bool {
+    // SAFETY: an EXPLAIN; its list is of options.
+    unsafe {
+        nodes::pointers::<pg_sys::DefElem>((*explain).options)
+            .filter(|option| utility::string((**option).defname) == "analyze")
+            .last()
+            .is_some_and(|option| pg_sys::defGetBoolean(option))
+    }
+}
+
+/// A statement inside another one, which has the same place in the text.
+unsafe fn inside(outer: *const RawStmt, statement: *mut Node) -> *mut RawStmt {
+    // SAFETY: a raw statement, and a raw tree.
+    unsafe {
+        let inner = nodes::make::<RawStmt>(NodeTag::T_RawStmt);
+        (*inner).stmt = statement;
+        (*inner).stmt_location = (*outer).stmt_location;
+        (*inner).stmt_len = (*outer).stmt_len;
+        inner
     }
 }
 
@@ -161,7 +400,7 @@ unsafe fn describe(policy: &Policy, plan: *mut pg_sys::PlannedStmt, into: &mut P
 /// The server's own privileges, which stand below any policy.
 unsafe fn check_privileges(query: *mut Query, role: Oid) {
     // SAFETY: an analyzed query.
-    let touched = unsafe { super::touched::collect(query) };
+    let touched = unsafe { touched::collect(query) };
     for used in touched
         .relations
         .iter()
@@ -180,7 +419,7 @@ unsafe fn check_privileges(query: *mut Query, role: Oid) {
                 ) == pg_sys::AclResult::ACLCHECK_OK
         };
         if !may {
-            let denial = plan::lacks_privilege(used.relid, &super::users::name(role));
+            let denial = plan::lacks_privilege(used.relid, &users::name(role));
             crate::trial::note(denial);
         }
     }
@@ -214,7 +453,7 @@ pub fn run(role: Oid, statement: &str, rows: i64) -> Vec<String> {
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::XactReadOnly = true;
         let work = AssertUnwindSafe(|| {
-            let _role = super::users::act_as(role);
+            let _role = users::act_as(role);
             Ok(select(statement, rows))
         });
         let found = pgrx::PgTryBuilder::new(work)

@@ -61,11 +61,20 @@ pub fn sends_rows() -> bool {
     CARRIES_ROWS.get()
 }
 
-struct Carries(bool);
+/// That is as [`carries`] said, until this is dropped.
+#[must_use]
+pub struct Carries(bool);
 impl Drop for Carries {
     fn drop(&mut self) {
         CARRIES_ROWS.set(self.0);
     }
+}
+
+/// Notes where the rows of a query inside a command go.
+pub fn carries(what: &Utility) -> Carries {
+    // A cursor may be moved to its end without sending anything: its plan is not limited.
+    let sends = !matches!(what, Utility::Definition(_) | Utility::DeclareCursor { .. });
+    Carries(CARRIES_ROWS.replace(sends))
 }
 
 /// The analyzed query inside DECLARE CURSOR, CREATE TABLE AS or EXPLAIN. On 15 to 17 the first
@@ -97,25 +106,6 @@ pub unsafe fn carried_query(node: *mut pg_sys::Node) -> Option<*mut Query> {
     }
 }
 
-/// What a raw statement asks for, if it is a utility command.
-///
-/// # Safety
-/// `node` is a raw statement's tree.
-pub unsafe fn classify_raw(node: *mut pg_sys::Node) -> Option<Utility> {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        let plannable = matches!(
-            (*node).type_,
-            NodeTag::T_SelectStmt
-                | NodeTag::T_InsertStmt
-                | NodeTag::T_UpdateStmt
-                | NodeTag::T_DeleteStmt
-                | NodeTag::T_MergeStmt
-        );
-        (!plannable).then(|| classify(node))
-    }
-}
-
 /// The raw statement inside EXPLAIN, COPY (…), PREPARE, DECLARE CURSOR or CREATE TABLE AS.
 ///
 /// # Safety
@@ -143,9 +133,12 @@ pub unsafe fn string(ptr: *const c_char) -> String {
 }
 
 /// What a utility statement asks for.
-unsafe fn classify(node: *mut pg_sys::Node) -> Utility {
+///
+/// # Safety
+/// `node` is a utility statement's tree.
+pub unsafe fn classify(node: *mut pg_sys::Node) -> Utility {
     use pg_sys::{TransactionStmtKind as Tx, VariableSetKind as Set};
-    // SAFETY: each cast follows the node's tag.
+    // SAFETY: by the caller's promise, and each cast follows the node's tag.
     unsafe {
         match (*node).type_ {
             NodeTag::T_TransactionStmt => match (*node.cast::<pg_sys::TransactionStmt>()).kind {
@@ -316,31 +309,22 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
         {
             denial.raise();
         }
-        if matches!(what, Utility::Definition(_)) {
-            definition::judge_definition(&policy, node);
-            definition::judge_calls(&policy, node);
-        }
         if outermost && matches!(what, Utility::CopyFrom { .. }) {
             statement::takes_rows(&target_of_copy(node));
         }
-        enforce(&policy, definition::judge_unplanned(node));
-        let before = Carries(CARRIES_ROWS.get());
-        // A cursor may be moved to its end without sending anything: its plan is not limited.
-        CARRIES_ROWS.set(!matches!(
-            what,
-            Utility::Definition(_) | Utility::DeclareCursor { .. }
-        ));
+        judge_parts(&policy, node, &what);
+        let carried = carries(&what);
         let mut call = *call;
-        let mut replaced = std::ptr::null_mut();
-        if matches!(what, Utility::LockAsSelect) {
-            judge_lock(&policy, node);
-        }
-        if matches!(what, Utility::CopyTo { .. }) {
-            replaced = copy_as_query(&policy, call.statement);
-        }
-        if !replaced.is_null() {
-            call.statement = replaced;
+        if matches!(what, Utility::CopyTo { .. })
+            && let Some(query) = copy_as_query(&policy, node.cast::<pg_sys::CopyStmt>())
+        {
+            // The tree is copied before it is changed.
+            call.statement = nodes::copy(call.statement);
             call.read_only_tree = false;
+            let copy = (*call.statement).utilityStmt.cast::<pg_sys::CopyStmt>();
+            (*copy).query = query;
+            (*copy).relation = std::ptr::null_mut();
+            (*copy).attlist = std::ptr::null_mut();
         }
         if matches!(
             what,
@@ -354,7 +338,7 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
         } else {
             hooks::timed(|| next(&call))
         };
-        drop(before);
+        drop(carried);
         ended?;
         if matches!(
             what,
@@ -437,6 +421,25 @@ unsafe fn finish_quietly(call: &Call, node: *mut pg_sys::Node) {
     }
 }
 
+/// What a command consists of, as far as that is judged before it runs: definitions, expressions that are in no
+/// plan, tables to lock.
+///
+/// # Safety
+/// `node` is a utility statement's tree, and `what` what [`classify`] made of it.
+pub unsafe fn judge_parts(policy: &Policy, node: *mut pg_sys::Node, what: &Utility) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        if matches!(what, Utility::Definition(_)) {
+            definition::judge_definition(policy, node);
+            definition::judge_calls(policy, node);
+        }
+        enforce(policy, definition::judge_unplanned(node));
+        if matches!(what, Utility::LockAsSelect) {
+            judge_lock(policy, node);
+        }
+    }
+}
+
 /// LOCK TABLE names relations without reading them: those that may be read may be locked as
 /// reading locks them.
 unsafe fn judge_lock(policy: &Policy, node: *mut pg_sys::Node) {
@@ -452,16 +455,19 @@ unsafe fn judge_lock(policy: &Policy, node: *mut pg_sys::Node) {
     }
 }
 
-/// `COPY table TO` reads the table without planner and executor: it becomes `COPY (SELECT …) TO`.
-unsafe fn copy_as_query(
+/// `COPY table TO` reads the table without planner and executor: it becomes `COPY (SELECT …) TO`. `None` where it
+/// has a query already, and where the server refuses the relation by itself, before it reads anything.
+///
+/// # Safety
+/// `copy` is a COPY … TO.
+pub unsafe fn copy_as_query(
     policy: &Policy,
-    statement: *mut pg_sys::PlannedStmt,
-) -> *mut pg_sys::PlannedStmt {
-    // SAFETY: the tree is copied before it is changed.
+    copy: *const pg_sys::CopyStmt,
+) -> Option<*mut pg_sys::Node> {
+    // SAFETY: by the caller's promise; what is taken over from its tree is copied.
     unsafe {
-        let copy = (*statement).utilityStmt.cast::<pg_sys::CopyStmt>();
         if (*copy).relation.is_null() {
-            return std::ptr::null_mut();
+            return None;
         }
         let relid = pg_sys::RangeVarGetRelidExtended(
             (*copy).relation,
@@ -471,20 +477,11 @@ unsafe fn copy_as_query(
             std::ptr::null_mut(),
         );
         enforce(policy, plan::judge_use(policy, &Use::reading(relid)));
-        // The server refuses the others by itself, before it reads anything.
         if !matches!(names::relation_kind(relid).0, b'r' | b'm' | b'f') {
-            return std::ptr::null_mut();
-        }
-        let statement = nodes::copy(statement);
-        let copy = (*statement).utilityStmt.cast::<pg_sys::CopyStmt>();
-        let mut columns: Vec<String> = nodes::pointers::<pg_sys::Node>((*copy).attlist)
-            .map(|column| string(compat_string(column)))
-            .collect();
-        if columns.is_empty() {
-            columns = copied_columns(relid);
+            return None;
         }
         let mut targets: *mut pg_sys::List = std::ptr::null_mut();
-        for column in &columns {
+        for column in &columns_of_copy(copy, relid) {
             let name = pg_sys::pstrdup(text::to_c(column).as_ptr());
             let reference = nodes::make::<pg_sys::ColumnRef>(NodeTag::T_ColumnRef);
             (*reference).fields =
@@ -501,10 +498,25 @@ unsafe fn copy_as_query(
         let select = nodes::make::<pg_sys::SelectStmt>(NodeTag::T_SelectStmt);
         (*select).targetList = targets;
         (*select).fromClause = pg_sys::lappend(std::ptr::null_mut(), from.cast());
-        (*copy).query = select.cast();
-        (*copy).relation = std::ptr::null_mut();
-        (*copy).attlist = std::ptr::null_mut();
-        statement
+        Some(select.cast())
+    }
+}
+
+/// The columns of a COPY of a table.
+///
+/// # Safety
+/// `copy` is a COPY, and `relid` its table.
+pub unsafe fn columns_of_copy(copy: *const pg_sys::CopyStmt, relid: Oid) -> Vec<String> {
+    // SAFETY: by the caller's promise.
+    let named: Vec<String> = unsafe {
+        nodes::pointers::<pg_sys::Node>((*copy).attlist)
+            .map(|column| string(compat_string(column)))
+            .collect()
+    };
+    if named.is_empty() {
+        copied_columns(relid)
+    } else {
+        named
     }
 }
 

@@ -11,11 +11,13 @@ use policy::rule::Rule;
 
 use super::boundary::{self, Thrown};
 use super::layers::{self, Layer};
-use super::{deadline, failing_row, memory, name_answers, raw, session, source, spare, stored};
+use super::{
+    deadline, failing_row, later, memory, name_answers, raw, session, source, spare, stored,
+};
 use crate::catalog::Policy;
 use crate::denial::Denial;
 use crate::limits;
-use crate::{identity, statement};
+use crate::{audit, identity, plan, statement};
 
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
@@ -94,8 +96,13 @@ unsafe fn pass_error(body: *const c_char, length: usize) -> Result<c_int, Thrown
 }
 
 unsafe extern "C-unwind" fn flush() -> c_int {
-    // SAFETY: the methods that were there before us; none of them raises.
+    // SAFETY: the methods that were there before us; none of them raises. What is refused instead of
+    // rows that were kept leaves nothing behind.
     unsafe {
+        if later::any() && !settle() {
+            SAID_READY.set(false);
+            refuse_data();
+        }
         let inner = &*INNER.get();
         let flush = if SEND_LATER.replace(false) {
             inner.flush_if_writable
@@ -118,12 +125,25 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             return pass(kind, body, length);
         }
         if memory::is_ending() {
+            later::discard();
             // Its own words only; what was under way is closed when the session has ended.
             return if kind as u8 == b'E' {
                 pass_error(body, length).unwrap_or_else(|_no_memory| boundary::rethrow())
             } else {
                 0
             };
+        }
+        if later::any() {
+            if !matches!(kind as u8, b'D' | b'd' | b'V' | b'E' | b'N') {
+                if session::last_known() {
+                    after_rows(kind as u8, body, length);
+                }
+                return follow(kind, body, length);
+            }
+            if !session::last_known() {
+                // Nobody's any more, but for what was kept.
+                settle();
+            }
         }
         // Rows that were stored before there was a policy come without any other hook.
         let stored = kind as u8 == b'D' && !session::is_known();
@@ -141,10 +161,14 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
                 if limits::over_bytes(length) && !ends_binary_copy(body, length) && !cut() {
                     return 0;
                 }
-                if !statement::data_may_leave() {
+                let kept = statement::will_be_recorded() && keep(kind, body, length);
+                if !kept && !settle() {
                     refuse_data();
                 }
                 limits::count(length);
+                if kept {
+                    return 0;
+                }
             }
             b'E' => {
                 // The server has forgotten by now whom to call for the next one.
@@ -153,6 +177,24 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             }
             // A notice may hold a value: without a record it goes nowhere.
             b'N' if statement::is_open() && !statement::data_may_leave() => return 0,
+            kind => after_rows(kind, body, length),
+        }
+        if kind as u8 == b'N' && later::any() && !settle() {
+            return 0;
+        }
+        if kind as u8 == b'N' && (length > LONG_MESSAGE || guesses(body, length)) {
+            let short = edited(body, length);
+            return pass(kind, short.as_ptr().cast(), short.len());
+        }
+        pass(kind, body, length)
+    }
+}
+
+/// What a message that is no data, error or notice says of the statement.
+unsafe fn after_rows(kind: u8, body: *const c_char, length: usize) {
+    // SAFETY: a message as the server has built it.
+    unsafe {
+        match kind {
             // CommandComplete, PortalSuspended, EmptyQueryResponse
             b's' => {
                 stored::suspended();
@@ -162,12 +204,52 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             b'Z' => on_ready(),
             _ => {}
         }
-        if kind as u8 == b'N' && (length > LONG_MESSAGE || guesses(body, length)) {
-            let short = edited(body, length);
-            return pass(kind, short.as_ptr().cast(), short.len());
+    }
+}
+
+/// Keeps a message until the record of the rows before it, or its own, is durable; false when it is
+/// too long for that.
+unsafe fn keep(kind: c_char, body: *const c_char, length: usize) -> bool {
+    let bytes = if length == 0 {
+        &[]
+    } else {
+        // SAFETY: a message as the server has built it.
+        unsafe { std::slice::from_raw_parts(body.cast::<u8>(), length) }
+    };
+    later::keep(kind as u8, bytes, audit::mended)
+}
+
+/// A message behind rows that were kept.
+unsafe fn follow(kind: c_char, body: *const c_char, length: usize) -> c_int {
+    // SAFETY: a message as the server has built it.
+    unsafe {
+        if later::any() {
+            if audit::is_pending() && keep(kind, body, length) {
+                return 0;
+            }
+            if !settle() {
+                refuse_data();
+            }
         }
         pass(kind, body, length)
     }
+}
+
+/// Waits for the statement's record, and hands on what was kept for it; false when there is none, and
+/// nothing is handed on.
+unsafe fn settle() -> bool {
+    if !later::any() {
+        return statement::data_may_leave();
+    }
+    if audit::wait_durable().is_err() || later::is_lost(audit::mended()) {
+        later::discard();
+        return false;
+    }
+    later::release(|kind, body| {
+        // SAFETY: a message as the server has built it. That the client is gone is noticed later.
+        unsafe { pass(kind as c_char, body.as_ptr().cast(), body.len()) };
+    });
+    true
 }
 
 /// The warning of a server that goes down after another backend has crashed. It comes from inside a
@@ -232,9 +314,14 @@ unsafe fn send_error(body: *const c_char, length: usize) -> Result<c_int, Thrown
     // SAFETY: an ErrorResponse, or what was made in its place. What is passed on raises nothing.
     unsafe {
         if ENDING.get() {
+            later::discard();
             return pass_error(body, length);
         }
         let told = on_error(body, length);
+        if later::any() {
+            // What was kept before it, if it is recorded.
+            settle();
+        }
         let told = (!told.is_null()).then(|| Box::from_raw(told));
         let (body, length) = match &told {
             Some(told) => (told.as_ptr().cast(), told.len()),
@@ -469,15 +556,27 @@ fn instead_of(policy: &Policy, fields: &[u8], state: [u8; 5], text: &str) -> Opt
     {
         return Some(outside_filter(fields));
     }
+    if state == *b"42501"
+        && name_answers::field(fields, b'R').starts_with(b"GetConfigOption")
+        && !policy.monitors()
+    {
+        // The columns of SHOW are described before any hook is asked.
+        let name = super::text::from_client(last_quoted(fields));
+        return plan::judge_shown_setting(&name).err();
+    }
     name_answers::instead_of(policy, fields, text)
+}
+
+/// What an error's message has in its last quotes.
+fn last_quoted(fields: &[u8]) -> &[u8] {
+    let message = name_answers::field(fields, b'M');
+    message.rsplit(|b| *b == b'"').nth(1).unwrap_or_default()
 }
 
 /// A row that a filter would not show was to be written. The server says so as of its own row security, by the name
 /// of the table in the last quotes.
 fn outside_filter(fields: &[u8]) -> Denial {
-    let message = name_answers::field(fields, b'M');
-    let table = message.rsplit(|b| *b == b'"').nth(1).unwrap_or_default();
-    let table = super::text::from_client(table);
+    let table = super::text::from_client(last_quoted(fields));
     Denial::new(
         Rule::RowFilter,
         table.as_str(),

@@ -5,7 +5,7 @@ use evidence::block::{Block, Kind};
 use evidence::export::{self, Line};
 use evidence::head::Head;
 use evidence::key::Keys;
-use evidence::verify::{Headers, Rows, Trust};
+use evidence::verify::{Headers, LEAD, Rows, Trust};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 
@@ -65,7 +65,12 @@ pub fn check(options: &Options, out: &mut impl Write) -> Result<bool, String> {
             .map(Some)
             .map_err(|e| format!("{}, line {number}: {e}", options.log))
     };
-    let Some(Line::Log { chain, days }) = next()? else {
+    let Some(Line::Log {
+        chain,
+        days,
+        last_block,
+    }) = next()?
+    else {
         return Err("the first line does not say which log it is".to_owned());
     };
     let mut blocks: Vec<Block> = Vec::new();
@@ -95,7 +100,27 @@ pub fn check(options: &Options, out: &mut impl Write) -> Result<bool, String> {
             );
         }
     }
+    if days.0 == i32::MIN {
+        headers.begins_with(1);
+    }
     blocks.iter().for_each(|b| headers.header(b.clone()));
+    let led = blocks
+        .iter()
+        .take(LEAD)
+        .any(|b| (days.0..=days.1).contains(&b.day));
+    if begin > 1 && led {
+        headers.findings.add(
+            blocks.first().map_or(1, |b| b.first_seq) - 1,
+            "the blocks before those of the days that were exported are missing",
+        );
+    }
+    let end = blocks.last().map_or(0, |b| b.number);
+    if last_block > end {
+        headers.findings.add(
+            blocks.last().map_or(0, |b| b.last_seq) + 1,
+            format!("blocks {} to {last_block} are missing at the end", end + 1),
+        );
+    }
     let mut rows = Rows::new(headers.end(None), days.0..=days.1);
     rows.closed = true;
 

@@ -1,7 +1,7 @@
 //! An exported log: JSON Lines, as `agent_policy.audit_export` gives them.
 //!
 //! The first line says which log this is (`"type": "log"`, the id of its chain, the days that are
-//! in it whole), then come the public keys (`key`), the headers of the blocks by number (`block`)
+//! in it whole, the number of the last block), then come the public keys (`key`), the headers of the blocks by number (`block`)
 //! and the rows by `seq` (`row`), with the names of the columns of the tables. Bytes are `\x` and
 //! hexadecimal, times ISO 8601 in UTC.
 
@@ -18,6 +18,8 @@ pub enum Line {
         chain: [u8; 16],
         /// Days since 1970.
         days: (i32, i32),
+        /// The number of the last block.
+        last_block: i64,
     },
     Key(PublicKey),
     Block(Box<Block>),
@@ -45,6 +47,7 @@ pub fn parse(line: &str) -> Result<Line, String> {
             Ok(Line::Log {
                 chain: hex::decode_array(&chain).ok_or("chain is not a UUID")?,
                 days: (day(&value, "first_day")?, day(&value, "last_day")?),
+                last_block: int(&value, "last_block")?,
             })
         }
         "key" => bytes(&value, "public_key")?

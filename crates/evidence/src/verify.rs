@@ -92,6 +92,11 @@ pub struct Trust<'k> {
     pub keys: &'k Keys,
 }
 
+/// Blocks before those of a range of days that a check of the range begins with: the hash of the first
+/// one cannot be checked, that of the second can, and so nobody makes a block of the range one of
+/// another day, or takes it away, unnoticed.
+pub const LEAD: usize = 2;
+
 /// First pass: headers in the order of their numbers, from any one to the newest.
 pub struct Headers<'k> {
     trust: Trust<'k>,
@@ -101,6 +106,8 @@ pub struct Headers<'k> {
     heads: BTreeMap<i64, Vec<Head>>,
     /// The last sequence number that a head of elsewhere vouches for.
     vouched: i64,
+    /// The block that the walk is to begin with, if that is known.
+    begin: Option<i64>,
     previous: Option<Block>,
     /// Days dropped, and the block that says so.
     dropped: BTreeMap<i32, i64>,
@@ -119,12 +126,18 @@ impl<'k> Headers<'k> {
             signed,
             heads: BTreeMap::new(),
             vouched: 0,
+            begin: None,
             previous: None,
             dropped: BTreeMap::new(),
             erased: BTreeMap::new(),
             blanked: BTreeSet::new(),
             findings: Findings::default(),
         }
+    }
+
+    /// The walk is to begin with this block: what is missing before the first that comes is found.
+    pub fn begins_with(&mut self, number: i64) {
+        self.begin = Some(number);
     }
 
     /// A head that was kept elsewhere. The walk has to begin at its block or before.
@@ -168,6 +181,14 @@ impl<'k> Headers<'k> {
                     }
                     Some(p.hash)
                 }
+            }
+            None if self.begin.is_some_and(|begin| number > begin) => {
+                let begin = self.begin.unwrap_or(number);
+                let text = format!("blocks {begin} to {} are missing", number - 1);
+                // Nothing tells where the rows of the one before ended.
+                let seq = if begin == 1 { 1 } else { block.first_seq - 1 };
+                self.findings.add(seq, text);
+                None
             }
             None if number == 1 => Some(block::genesis(&self.trust.chain)),
             // Nothing before it was asked for: its signature stands for that.

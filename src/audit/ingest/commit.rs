@@ -34,8 +34,8 @@ impl Ingest<'_> {
             error!("no random numbers for the audit log");
         }
         let last = holding(|| {
-            // A chain begun here would be in the way of the one that a restore copies.
-            if count == 0 && !self.reads.is_empty() && self.chain.is_blank() {
+            // A chain begun here would be in the way of the one that a restore copies, and reads of the log.
+            if count == 0 && !self.reads.is_empty() && self.chain.awaits_key() {
                 self.reads.clear();
             }
             if count == 0 && self.reads.is_empty() {
@@ -62,6 +62,7 @@ impl Ingest<'_> {
             Some(before + count)
         });
         self.chain.committed();
+        self.inserted |= count > 0;
         self.partitions.extend(days);
         self.batch.clear();
         self.reads.clear();

@@ -103,6 +103,8 @@ impl Ingest<'_> {
         self.reads.clear();
         self.rows.clear();
         self.taken = 0;
+        // One that somebody has dropped, perhaps.
+        self.partitions.clear();
         self.sessions = holding(tables::load_progress);
         let gone = &self.gone;
         self.sessions.retain(|s, _| !gone.contains(s));

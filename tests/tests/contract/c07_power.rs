@@ -156,7 +156,10 @@ fn rows_wait_for_the_disk_and_the_work_does_not(b: &Bench) {
             == "1"
     });
     until("the statement has run", || {
-        own.value(&format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {} AND wait_event IS NULL AND state = 'active'", agent.pid)) == "1"
+        own.value(&format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = {} AND state = 'idle'",
+            agent.pid
+        )) == "1"
     });
     // … and no row leaves before it is there.
     agent.set_patience(Duration::from_millis(500));

@@ -123,7 +123,7 @@ fn matchers_end(b: &Bench) {
     bombs(
         b,
         &[
-            "SELECT count(*) FROM generate_series(1, 100000) g WHERE repeat('a', 2000) ~ ('^(a+)+\\1$b' || g)",
+            "SELECT count(*) FROM generate_series(1, 100000) g WHERE repeat('a', 3000) ~ ('^(a+)+\\1$b' || g)",
             "SELECT count(*) FROM generate_series(1, 100000) g WHERE repeat('a', 2000) ~ ('^(a*)(a*)(a*)\\1\\2\\3$b' || g)",
             "SELECT count(*) FROM generate_series(1, 1000000) g WHERE repeat('a', 300000) LIKE '%aab_a%a%' || g",
             "SELECT count(*) FROM generate_series(1, 1000000) g WHERE repeat('a', 1500) SIMILAR TO '(a|aa|aaa)*(a|aa|aaa)*(a|aa|aaa)*b' || g",
@@ -137,19 +137,19 @@ fn parsing_ends(b: &Bench) {
     let list =
         |n: usize, item: &dyn Fn(usize) -> String| (0..n).map(item).collect::<Vec<_>>().join(", ");
     let texts = [
-        format!("SELECT {}1{}", "/*".repeat(38_000), "*/".repeat(38_000)),
+        format!("SELECT {}1{}", "/*".repeat(50_000), "*/".repeat(50_000)),
         format!(
             "SELECT 1 FROM (SELECT 1 AS a) t ORDER BY {}",
-            list(14_000, &|i| format!("a + {i}"))
+            list(20_000, &|i| format!("a + {i}"))
         ),
-        format!("SELECT 1 {}1", "+-".repeat(38_000)),
+        format!("SELECT 1 {}1", "+-".repeat(50_000)),
         format!(
             "SELECT 1 FROM {}",
-            list(20_000, &|i| format!("(SELECT 1) a{i}"))
+            list(28_000, &|i| format!("(SELECT 1) a{i}"))
         ),
         format!(
             "WITH {} SELECT 1",
-            list(32_000, &|i| format!("a{i} AS (SELECT 1)"))
+            list(46_000, &|i| format!("a{i} AS (SELECT 1)"))
         ),
     ];
     for sql in &texts {

@@ -14,6 +14,8 @@ pub const CASES: &[Case] = cases![
     functions_of_every_language,
     just_in_time_and_parallel,
     explain_in_every_format,
+    explain_shows_no_row_level_security,
+    explain_shows_no_hidden_computation,
     keys_are_nowhere,
     expressions_that_fail_quote_nothing,
     masks_do_not_stop_what_does_not_read,
@@ -487,6 +489,113 @@ fn explain_in_every_format(b: &Bench) {
             assert_eq!(leak(&answer.bytes), None, "{sql}");
         }
     }
+}
+
+/// Policies of the server's own row-level security, which pg_policy does not show either.
+fn explain_shows_no_row_level_security(b: &Bench) {
+    b.setup(
+        "CREATE TABLE shop.guards (who text); INSERT INTO shop.guards VALUES ('zebu9');
+         CREATE TABLE shop.guarded (id int PRIMARY KEY, owner text, note text);
+         INSERT INTO shop.guarded SELECT i, 'zebu' || i, 'x' FROM generate_series(1, 50) i;
+         ALTER TABLE shop.guarded ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY p ON shop.guarded USING (owner = 'zebu7' OR owner IN (SELECT who FROM shop.guards WHERE who <> 'zebu8'));
+         GRANT SELECT, INSERT, UPDATE ON shop.guarded, shop.guards TO @agent@, @plain@",
+    );
+    b.allow();
+    let statements = [
+        "SELECT * FROM shop.guarded",
+        "SELECT count(*) FROM shop.guarded WHERE note = 'x'",
+        "SELECT o.id FROM shop.orders o JOIN shop.guarded g USING (id)",
+        "SELECT (SELECT count(*) FROM shop.guarded) AS n",
+        "WITH g AS MATERIALIZED (SELECT * FROM shop.guarded) SELECT * FROM g",
+    ];
+    let unseen = |statements: &[&str]| {
+        for sql in statements {
+            for how in [
+                "EXPLAIN",
+                "EXPLAIN (VERBOSE)",
+                "EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON)",
+            ] {
+                let explain = format!("{how} {sql}");
+                let answer = b.allows(&explain);
+                assert!(answer.shows("guarded"), "{explain}");
+                for secret in ["zebu", "guards", "Rows Removed"] {
+                    assert!(
+                        !answer.shows(secret),
+                        "{explain} shows {secret}: {:?}",
+                        answer.column()
+                    );
+                }
+            }
+            assert!(
+                b.unconfined()
+                    .query(&format!("EXPLAIN {sql}"))
+                    .shows("zebu"),
+                "control run: {sql}"
+            );
+        }
+    };
+    unseen(&statements);
+    // The statements themselves get the rows that they may see, and no others.
+    assert_eq!(b.allows("SELECT count(*) FROM shop.guarded").one(), "2");
+    // Beside masks, too.
+    b.setup("SELECT agent_policy.mask_column('shop.guarded', 'note')");
+    unseen(&statements);
+    // And where rows are written.
+    b.setup(
+        "SELECT agent_policy.unmask_column('shop.guarded', 'note');
+         SELECT agent_policy.protect_role('@agent@', 'read_write');
+         SELECT agent_policy.allow_relation('@agent@', 'shop.guarded', 'write')",
+    );
+    unseen(&["UPDATE shop.guarded SET note = 'y' WHERE id = 3"]);
+    let answer = b.allows("EXPLAIN (VERBOSE) INSERT INTO shop.guarded VALUES (99, 'mine', 'x')");
+    assert!(!answer.shows("zebu") && !answer.shows("guards"));
+    assert_eq!(
+        b.value("SELECT count(*) FROM shop.guarded WHERE note = 'y' OR id = 99"),
+        "0"
+    );
+    // A policy that only watches leaves plans as they are.
+    b.setup("SELECT agent_policy.protect_role('@agent@', 'read_only', 'monitor')");
+    assert!(
+        b.agent()
+            .query("EXPLAIN SELECT * FROM shop.guarded")
+            .shows("zebu7")
+    );
+}
+
+/// A virtual column stands in a plan as its expression, which pg_attrdef hides where it reads what is masked.
+fn explain_shows_no_hidden_computation(b: &Bench) {
+    if b.version < 18 {
+        return;
+    }
+    b.setup(
+        "CREATE TABLE shop.worked (id int, a int, b int GENERATED ALWAYS AS (a * 7340) VIRTUAL, c int GENERATED ALWAYS AS (id * 4242) VIRTUAL);
+         INSERT INTO shop.worked (id, a) VALUES (1, 2); GRANT SELECT ON shop.worked TO @agent@, @plain@",
+    );
+    b.allow();
+    assert!(
+        b.allows("EXPLAIN (VERBOSE) SELECT b FROM shop.worked")
+            .shows("7340"),
+        "control run"
+    );
+    b.setup("SELECT agent_policy.mask_column('shop.worked', 'a')");
+    for sql in [
+        "EXPLAIN (VERBOSE) SELECT b FROM shop.worked",
+        "EXPLAIN SELECT id FROM shop.worked WHERE b > 1",
+        "EXPLAIN SELECT * FROM shop.worked ORDER BY b",
+        "EXPLAIN (VERBOSE) SELECT w FROM shop.worked w",
+        "EXPLAIN SELECT (SELECT max(b) FROM shop.worked)",
+    ] {
+        let error = b.denies(sql, "42501", "statement_not_allowed");
+        assert!(!error.to_string().contains("7340"), "{error}");
+    }
+    // The others are as they were.
+    let answer = b.allows("EXPLAIN (VERBOSE) SELECT id, a, c FROM shop.worked");
+    assert!(answer.shows("4242") && !answer.shows("7340"));
+    assert_eq!(
+        b.allows("SELECT b, c FROM shop.worked").texts(),
+        [["∅", "4242"]]
+    );
 }
 
 /// The key of the mask "hash": in no plan, no log, no dump, and within reach of nobody.

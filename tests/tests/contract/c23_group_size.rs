@@ -7,6 +7,7 @@ pub const CASES: &[Case] = cases![
     rows_are_not_shown_one_by_one,
     what_sees_single_rows_raises_nothing,
     nothing_stands_beside_it,
+    aggregates_of_a_few_values_are_null,
     masks_filters_and_families_with_groups,
     changes_of_such_a_table,
     group_sizes_are_set_and_lifted,
@@ -288,6 +289,152 @@ fn nothing_stands_beside_it(b: &Bench) {
             "WITH g AS (SELECT boss, count(*) AS n FROM shop.staff GROUP BY boss) SELECT title, n FROM g JOIN shop.teams USING (boss) ORDER BY 1"
         ),
         "team 0 9|team 1 10|team 2 10|team 3 10|team 4 10"
+    );
+}
+
+/// Regions of 20, 10 and 4 people. A bonus have ten in the north and one in the south; an extra ten in the north, four of
+/// those with a bonus, and one in the south, without.
+fn awarded(b: &Bench) {
+    b.setup(
+        "CREATE TABLE shop.awards (id int PRIMARY KEY, name text, region text, bonus numeric, extra int);
+         INSERT INTO shop.awards SELECT i, 'QUAGGA ' || i, CASE WHEN i <= 20 THEN 'north' WHEN i <= 30 THEN 'south' ELSE 'west' END,
+                CASE WHEN i <= 10 OR i = 21 THEN 1000 + i END, CASE WHEN i BETWEEN 7 AND 16 OR i = 22 THEN i END FROM generate_series(1, 34) i;
+         GRANT SELECT ON shop.awards TO @agent@, @plain@",
+    );
+    b.allow();
+    b.setup("SELECT agent_policy.require_group_size('shop.awards', 5)");
+}
+
+fn aggregates_of_a_few_values_are_null(b: &Bench) {
+    awarded(b);
+    assert_eq!(
+        b.unconfined()
+            .value("SELECT sum(bonus) FROM shop.awards WHERE region = 'south'"),
+        "1021",
+        "control run"
+    );
+    for (sql, expected) in [
+        (
+            "SELECT region, count(*), count(1), count(name), count(bonus), sum(bonus) FROM shop.awards GROUP BY region ORDER BY region",
+            "north 20 20 20 10 10055|south 10 10 10 ∅ ∅",
+        ),
+        (
+            "SELECT avg(bonus), stddev(bonus), var_pop(bonus), variance(bonus) FROM shop.awards WHERE region = 'south'",
+            "∅ ∅ ∅ ∅",
+        ),
+        // It is rows that count, also where their values are taken once or in an order.
+        (
+            "SELECT region, sum(DISTINCT bonus), count(DISTINCT bonus), sum(bonus ORDER BY id DESC), count(DISTINCT region) FROM shop.awards GROUP BY region ORDER BY region",
+            "north 10055 10 10055 1|south ∅ ∅ ∅ 1",
+        ),
+        // Of two columns rows that have both.
+        (
+            "SELECT region, regr_count(bonus, extra), corr(bonus, extra), regr_avgx(bonus, extra), covar_pop(extra, bonus) FROM shop.awards GROUP BY region ORDER BY region",
+            "north ∅ ∅ ∅ ∅|south ∅ ∅ ∅ ∅",
+        ),
+        (
+            "SELECT region, regr_count(bonus, id), regr_avgy(bonus, id) FROM shop.awards GROUP BY region ORDER BY region",
+            "north 10 1005.5|south ∅ ∅",
+        ),
+        // Whatever is done with it.
+        (
+            "SELECT region FROM shop.awards GROUP BY region HAVING sum(bonus) = 1021",
+            "",
+        ),
+        (
+            "SELECT region FROM shop.awards GROUP BY region HAVING count(bonus) < 5",
+            "",
+        ),
+        (
+            "SELECT region FROM shop.awards GROUP BY region HAVING count(bonus) IS NULL",
+            "south",
+        ),
+        (
+            "SELECT region FROM shop.awards GROUP BY region HAVING 1 / (count(bonus) - 1) IS NOT NULL",
+            "north",
+        ),
+        (
+            "SELECT region FROM shop.awards GROUP BY region ORDER BY sum(bonus) = 1021 DESC NULLS LAST, region",
+            "north|south",
+        ),
+        (
+            "SELECT DISTINCT sum(bonus) FROM shop.awards GROUP BY region ORDER BY 1",
+            "10055|∅",
+        ),
+        (
+            "SELECT region, sum(sum(bonus)) OVER (), rank() OVER (ORDER BY count(bonus)) FROM shop.awards GROUP BY region ORDER BY region",
+            "north 10055 1|south 10055 2",
+        ),
+        (
+            "SELECT region, (SELECT sum(a.bonus)), (SELECT 1 WHERE sum(a.bonus) = 1021) FROM shop.awards a GROUP BY region ORDER BY region",
+            "north 10055 ∅|south ∅ ∅",
+        ),
+        (
+            "SELECT region, sum(bonus) FROM shop.awards GROUP BY GROUPING SETS ((region), (region, id)) ORDER BY region",
+            "north 10055|south ∅",
+        ),
+        (
+            "WITH g AS (SELECT region, sum(bonus) AS s FROM shop.awards GROUP BY region) SELECT count(*), count(s), sum(s) FROM g",
+            "2 1 10055",
+        ),
+        (
+            "SELECT sum(bonus) FROM shop.awards WHERE region = 'south' UNION ALL SELECT 1",
+            "∅|1",
+        ),
+        // Where a group is too small, as before.
+        (
+            "SELECT count(*), count(bonus) FROM shop.awards WHERE bonus IS NOT NULL AND region = 'south'",
+            "",
+        ),
+    ] {
+        assert_eq!(rows(b, sql), expected, "{sql}");
+    }
+    // No error tells either.
+    for sql in [
+        "SELECT region, 1 / (count(bonus) - 1) FROM shop.awards GROUP BY region",
+        "SELECT region FROM shop.awards GROUP BY region HAVING 1 / (sum(bonus) - 1021) > -1",
+    ] {
+        b.allows(sql);
+        assert_eq!(
+            b.unconfined().simple(sql).errors.len(),
+            1,
+            "control run: {sql}"
+        );
+    }
+    for mode in ["force_generic_plan", "force_custom_plan"] {
+        b.setup(&format!("ALTER ROLE @agent@ SET plan_cache_mode = {mode}"));
+        let mut agent = b.agent();
+        agent.query("PREPARE p(text) AS SELECT sum(bonus) FROM shop.awards WHERE region = $1");
+        assert_eq!(agent.query("EXECUTE p('north')").texts(), [["10055"]]);
+        assert_eq!(agent.query("EXECUTE p('south')").texts(), [["∅"]]);
+    }
+    // What a mask has left is what counts; in groups of other sizes, other values are few.
+    b.setup("SELECT agent_policy.mask_column('shop.awards', 'bonus', 'null')");
+    assert_eq!(
+        rows(
+            b,
+            "SELECT count(bonus), sum(bonus), count(extra) FROM shop.awards"
+        ),
+        "∅ ∅ 11"
+    );
+    b.setup(
+        "SELECT agent_policy.unmask_column('shop.awards', 'bonus');
+         SELECT agent_policy.require_group_size('shop.awards', 12)",
+    );
+    assert_eq!(
+        rows(
+            b,
+            "SELECT region, count(*), sum(bonus) FROM shop.awards GROUP BY region"
+        ),
+        "north 20 ∅"
+    );
+    b.setup("SELECT agent_policy.remove_group_size('shop.awards')");
+    assert_eq!(
+        rows(
+            b,
+            "SELECT sum(bonus) FROM shop.awards WHERE region = 'south'"
+        ),
+        "1021"
     );
 }
 

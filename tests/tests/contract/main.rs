@@ -5,6 +5,7 @@
 mod c01_admins;
 mod c01_policy;
 mod c02_allowlist;
+mod c02_check;
 mod c02_commands;
 mod c03_read_only;
 mod c04_mask_paths;
@@ -21,6 +22,7 @@ mod c07_returned;
 mod c07_texts;
 mod c08_identity;
 mod c09_change;
+mod c09_days;
 mod c10_explain;
 mod c11_failing_closed;
 mod c12_hard_input;
@@ -46,6 +48,7 @@ mod c23_unclassified;
 mod c23_ways_around;
 mod c24_export;
 mod c25_promotion;
+mod c25_restore;
 mod c25_shipping;
 mod c25_standby;
 mod c26_reviewed;
@@ -55,6 +58,7 @@ fn main() -> std::process::ExitCode {
         c01_policy::CASES,
         c01_admins::CASES,
         c02_allowlist::CASES,
+        c02_check::CASES,
         c02_commands::CASES,
         c03_read_only::CASES,
         c04_mask_paths::CASES,
@@ -71,6 +75,7 @@ fn main() -> std::process::ExitCode {
         c07_texts::CASES,
         c08_identity::CASES,
         c09_change::CASES,
+        c09_days::CASES,
         c10_explain::CASES,
         c11_failing_closed::CASES,
         c12_hard_input::CASES,
@@ -97,6 +102,7 @@ fn main() -> std::process::ExitCode {
         c24_export::CASES,
         c25_standby::CASES,
         c25_promotion::CASES,
+        c25_restore::CASES,
         c26_reviewed::CASES,
         c25_shipping::CASES,
     ]))

@@ -1,0 +1,71 @@
+//! Messages that wait, behind the first row of a statement whose record is not durable yet: the
+//! statement goes on meanwhile, and only what is about to be sent waits. So long as they are here,
+//! nothing of them is in the server's buffer, and they can be dropped.
+
+use std::cell::{Cell, RefCell};
+
+/// Bytes that are kept: about what the server's own buffer takes before it sends.
+const MOST: usize = 8000;
+/// One byte that says what a message is, and four of its length.
+const HEAD: usize = 5;
+
+thread_local! {
+    static KEPT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// What was given up of the audit when the first was kept.
+    static MENDED: Cell<u64> = const { Cell::new(0) };
+    static ANY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does anything wait?
+pub fn any() -> bool {
+    ANY.get()
+}
+
+/// Has the audit given up something since the first message was kept?
+pub fn is_lost(mended: u64) -> bool {
+    MENDED.get() != mended
+}
+
+/// Keeps a message; false when it is too long to be kept along with the others. `mended`: what the
+/// audit has given up by now.
+pub fn keep(kind: u8, body: &[u8], mended: impl FnOnce() -> u64) -> bool {
+    KEPT.with_borrow_mut(|kept| {
+        let Ok(length) = u32::try_from(body.len()) else {
+            return false;
+        };
+        if kept.len() + HEAD + body.len() > MOST {
+            return false;
+        }
+        if kept.is_empty() {
+            MENDED.set(mended());
+        }
+        kept.push(kind);
+        kept.extend_from_slice(&length.to_ne_bytes());
+        kept.extend_from_slice(body);
+        ANY.set(true);
+        true
+    })
+}
+
+/// Nothing waits any more. What did is for `send`, in order.
+pub fn release(mut send: impl FnMut(u8, &[u8])) {
+    // Sending may end the session: nothing is borrowed meanwhile.
+    let mut kept = KEPT.take();
+    ANY.set(false);
+    let mut rest = kept.as_slice();
+    while let Some((head, behind)) = rest.split_first_chunk::<HEAD>() {
+        let [kind, length @ ..] = *head;
+        let length = usize::try_from(u32::from_ne_bytes(length)).unwrap_or(0);
+        let (body, behind) = behind.split_at_checked(length).unwrap_or((behind, &[]));
+        send(kind, body);
+        rest = behind;
+    }
+    kept.clear();
+    KEPT.set(kept);
+}
+
+/// What waited is not sent.
+pub fn discard() {
+    KEPT.with_borrow_mut(Vec::clear);
+    ANY.set(false);
+}
