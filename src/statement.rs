@@ -671,7 +671,12 @@ pub fn data_may_leave() -> bool {
 /// Will the statement's record be durable soon, as far as anybody can tell? Its rows may be kept until
 /// then. Where something is written, that is to be rolled back if the record is not.
 pub fn will_be_recorded() -> bool {
-    write_start().is_ok() && audit::is_pending() && !is_lost() && facts::transaction_id() == 0
+    write_start().is_ok() && audit::is_pending() && !is_lost() && !has_written()
+}
+
+/// Has the transaction written anything?
+pub fn has_written() -> bool {
+    facts::transaction_id() != 0
 }
 
 /// The server is ready for the next message: what is still held is written.

@@ -12,8 +12,8 @@ use policy::model::Capability;
 use super::boundary::{self, Thrown};
 use super::layers::{self, Layer};
 use super::{
-    access, compat, deadline, depth, execution, failing_row, internal, label, login, planning, raw,
-    receiver, session, spare, stored, utility, wire,
+    access, compat, deadline, depth, execution, failing_row, internal, label, later, login,
+    planning, raw, receiver, session, spare, stored, utility, wire,
 };
 use crate::catalog::Policy;
 use crate::{doors, identity, statement, trial};
@@ -210,6 +210,10 @@ unsafe extern "C-unwind" fn on_authentication(port: *mut c_void, status: c_int) 
 
 unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
     use pg_sys::XactEvent as Event;
+    if event == Event::XACT_EVENT_PRE_COMMIT && later::any() {
+        // SAFETY: the transaction may still fail; this frame owns nothing.
+        unsafe { wire::before_commit() };
+    }
     if matches!(
         event,
         Event::XACT_EVENT_COMMIT | Event::XACT_EVENT_ABORT | Event::XACT_EVENT_PREPARE

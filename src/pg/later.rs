@@ -16,7 +16,7 @@ thread_local! {
     static ANY: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does anything wait?
+/// Does anything wait, or has what waited been dropped and nobody told the client?
 pub fn any() -> bool {
     ANY.get()
 }
@@ -30,6 +30,10 @@ pub fn is_lost(mended: u64) -> bool {
 /// audit has given up by now.
 pub fn keep(kind: u8, body: &[u8], mended: impl FnOnce() -> u64) -> bool {
     KEPT.with_borrow_mut(|kept| {
+        if kept.is_empty() && any() {
+            // Something before it has been dropped.
+            return false;
+        }
         let Ok(length) = u32::try_from(body.len()) else {
             return false;
         };
@@ -64,8 +68,13 @@ pub fn release(mut send: impl FnMut(u8, &[u8])) {
     KEPT.set(kept);
 }
 
-/// What waited is not sent.
+/// What waited is not sent, and nothing behind it is, before an error has been.
 pub fn discard() {
+    KEPT.with_borrow_mut(Vec::clear);
+}
+
+/// The client learns of it by an error.
+pub fn told() {
     KEPT.with_borrow_mut(Vec::clear);
     ANY.set(false);
 }

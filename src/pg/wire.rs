@@ -28,6 +28,8 @@ thread_local! {
     static SEND_LATER: Cell<bool> = const { Cell::new(false) };
     /// ReadyForQuery is in the buffer: the clock stops when the client has it.
     static SAID_READY: Cell<bool> = const { Cell::new(false) };
+    /// A notice was dropped: the flush that follows it has nothing to do, and is no place for an error.
+    static NOTICE_DROPPED: Cell<bool> = const { Cell::new(false) };
     static INNER: Cell<*const raw::PQcommMethods> = const { Cell::new(std::ptr::null()) };
     static OURS: Cell<raw::PQcommMethods> = const {
         Cell::new(raw::PQcommMethods {
@@ -99,6 +101,9 @@ unsafe extern "C-unwind" fn flush() -> c_int {
     // SAFETY: the methods that were there before us; none of them raises. What is refused instead of
     // rows that were kept leaves nothing behind.
     unsafe {
+        if NOTICE_DROPPED.replace(false) {
+            return 0;
+        }
         if later::any() && !settle() {
             SAID_READY.set(false);
             refuse_data();
@@ -124,8 +129,9 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
         if ENLARGED.get() || kind as u8 == b'N' && is_farewell(body, length) {
             return pass(kind, body, length);
         }
+        NOTICE_DROPPED.set(false);
         if memory::is_ending() {
-            later::discard();
+            later::told();
             // Its own words only; what was under way is closed when the session has ended.
             return if kind as u8 == b'E' {
                 pass_error(body, length).unwrap_or_else(|_no_memory| boundary::rethrow())
@@ -140,9 +146,13 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
                 }
                 return follow(kind, body, length);
             }
-            if !session::last_known() {
-                // Nobody's any more, but for what was kept.
-                settle();
+            // Nobody's any more, but for what was kept.
+            if !session::last_known() && !settle() {
+                match kind as u8 {
+                    b'E' => later::told(),
+                    b'N' => return drop_notice(),
+                    _ => refuse_data(),
+                }
             }
         }
         // Rows that were stored before there was a policy come without any other hook.
@@ -176,17 +186,34 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
                 return send_error(body, length).unwrap_or_else(|_no_memory| boundary::rethrow());
             }
             // A notice may hold a value: without a record it goes nowhere.
-            b'N' if statement::is_open() && !statement::data_may_leave() => return 0,
+            b'N' if statement::is_open() && !statement::data_may_leave() => return drop_notice(),
             kind => after_rows(kind, body, length),
         }
         if kind as u8 == b'N' && later::any() && !settle() {
-            return 0;
+            return drop_notice();
         }
         if kind as u8 == b'N' && (length > LONG_MESSAGE || guesses(body, length)) {
             let short = edited(body, length);
             return pass(kind, short.as_ptr().cast(), short.len());
         }
         pass(kind, body, length)
+    }
+}
+
+fn drop_notice() -> c_int {
+    NOTICE_DROPPED.set(true);
+    0
+}
+
+/// Before a transaction that has written something commits: what it sent is recorded, or it is rolled
+/// back.
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn before_commit() {
+    // SAFETY: inside a transaction that may still fail.
+    unsafe {
+        if statement::has_written() && !settle() {
+            refuse_data();
+        }
     }
 }
 
@@ -228,6 +255,7 @@ unsafe fn follow(kind: c_char, body: *const c_char, length: usize) -> c_int {
                 return 0;
             }
             if !settle() {
+                SAID_READY.set(false);
                 refuse_data();
             }
         }
@@ -314,13 +342,14 @@ unsafe fn send_error(body: *const c_char, length: usize) -> Result<c_int, Thrown
     // SAFETY: an ErrorResponse, or what was made in its place. What is passed on raises nothing.
     unsafe {
         if ENDING.get() {
-            later::discard();
+            later::told();
             return pass_error(body, length);
         }
         let told = on_error(body, length);
         if later::any() {
             // What was kept before it, if it is recorded.
             settle();
+            later::told();
         }
         let told = (!told.is_null()).then(|| Box::from_raw(told));
         let (body, length) = match &told {

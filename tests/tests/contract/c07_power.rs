@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 pub const CASES: &[Case] = cases![
     the_power_goes_at_the_first_byte,
     rows_wait_for_the_disk_and_the_work_does_not,
+    rows_that_wait_are_dropped_together,
     no_sync_no_row_and_no_error,
     no_write_no_row_and_no_error,
     a_full_disk,
@@ -168,6 +169,44 @@ fn rows_wait_for_the_disk_and_the_work_does_not(b: &Bench) {
     own.cluster.faults().end(Fault::SyncWaits);
     let answer = agent.collect().ok();
     assert_eq!(answer.text(0, 1), "3000");
+}
+
+/// A statement goes on while its first rows wait; should their record fail, nothing that catches errors or writes makes
+/// a shorter result of it, nor a change that nobody is told of.
+fn rows_that_wait_are_dropped_together(b: &Bench) {
+    let own = faulty(b);
+    own.allow();
+    own.setup(
+        "CREATE FUNCTION shop.noisy(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'n is %', n; RETURN n; \
+             EXCEPTION WHEN OTHERS THEN RETURN -n; END $$; \
+         CREATE FUNCTION shop.writes(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN \
+             IF n = 3 THEN INSERT INTO shop.scratch VALUES (4711); END IF; RETURN n; END $$; \
+         SELECT agent_policy.protect_role('@agent@', 'read_write'); \
+         SELECT agent_policy.allow_schema('@agent@', 'shop', 'write'); \
+         SELECT agent_policy.allow_function('@agent@', 'shop.noisy(int)'); \
+         SELECT agent_policy.allow_function('@agent@', 'shop.writes(int)')",
+    );
+    let (noisy, writes) = (
+        "SELECT shop.noisy(n) FROM generate_series(1, 5) n",
+        "SELECT shop.writes(n) FROM generate_series(1, 5) n",
+    );
+    let written = || own.value("SELECT count(*) FROM shop.scratch WHERE id = 4711");
+    let mut agent = own.agent();
+    assert_eq!(agent.query(noisy).column(), ["1", "2", "3", "4", "5"]);
+    assert_eq!(agent.query(writes).column(), ["1", "2", "3", "4", "5"]);
+    assert_eq!(written(), "1");
+    for sql in [noisy, writes] {
+        own.cluster.faults().begin(Fault::SyncFails);
+        let answer = agent.simple(sql);
+        own.cluster.faults().end(Fault::SyncFails);
+        assert!(answer.rows.is_empty(), "{sql}");
+        assert_eq!(answer.err().code, "58030", "{sql}");
+        until("the audit works again", || {
+            agent.simple("SELECT 1").errors.is_empty()
+        });
+    }
+    assert_eq!(written(), "1", "rolled back");
+    assert_eq!(agent.query(noisy).column().len(), 5);
 }
 
 /// Nothing of a statement leaves, be it rows or what is wrong with it, and all goes on by itself.
