@@ -665,13 +665,18 @@ pub fn would_deny(denial: &Denial) {
 
 /// May a row go to the client? Only when the statement's record is durable.
 pub fn data_may_leave() -> bool {
-    write_start().is_ok() && audit::wait_durable().is_ok() && !is_lost()
+    write_start().is_ok() && is_recorded()
 }
 
 /// Will the statement's record be durable soon, as far as anybody can tell? Its rows may be kept until
 /// then. Where something is written, that is to be rolled back if the record is not.
 pub fn will_be_recorded() -> bool {
     write_start().is_ok() && audit::is_pending() && !is_lost() && !has_written()
+}
+
+/// Is the record of the statement at hand, and are those before it, durable?
+pub fn is_recorded() -> bool {
+    audit::wait_durable().is_ok() && !is_lost()
 }
 
 /// Has the transaction written anything?

@@ -76,6 +76,13 @@ AS $$ SELECT * FROM agent_policy.audit_verify_log(since, until, heads) $$;
 COMMENT ON FUNCTION audit_verify(timestamptz, timestamptz, text[]) IS
     'whether the rows of audit_log that started on the days (UTC) from since to until are those that were written, in a chain that is signed and ends in the newest block; heads: kept elsewhere, see audit_checkpoints. A WARNING names what is wrong. Default: everything';
 
+-- What was written here before the extension was dropped is no log any more.
+CREATE FUNCTION audit_begins() RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'audit_begins_wrapper';
+SELECT audit_begins();
+DROP FUNCTION audit_begins();
+
 -- Who read the log. The notes of blocks of kind 1 are lists of such records.
 CREATE VIEW audit_access AS
 SELECT b.number AS block,

@@ -116,7 +116,14 @@ fn audit_verify_log(
         name!(head, Option<String>),
     ),
 > {
-    let heads: Vec<String> = heads.unwrap_or_default().into_iter().flatten().collect();
+    let heads: Option<Vec<String>> = heads.unwrap_or_default().into_iter().collect();
+    let Some(heads) = heads else {
+        raise(
+            PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            "a head is NULL",
+            "Give heads that were kept elsewhere, or none: '{}'.",
+        );
+    };
     TableIterator::once(super::verify::verify(
         since.map_or(i64::MIN, i64::from),
         until.map_or(i64::MAX, i64::from),

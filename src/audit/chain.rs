@@ -78,8 +78,11 @@ impl Chain {
         let (last, id) = tables::lock_state();
         if self.id != id {
             self.id = id;
-            self.known = read_head(&self.head_file)
-                .filter(|h| h.chain == id && h.signed_by(&self.keys) == Some(true));
+            let head = read_head(&self.head_file);
+            if let Some(other) = head.as_ref().filter(|h| h.chain != id) {
+                set_aside(&self.head_file, other);
+            }
+            self.known = head.filter(|h| h.chain == id && h.signed_by(&self.keys) == Some(true));
         }
         let table = tables::newest_block().map(|b| Head::of(&b, &id));
         let end = self.continued(table.as_ref());
@@ -247,6 +250,53 @@ fn head_file(me: &bgworker::Backend) -> PathBuf {
 
 fn read_head(path: &Path) -> Option<Head> {
     fs::read_to_string(path).ok()?.parse().ok()
+}
+
+/// The head of another log stays beside that of this one: nobody begins anew unnoticed.
+fn set_aside(file: &Path, head: &Head) {
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!(".{}", evidence::hex::encode(&head.chain)));
+    if let Err(e) = fs::rename(file, &name) {
+        warning!("could not rename \"{}\": {e}", file.display());
+    }
+}
+
+/// The files with heads of this database.
+fn head_files() -> Vec<PathBuf> {
+    let file = head_file(&bgworker::this_backend());
+    let (Some(dir), Some(own)) = (file.parent(), file.file_name().and_then(|n| n.to_str())) else {
+        return Vec::new();
+    };
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter(|e| {
+            e.file_name().to_str().is_some_and(|name| {
+                name.strip_prefix(own)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+        })
+        .map(|e| e.path())
+        .collect()
+}
+
+/// Heads of other logs that were written in this database.
+pub fn others(id: &[u8; 16]) -> Vec<Head> {
+    let heads = head_files();
+    heads
+        .iter()
+        .filter_map(|file| read_head(file))
+        .filter(|head| head.chain != *id)
+        .collect()
+}
+
+/// The extension is created: there is no log of before that it could be about.
+#[pg_extern(sql = false)]
+fn audit_begins() {
+    for file in head_files() {
+        if let Err(e) = fs::remove_file(&file) {
+            warning!("could not remove \"{}\": {e}", file.display());
+        }
+    }
 }
 
 /// The newest head that was committed, by the file beside the key.

@@ -107,12 +107,17 @@ impl Writer {
             return;
         };
         let (from, to) = turn.unput();
+        if from >= to {
+            return;
+        }
+        turn.begins();
         if let Ok(file) = self.file(group.file(), root)
             && put(&turn, file, from, to).is_ok()
         {
             turn.put(to);
             writeback::begin(file, from % SIZE, to - from);
         }
+        turn.rests();
     }
 
     fn sync(&mut self, turn: &Turn, group: &Group, root: &Path) -> bool {
@@ -122,7 +127,7 @@ impl Writer {
         let from = turn.unput().0.min(to);
         let file = match self.file(group.file(), root) {
             Err(e) if is_shortage(&e) => {
-                turn.skipped();
+                turn.rests();
                 return false;
             }
             file => file,

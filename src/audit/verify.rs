@@ -61,13 +61,22 @@ pub fn verify(since: i64, until: i64, heads: &[String]) -> Answer {
     // Nobody learns a row from it: it is no reader of the log.
     let _own = crate::pg::internal::enter();
     rows::connected(|| {
-        let Some((id, last_known)) = number_and_chain() else {
+        // It may begin meanwhile.
+        let known = number_and_chain();
+        if known.is_none() && is_blank(&kept) {
             return (true, None, 0, None);
+        }
+        let Some((id, last_known)) = known.or_else(number_and_chain) else {
+            warning!(
+                "audit log: agent_policy.audit_state, which says where the log begins and ends, is empty"
+            );
+            return (false, Some(1), 0, None);
         };
         // What others know comes before what the blocks say, and the key after it: the log goes on.
         let witness = chain::witness();
         let beyond = highest(c"SELECT max(seq) FROM agent_policy.audit_log");
         let newest = highest(c"SELECT max(number) FROM agent_policy.audit_block");
+        let others = chain::others(&id);
         let keys = chain::keys(false).unwrap_or_default();
         let mut checked = headers(
             days,
@@ -79,6 +88,15 @@ pub fn verify(since: i64, until: i64, heads: &[String]) -> Answer {
             kept,
             witness,
         );
+        for other in others {
+            checked.findings.add(
+                1,
+                format!(
+                    "another log was here, of which block {} was the last: {other}",
+                    other.number
+                ),
+            );
+        }
         let end = checked.head.as_ref().map_or(0, |h| h.last_seq);
         if beyond > end {
             checked.findings.add(
@@ -100,6 +118,14 @@ pub fn verify(since: i64, until: i64, heads: &[String]) -> Answer {
             checked.head.map(|h| h.to_string()),
         )
     })
+}
+
+/// Without a chain: was nothing ever written, or is what says so gone?
+fn is_blank(kept: &[Head]) -> bool {
+    kept.is_empty()
+        && chain::others(&[0; 16]).is_empty()
+        && highest(c"SELECT max(seq) FROM agent_policy.audit_log") == 0
+        && highest(c"SELECT max(number) FROM agent_policy.audit_block") == 0
 }
 
 /// The chain's id and the last number given; None when nothing was ever written.

@@ -30,6 +30,15 @@ pub struct Permissions {
 mod version {
     use super::*;
 
+    /// May `member` become `role` by SET ROLE?
+    ///
+    /// # Safety
+    /// Inside a transaction.
+    pub unsafe fn may_set_role(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+        // SAFETY: catalog look-ups.
+        unsafe { pg_sys::is_member_of_role(member, role) }
+    }
+
     /// Raises unless the current user may do what the query's range table asks for.
     ///
     /// # Safety
@@ -146,6 +155,15 @@ mod version {
 mod version {
     use super::*;
     use pg_sys::RTEPermissionInfo;
+
+    /// May `member` become `role` by SET ROLE?
+    ///
+    /// # Safety
+    /// Inside a transaction.
+    pub unsafe fn may_set_role(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+        // SAFETY: catalog look-ups.
+        unsafe { pg_sys::member_can_set_role(member, role) }
+    }
 
     /// Raises unless the current user may do what the query's range table asks for.
     ///

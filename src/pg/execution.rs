@@ -81,7 +81,7 @@ unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown
             && !nested
             && stamp.flags & stamp::EXPLAIN_ONLY == 0
         {
-            judge_explained(&policy, planned);
+            judge_explained(&policy, planned, &stamp);
         }
         for (class, object) in objects::named_by_parameters((*query).params) {
             enforce(&policy, plan::judge_named(&policy, class, object));
@@ -90,6 +90,10 @@ unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown
             && let Err(denial) = check_writes(&policy, planned)
         {
             enforce::<()>(&policy, Err(denial));
+        }
+        if trial::running() {
+            // What planning runs is no statement of anybody's.
+            return timed(next);
         }
         if layers::on(Layer::Start) && stamp.flags & stamp::IDENTITY_ONLY == 0 {
             enforce(&policy, identity::judge(&policy));
@@ -172,38 +176,36 @@ unsafe fn check_stamp(
 }
 
 /// EXPLAIN EXECUTE shows the plan that will run, masks and filters included.
-unsafe fn judge_explained(policy: &Policy, planned: *const pg_sys::PlannedStmt) {
+unsafe fn judge_explained(
+    policy: &Policy,
+    planned: *const pg_sys::PlannedStmt,
+    stamp: &stamp::Stamp,
+) {
     // SAFETY: a plan that is about to start.
-    let behind_mask = unsafe {
-        nodes::pointers::<pg_sys::RangeTblEntry>((*planned).rtable)
-            .filter(|rte| (**rte).rtekind == pg_sys::RTEKind::RTE_RELATION)
-            .find(|rte| marks::marked(*rte) || has_row_security((**rte).relid))
-            .map(|rte| (*rte).relid)
+    let (behind_mask, shown) = unsafe {
+        let behind_mask = nodes::pointers::<pg_sys::RangeTblEntry>((*planned).rtable)
+            .find(|rte| (**rte).rtekind == pg_sys::RTEKind::RTE_RELATION && marks::marked(*rte))
+            .map(|rte| names::relation((*rte).relid));
+        (behind_mask, marks::judge_shown(policy, planned))
     };
-    if let Some(relid) = behind_mask {
-        let denial = Denial::new(
-            Rule::StatementNotAllowed,
-            "EXPLAIN EXECUTE",
-            format!(
-                "EXPLAIN EXECUTE is not allowed where {} is read: it has masks, row filters or row-level security",
-                names::relation(relid)
-            ),
-        )
-        .hint("EXPLAIN the statement itself, with its parameters written out.");
-        enforce::<()>(policy, Err(denial));
-    }
-}
-
-/// # Safety
-/// The relation is locked.
-unsafe fn has_row_security(relid: pg_sys::Oid) -> bool {
-    // SAFETY: by the caller's promise; it is closed at once.
-    unsafe {
-        let relation = pg_sys::relation_open(relid, pg_sys::NoLock as i32);
-        let has = (*(*relation).rd_rel).relrowsecurity;
-        pg_sys::relation_close(relation, pg_sys::NoLock as i32);
-        has
-    }
+    let why = if let Some(relation) = behind_mask {
+        format!("where {relation} is read: it has masks or row filters")
+    } else if stamp.flags & stamp::SECURED != 0 {
+        "where row-level security leaves rows out".to_owned()
+    } else if stamp.functions.iter().any(|f| super::access::has_body(*f)) {
+        "where a function is called that runs statements".to_owned()
+    } else {
+        // One that was planned before for EXECUTE alone.
+        enforce::<()>(policy, shown);
+        return;
+    };
+    let denial = Denial::new(
+        Rule::StatementNotAllowed,
+        "EXPLAIN EXECUTE",
+        format!("EXPLAIN EXECUTE is not allowed {why}"),
+    )
+    .hint("EXPLAIN the statement itself, with its parameters written out.");
+    enforce::<()>(policy, Err(denial));
 }
 
 unsafe fn check_writes(policy: &Policy, planned: *const pg_sys::PlannedStmt) -> Result<(), Denial> {
@@ -337,7 +339,7 @@ pub unsafe fn confined_run(query: *mut QueryDesc, next: impl FnOnce()) -> Result
         // A cursor that goes on: they may have changed in between.
         enforce(&policy, formats::judge(needs));
         let _settings = formats::run(needs);
-        if trial::previewing() {
+        if trial::running() || trial::previewing() {
             let _level = depth::enter(&depth::RUN);
             return timed(next);
         }
@@ -457,7 +459,7 @@ unsafe extern "C-unwind" fn confined_end(query: *mut QueryDesc) -> bool {
         // A function's last query ends with the plan that called it, if that took no more of its rows.
         let inner = depth::nested();
         let _level = depth::enter(&depth::START);
-        if !is_worker() && !trial::previewing() && !(*query).estate.is_null() {
+        if !is_worker() && !trial::running() && !trial::previewing() && !(*query).estate.is_null() {
             let rows = compat::rows_processed((*query).estate);
             statement::query_ended(query as usize, rows, inner);
         }

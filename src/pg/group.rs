@@ -294,6 +294,11 @@ impl Turn<'_> {
         (from, group.written.load(SeqCst))
     }
 
+    /// The disk is at work, and who waits for it may see for how long.
+    pub fn begins(&self) {
+        self.0.syncing_since.store(crate::audit::now(), SeqCst);
+    }
+
     /// Up to here it is in the file.
     pub fn put(&self, to: u64) {
         self.0.put.fetch_max(to, SeqCst);
@@ -340,8 +345,8 @@ impl Turn<'_> {
         self.0.broken(errno);
     }
 
-    /// Nobody could begin: this process lacks something.
-    pub fn skipped(&self) {
+    /// It is not, for the moment.
+    pub fn rests(&self) {
         self.0.syncing_since.store(0, SeqCst);
     }
 

@@ -210,7 +210,7 @@ unsafe extern "C-unwind" fn on_authentication(port: *mut c_void, status: c_int) 
 
 unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
     use pg_sys::XactEvent as Event;
-    if event == Event::XACT_EVENT_PRE_COMMIT && later::any() {
+    if event == Event::XACT_EVENT_PRE_COMMIT && (session::last_known() || later::any()) {
         // SAFETY: the transaction may still fail; this frame owns nothing.
         unsafe { wire::before_commit() };
     }

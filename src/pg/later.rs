@@ -14,6 +14,8 @@ thread_local! {
     /// What was given up of the audit when the first was kept.
     static MENDED: Cell<u64> = const { Cell::new(0) };
     static ANY: Cell<bool> = const { Cell::new(false) };
+    /// What waited was dropped.
+    static DROPPED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Does anything wait, or has what waited been dropped and nobody told the client?
@@ -21,17 +23,16 @@ pub fn any() -> bool {
     ANY.get()
 }
 
-/// Has the audit given up something since the first message was kept?
+/// Was what waited dropped, or has the audit given up something since the first message was kept?
 pub fn is_lost(mended: u64) -> bool {
-    MENDED.get() != mended
+    DROPPED.get() || MENDED.get() != mended
 }
 
 /// Keeps a message; false when it is too long to be kept along with the others. `mended`: what the
 /// audit has given up by now.
 pub fn keep(kind: u8, body: &[u8], mended: impl FnOnce() -> u64) -> bool {
     KEPT.with_borrow_mut(|kept| {
-        if kept.is_empty() && any() {
-            // Something before it has been dropped.
+        if DROPPED.get() {
             return false;
         }
         let Ok(length) = u32::try_from(body.len()) else {
@@ -52,7 +53,10 @@ pub fn keep(kind: u8, body: &[u8], mended: impl FnOnce() -> u64) -> bool {
 }
 
 /// Nothing waits any more. What did is for `send`, in order.
-pub fn release(mut send: impl FnMut(u8, &[u8])) {
+///
+/// # Errors
+/// What `send` says; the rest is not sent then.
+pub fn release<E>(mut send: impl FnMut(u8, &[u8]) -> Result<(), E>) -> Result<(), E> {
     // Sending may end the session: nothing is borrowed meanwhile.
     let mut kept = KEPT.take();
     ANY.set(false);
@@ -61,20 +65,28 @@ pub fn release(mut send: impl FnMut(u8, &[u8])) {
         let [kind, length @ ..] = *head;
         let length = usize::try_from(u32::from_ne_bytes(length)).unwrap_or(0);
         let (body, behind) = behind.split_at_checked(length).unwrap_or((behind, &[]));
-        send(kind, body);
+        send(kind, body)?;
         rest = behind;
     }
     kept.clear();
     KEPT.set(kept);
+    Ok(())
 }
 
 /// What waited is not sent, and nothing behind it is, before an error has been.
 pub fn discard() {
     KEPT.with_borrow_mut(Vec::clear);
+    DROPPED.set(true);
 }
 
 /// The client learns of it by an error.
 pub fn told() {
     KEPT.with_borrow_mut(Vec::clear);
+    DROPPED.set(false);
+    ANY.set(false);
+}
+
+/// The session ends in the midst of anything: nothing is looked at any more.
+pub fn end() {
     ANY.set(false);
 }

@@ -222,6 +222,7 @@ unsafe fn plan_query(
                         0
                     }
                     | if facts.may_raise { stamp::MAY_RAISE } else { 0 }
+                    | if calls.secured { stamp::SECURED } else { 0 }
                     | facts.needs << stamp::NEEDS,
                 masked_columns: facts.masked_columns,
                 functions: calls

@@ -19,6 +19,8 @@ pub const IDENTITY_ONLY: u32 = 1;
 pub const EXPLAIN_ONLY: u32 = 2;
 /// What a mask or filter of the DBA's raises may quote a value.
 pub const MAY_RAISE: u32 = 4;
+/// Row-level security of the server's own has a part in it.
+pub const SECURED: u32 = 8;
 /// From this bit on stands which settings masks and filters of the plan need: see [`super::formats`].
 pub const NEEDS: u32 = 8;
 

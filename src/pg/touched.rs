@@ -150,6 +150,8 @@ pub struct Calls {
     pub relations: Vec<Oid>,
     /// There is a CASE that compares a value.
     pub compares: bool,
+    /// Rows are left out by row-level security.
+    pub secured: bool,
 }
 
 /// Collects what `query` calls, and takes apart what PostgreSQL mixes up: see [`json_constructor`].
@@ -163,6 +165,7 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
         functions: Vec::with_capacity(16),
         relations: Vec::with_capacity(4),
         compares: false,
+        secured: false,
     };
     // SAFETY: the tree is the caller's and outlives this function; the walk only notes pointers.
     // The guard turns an ERROR into a panic; between it and the calls no frame owns anything.
@@ -173,6 +176,7 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
                     let rte = node.cast::<pg_sys::RangeTblEntry>();
                     if (*rte).rtekind == RTEKind::RTE_RELATION {
                         calls.relations.push((*rte).relid);
+                        calls.secured |= !(*rte).securityQuals.is_null();
                     }
                 }
                 NodeTag::T_TableSampleClause => {

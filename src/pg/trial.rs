@@ -3,12 +3,13 @@
 use core::ffi::{CStr, c_int};
 use std::panic::AssertUnwindSafe;
 
+use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, CmdType, Node, NodeTag, Oid, Query, RawStmt};
 use policy::rule::Rule;
 
 use super::touched::{self, Use};
-use super::{catching, compat, explain, marks, names, nodes, stamp, text, users, utility};
+use super::{compat, explain, marks, names, nodes, stamp, text, users, utility};
 use crate::catalog::Policy;
 use crate::utility::{Pass, Utility};
 use crate::{enforce, plan};
@@ -83,8 +84,12 @@ struct Trial<'a> {
 impl Trial<'_> {
     /// An error is what the server itself would say, where it is not asked.
     unsafe fn statement(&self, raw: *mut RawStmt) -> Result<Planned, String> {
-        // SAFETY: see `plan`.
+        // Parse analysis runs the input functions of types, and the checks of their domains: nothing with the
+        // rights of whoever asks, nor to last.
+        let _role = users::act_as(self.role);
+        // SAFETY: see `plan`; the subtransaction puts it back.
         unsafe {
+            pg_sys::XactReadOnly = true;
             let query = self.analyze(raw, &[]);
             if (*query).commandType == CmdType::CMD_UTILITY {
                 return self.command(raw, (*query).utilityStmt);
@@ -125,12 +130,10 @@ impl Trial<'_> {
         // SAFETY: an analyzed query.
         unsafe {
             check_privileges(query, self.role);
-            // Planning runs what can be folded: nothing of a statement that was refused, and nothing
-            // with the rights of whoever asks.
+            // Planning runs what can be folded: nothing of a statement that was refused.
             if crate::trial::refused() {
                 return planned;
             }
-            let _role = users::act_as(self.role);
             for query in nodes::pointers::<Query>(pg_sys::QueryRewrite(query)) {
                 if (*query).commandType == CmdType::CMD_UTILITY {
                     continue;
@@ -434,11 +437,25 @@ fn in_subtransaction<T>(work: impl FnOnce() -> T) -> Result<T, String> {
         let owner = pg_sys::CurrentResourceOwner;
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(context);
-        let result = catching(work);
+        let work = AssertUnwindSafe(|| Ok(work()));
+        let result = pgrx::PgTryBuilder::new(work)
+            .catch_others(|error| Err(Box::new(error)))
+            .execute();
         pg_sys::RollbackAndReleaseCurrentSubTransaction();
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
-        result
+        result.map_err(|error: Box<CaughtError>| {
+            let (CaughtError::PostgresError(report)
+            | CaughtError::ErrorReport(report)
+            | CaughtError::RustPanic {
+                ereport: report, ..
+            }) = error.as_ref();
+            if report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED {
+                // Nothing is said of the statement by that.
+                error.rethrow();
+            }
+            report.message().to_owned()
+        })
     }
 }
 

@@ -25,7 +25,7 @@ pub fn login() -> Oid {
 /// May the current user act as `role`, as SET ROLE would let it?
 pub fn may_become(role: Oid) -> bool {
     // SAFETY: catalog look-ups inside a transaction.
-    unsafe { pg_sys::is_member_of_role(pg_sys::GetUserId(), role) }
+    unsafe { super::compat::may_set_role(pg_sys::GetUserId(), role) }
 }
 
 pub fn is_superuser(user: Oid) -> bool {

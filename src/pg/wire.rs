@@ -2,6 +2,7 @@
 //! session passes here. This is where rows and bytes are counted as the client gets them, where
 //! data waits for its audit record, where errors are noted, and where a message's clock stops.
 
+use core::convert::Infallible;
 use core::ffi::{c_char, c_int};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -28,6 +29,8 @@ thread_local! {
     static SEND_LATER: Cell<bool> = const { Cell::new(false) };
     /// ReadyForQuery is in the buffer: the clock stops when the client has it.
     static SAID_READY: Cell<bool> = const { Cell::new(false) };
+    /// The flush that follows comes from inside a signal handler.
+    static FAREWELL: Cell<bool> = const { Cell::new(false) };
     /// A notice was dropped: the flush that follows it has nothing to do, and is no place for an error.
     static NOTICE_DROPPED: Cell<bool> = const { Cell::new(false) };
     static INNER: Cell<*const raw::PQcommMethods> = const { Cell::new(std::ptr::null()) };
@@ -84,12 +87,17 @@ unsafe fn pass(kind: c_char, body: *const c_char, length: usize) -> c_int {
 /// There is no memory for a larger buffer.
 unsafe fn pass_error(body: *const c_char, length: usize) -> Result<c_int, Thrown> {
     // SAFETY: see `pass`.
+    unsafe { enlarge_by(b'E', body, length) }
+}
+
+unsafe fn enlarge_by(kind: u8, body: *const c_char, length: usize) -> Result<c_int, Thrown> {
+    // SAFETY: see `pass`.
     unsafe {
         let Some(put) = (*INNER.get()).putmessage_noblock else {
             return Ok(-1);
         };
         ENLARGED.set(true);
-        let sent = boundary::call(|| put(b'E' as c_char, body, length));
+        let sent = boundary::call(|| put(kind as c_char, body, length));
         ENLARGED.set(false);
         sent?;
     }
@@ -101,10 +109,13 @@ unsafe extern "C-unwind" fn flush() -> c_int {
     // SAFETY: the methods that were there before us; none of them raises. What is refused instead of
     // rows that were kept leaves nothing behind.
     unsafe {
+        if FAREWELL.replace(false) {
+            return (*INNER.get()).flush.map_or(-1, |flush| flush());
+        }
         if NOTICE_DROPPED.replace(false) {
             return 0;
         }
-        if later::any() && !settle() {
+        if !settle() {
             SAID_READY.set(false);
             refuse_data();
         }
@@ -126,12 +137,20 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
     // SAFETY: a message as the server has built it; what may raise is guarded by itself, and this
     // frame owns nothing.
     unsafe {
-        if ENLARGED.get() || kind as u8 == b'N' && is_farewell(body, length) {
+        if ENLARGED.get() {
+            return pass(kind, body, length);
+        }
+        if kind as u8 == b'N' && is_farewell(body, length) {
+            FAREWELL.set(true);
             return pass(kind, body, length);
         }
         NOTICE_DROPPED.set(false);
+        if kind as u8 == b'Z' {
+            // Whoever the session is by now, its clock stops.
+            SAID_READY.set(true);
+        }
         if memory::is_ending() {
-            later::told();
+            later::end();
             // Its own words only; what was under way is closed when the session has ended.
             return if kind as u8 == b'E' {
                 pass_error(body, length).unwrap_or_else(|_no_memory| boundary::rethrow())
@@ -140,16 +159,21 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             };
         }
         if later::any() {
-            if !matches!(kind as u8, b'D' | b'd' | b'V' | b'E' | b'N') {
+            if !matches!(kind as u8, b'D' | b'd' | b'V' | b'E' | b'N' | b'S') {
                 if session::last_known() {
                     after_rows(kind as u8, body, length);
                 }
                 return follow(kind, body, length);
             }
             // Nobody's any more, but for what was kept.
-            if !session::last_known() && !settle() {
+            if kind as u8 == b'S' || !session::last_known() {
                 match kind as u8 {
-                    b'E' => later::told(),
+                    b'E' => {
+                        if settle_before_error().is_err() {
+                            boundary::rethrow()
+                        }
+                    }
+                    _ if settle() => {}
                     b'N' => return drop_notice(),
                     _ => refuse_data(),
                 }
@@ -172,7 +196,8 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
                     return 0;
                 }
                 let kept = statement::will_be_recorded() && keep(kind, body, length);
-                if !kept && !settle() {
+                let may_leave = kept || settle() && statement::data_may_leave();
+                if !may_leave {
                     refuse_data();
                 }
                 limits::count(length);
@@ -187,9 +212,11 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             }
             // A notice may hold a value: without a record it goes nowhere.
             b'N' if statement::is_open() && !statement::data_may_leave() => return drop_notice(),
+            // A value that a setting was given. Its place is no place for an error.
+            b'S' if !statement::data_may_leave() => return 0,
             kind => after_rows(kind, body, length),
         }
-        if kind as u8 == b'N' && later::any() && !settle() {
+        if kind as u8 == b'N' && !settle() {
             return drop_notice();
         }
         if kind as u8 == b'N' && (length > LONG_MESSAGE || guesses(body, length)) {
@@ -205,13 +232,18 @@ fn drop_notice() -> c_int {
     0
 }
 
-/// Before a transaction that has written something commits: what it sent is recorded, or it is rolled
-/// back.
+/// Before a transaction that may have written something commits: it is recorded, or it is rolled back.
 #[pgrx::pg_guard]
 pub unsafe extern "C-unwind" fn before_commit() {
+    if identity::last_policy().is_none_or(|policy| policy.monitors()) {
+        return;
+    }
     // SAFETY: inside a transaction that may still fail.
     unsafe {
-        if statement::has_written() && !settle() {
+        if pg_sys::XactReadOnly {
+            return;
+        }
+        if !settle() || statement::has_written() && !statement::is_recorded() {
             refuse_data();
         }
     }
@@ -263,21 +295,46 @@ unsafe fn follow(kind: c_char, body: *const c_char, length: usize) -> c_int {
     }
 }
 
-/// Waits for the statement's record, and hands on what was kept for it; false when there is none, and
-/// nothing is handed on.
+/// Waits for the record of what was kept, if anything was, and hands that on; false when there is no
+/// record, and nothing is handed on.
 unsafe fn settle() -> bool {
-    if !later::any() {
-        return statement::data_may_leave();
-    }
-    if audit::wait_durable().is_err() || later::is_lost(audit::mended()) {
-        later::discard();
+    if !is_settled() {
         return false;
     }
-    later::release(|kind, body| {
+    let Ok(()) = later::release::<Infallible>(|kind, body| {
         // SAFETY: a message as the server has built it. That the client is gone is noticed later.
         unsafe { pass(kind as c_char, body.as_ptr().cast(), body.len()) };
+        Ok(())
     });
     true
+}
+
+fn is_settled() -> bool {
+    let settled = !later::any()
+        || !later::is_lost(audit::mended())
+            && audit::wait_durable().is_ok()
+            && !later::is_lost(audit::mended());
+    if !settled {
+        later::discard();
+    }
+    settled
+}
+
+/// The same where nobody may wait for the client, before an error that tells of what was dropped.
+///
+/// # Errors
+/// There is no memory for a larger buffer.
+unsafe fn settle_before_error() -> Result<(), Thrown> {
+    let passed = if is_settled() {
+        // SAFETY: a message as the server has built it.
+        later::release(|kind, body| unsafe {
+            enlarge_by(kind, body.as_ptr().cast(), body.len()).map(drop)
+        })
+    } else {
+        Ok(())
+    };
+    later::told();
+    passed
 }
 
 /// The warning of a server that goes down after another backend has crashed. It comes from inside a
@@ -285,7 +342,8 @@ unsafe fn settle() -> bool {
 unsafe fn is_farewell(body: *const c_char, length: usize) -> bool {
     // SAFETY: a NoticeResponse.
     let state = unsafe { error_fields(body, length) }.state;
-    matches!(&state, b"57P01" | b"57P02")
+    // SAFETY: a plain read. Not a warning that a function raises under such a name.
+    matches!(&state, b"57P01" | b"57P02") && unsafe { pg_sys::InterruptHoldoffCount } > 0
 }
 
 /// The trailer of COPY in binary format, without which the client could not read what it got.
@@ -342,20 +400,22 @@ unsafe fn send_error(body: *const c_char, length: usize) -> Result<c_int, Thrown
     // SAFETY: an ErrorResponse, or what was made in its place. What is passed on raises nothing.
     unsafe {
         if ENDING.get() {
-            later::told();
+            later::end();
             return pass_error(body, length);
         }
         let told = on_error(body, length);
-        if later::any() {
-            // What was kept before it, if it is recorded.
-            settle();
-            later::told();
-        }
+        // What was kept before it, if it is recorded.
+        let settled = if later::any() {
+            settle_before_error()
+        } else {
+            Ok(())
+        };
         let told = (!told.is_null()).then(|| Box::from_raw(told));
         let (body, length) = match &told {
             Some(told) => (told.as_ptr().cast(), told.len()),
             None => (body, length),
         };
+        settled?;
         if length > LONG_MESSAGE || guesses(body, length) {
             let short = edited(body, length);
             pass_error(short.as_ptr().cast(), short.len())

@@ -138,7 +138,7 @@ impl Bench {
             .replace("@db@", &self.db)
     }
 
-    fn su(&self) -> MutexGuard<'_, Wire> {
+    pub fn su(&self) -> MutexGuard<'_, Wire> {
         let mut su = self.su.lock().unwrap_or_else(|e| e.into_inner());
         // A test may have restarted the server.
         if su.status == 0 || su.simple("").closed {

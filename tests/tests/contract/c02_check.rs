@@ -13,6 +13,7 @@ pub const CASES: &[Case] = cases![
     cost,
     in_monitor_mode,
     preview_is_for_selects,
+    nothing_runs_with_the_rights_of_who_asks,
 ];
 
 /// Verdict, rule, object and hint of the first finding.
@@ -405,6 +406,53 @@ fn in_monitor_mode(b: &Bench) {
         assert_eq!(check(b, &b.fill(sql))[..2], ["would_deny", rule], "{sql}");
     }
     assert_eq!(check(b, "COPY shop.customers TO STDOUT")[0], "allowed");
+}
+
+/// Parse analysis runs the checks of domains: as the role that is tried, in a transaction that does not write.
+fn nothing_runs_with_the_rights_of_who_asks(b: &Bench) {
+    policy(b);
+    b.setup(
+        "CREATE SCHEMA pub; CREATE TABLE pub.ran (who text); GRANT ALL ON SCHEMA pub TO PUBLIC; GRANT ALL ON pub.ran TO PUBLIC;
+         CREATE SEQUENCE pub.super START 1; CREATE SEQUENCE pub.agent START 1; GRANT ALL ON SEQUENCE pub.super, pub.agent TO PUBLIC;
+         CREATE FUNCTION pub.f(n int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM nextval(CASE WHEN (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN 'pub.super' ELSE 'pub.agent' END::regclass);
+             RETURN true; END $$;
+         CREATE DOMAIN pub.d AS int CHECK (pub.f(VALUE));
+         CREATE FUNCTION pub.slow(n int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+             FOR i IN 1..100000000 LOOP END LOOP; RETURN true; END $$;
+         CREATE DOMAIN pub.s AS int CHECK (pub.slow(VALUE));
+         SELECT agent_policy.allow_schema('@agent@', 'pub')",
+    );
+    b.value("SELECT '{1}'::pub.d[]");
+    assert_eq!(
+        b.value("SELECT is_called FROM pub.super"),
+        "t",
+        "control run: the superuser runs it"
+    );
+    b.setup("ALTER SEQUENCE pub.super RESTART 1");
+    for sql in [
+        "SELECT '{1}'::pub.d[]",
+        "COPY (SELECT '{1}'::pub.d[]) TO STDOUT",
+        "EXPLAIN SELECT '{1}'::pub.d[]",
+        "PREPARE p AS SELECT '{1}'::pub.d[]",
+        "SELECT '(1)'::pub.d[] INTO shop.made",
+        "CREATE TABLE shop.made AS SELECT '{1}'::pub.d[] AS a",
+        "DECLARE c CURSOR FOR SELECT '{1}'::pub.d[]",
+        "EXECUTE p('{1}'::pub.d[])",
+    ] {
+        check(b, sql);
+        let preview = format!(
+            "SELECT agent_policy.preview('@agent@', 'alice@example.com', {})",
+            cluster_tests::sql::literal(sql)
+        );
+        b.su().simple(&b.fill(&preview));
+        assert_eq!(b.value("SELECT is_called FROM pub.super"), "f", "{sql}");
+    }
+    // A cancellation is no verdict.
+    let error = b.setup_error(
+        "SET LOCAL statement_timeout = '300 ms'; SELECT * FROM agent_policy.check('@agent@', $$SELECT '{1}'::pub.s[]$$)",
+    );
+    assert_eq!(error.code, "57014", "{error}");
 }
 
 fn preview_is_for_selects(b: &Bench) {

@@ -183,6 +183,23 @@ fn removed_rows_are_found(b: &Bench) {
     bad_from(b, 5);
     tamper(b, &format!("TRUNCATE {partition}"));
     bad_from(b, 1);
+    // Nor with what says that there was a log, whether or not another one begins.
+    tamper(
+        b,
+        "DELETE FROM agent_policy.audit_log; DELETE FROM agent_policy.audit_block; DELETE FROM agent_policy.audit_state",
+    );
+    bad_from(b, 1);
+    write(b, 3);
+    bad_from(b, 1);
+    write(b, 3);
+    bad_from(b, 1);
+    // One that a DBA has done away with is no log any more.
+    b.setup("DROP EXTENSION agent_policy CASCADE; CREATE EXTENSION agent_policy");
+    assert_eq!(
+        b.value("SELECT intact FROM agent_policy.audit_verify()"),
+        "t"
+    );
+    b.setup_error("SELECT agent_policy.audit_verify(heads => ARRAY[NULL])");
 }
 
 fn the_last_rows_are_missed(b: &Bench) {

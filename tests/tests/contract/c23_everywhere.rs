@@ -536,6 +536,18 @@ fn explain_shows_no_row_level_security(b: &Bench) {
         }
     };
     unseen(&statements);
+    // Prepared and planned for EXECUTE, it is shown no more than that.
+    let mut agent = b.agent();
+    agent.query("PREPARE g AS SELECT * FROM shop.guarded");
+    agent.query("EXECUTE g");
+    let answer = agent.simple("EXPLAIN (VERBOSE) EXECUTE g");
+    assert_eq!(answer.err().code, "42501", "{}", answer.err());
+    assert!(!answer.shows("zebu"));
+    // Where it leaves nothing out for whom it counts, EXPLAIN is as ever.
+    b.setup(
+        "CREATE VIEW shop.of_owner AS SELECT id FROM shop.guarded; GRANT SELECT ON shop.of_owner TO @agent@",
+    );
+    b.allows("EXPLAIN SELECT id FROM shop.of_owner");
     // The statements themselves get the rows that they may see, and no others.
     assert_eq!(b.allows("SELECT count(*) FROM shop.guarded").one(), "2");
     // Beside masks, too.
