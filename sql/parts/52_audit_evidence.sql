@@ -259,8 +259,10 @@ DECLARE
     total   bigint;
     touched text;
 BEGIN
-    IF person !~ '\S' THEN
-        RAISE EXCEPTION 'the email must not be empty'
+    -- Anything else would be a part of what others have said, or the name of a field.
+    IF person !~ '^[^\s@]+@[^\s@]+$'
+       AND NOT EXISTS (SELECT FROM agent_policy.audit_log WHERE lower(user_email) = person) THEN
+        RAISE EXCEPTION 'the email is neither an address nor a user_email of the log'
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Name the person as user_email does in audit_log.';
     END IF;
     IF current_setting('transaction_isolation') <> 'read committed' THEN

@@ -153,7 +153,19 @@ fn an_erasure_cannot_be_forged(b: &Bench) {
 
 fn erasing_asks_for_the_right_circumstances(b: &Bench) {
     filled(b);
-    b.setup_error("SELECT agent_policy.erase_user(' ')");
+    // Nobody, and what is in everybody's records.
+    for nobody in [
+        " ",
+        "role_name",
+        "@",
+        "e",
+        "select",
+        "@example.com",
+        "agent",
+    ] {
+        let error = b.setup_error(&format!("SELECT agent_policy.erase_user('{nobody}')"));
+        assert_eq!(error.code, "22023", "{nobody}: {error}");
+    }
     b.setup("BEGIN ISOLATION LEVEL REPEATABLE READ");
     b.setup_error("SELECT agent_policy.erase_user('alice@example.com')");
     b.setup("ROLLBACK");
