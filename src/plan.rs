@@ -158,6 +158,17 @@ fn judge_columns(policy: &Policy, used: &Use) -> Result<(), Denial> {
             });
         }
     }
+    // Which partition a row is in, and which rows lie at the same place in two of them.
+    let part = |attno: &&i16| matches!(**attno, names::TABLE_OID | names::CTID);
+    if let Some(attno) = used.selected.iter().find(part)
+        && policy.parts_tell(used.relid)
+    {
+        return Err(no_system_column(
+            used.relid,
+            *attno,
+            "partitions by a hidden column",
+        ));
+    }
     if used.writes() {
         judge_references(policy, used)?;
         if let Some(minimum) = relation.group_size {
@@ -443,6 +454,30 @@ fn nameable(relid: Oid, not: &[i16], intro: &str) -> String {
         return format!("No column of {} is left to name.", names::relation(relid));
     }
     format!("{intro}: {}.", columns.join(", "))
+}
+
+/// The denial of a column that the server keeps with each row.
+pub fn no_system_column(relid: Oid, attno: i16, why: &str) -> Denial {
+    let column = match attno {
+        names::TABLE_OID => "tableoid",
+        -1 => "ctid",
+        -2 => "xmin",
+        -3 => "cmin",
+        -4 => "xmax",
+        -5 => "cmax",
+        _ => "system column",
+    };
+    let name = names::relation(relid);
+    let columns: Vec<String> = names::columns(relid)
+        .into_iter()
+        .map(|(_, column)| names::quote(&column))
+        .collect();
+    Denial::new(
+        Rule::ColumnDenied,
+        format!("{name}.{column}"),
+        format!("system column {column} of {name} is not allowed: the relation has {why}"),
+    )
+    .hint(format!("SELECT {} FROM {name}", columns.join(", ")))
 }
 
 fn column_denied(relid: Oid, attno: i16, denied: &[i16]) -> Denial {

@@ -60,8 +60,9 @@ impl Policy {
             None => {}
         }
         // A denial covers partitions and children.
+        let ancestors = names::ancestors(relid);
         let family: Vec<Oid> = std::iter::once(relid)
-            .chain(names::ancestors(relid))
+            .chain(ancestors.iter().copied())
             .collect();
         let denied = self.allowed.iter().any(|role| {
             family
@@ -71,15 +72,17 @@ impl Policy {
         if denied {
             return (Access::Deny, Access::Deny);
         }
-        let foreign = names::relation_kind(relid).is_foreign();
+        // A foreign table is data from elsewhere, and a partition by a hidden key tells of it: these have to be
+        // allowed by their own names.
+        let by_name_only =
+            names::relation_kind(relid).is_foreign() || self.is_part_that_tells(relid, &ancestors);
         let named = self
             .allowed
             .iter()
             .map(|role| {
                 role.relations
                     .get(&relid)
-                    // A foreign table is data from elsewhere: it has to be allowed by its own name.
-                    .or_else(|| role.schemas.get(&schema).filter(|_| !foreign))
+                    .or_else(|| role.schemas.get(&schema).filter(|_| !by_name_only))
                     .copied()
                     .unwrap_or(Access::Deny)
             })

@@ -362,12 +362,8 @@ impl Policy {
             && names::ancestors(relid).into_iter().all(|parent| {
                 let hidden = self.relation(parent);
                 hidden.masks.is_empty() && hidden.denied.is_empty()
-                    || Row::fetch(Cache::Partitioned, parent).is_none_or(|row| {
-                        !row.has("partexprs")
-                            && row.numbers("partattrs").iter().all(|attno| {
-                                !hidden.masks.contains_key(attno) && !hidden.denied.contains(attno)
-                            })
-                    })
+                    || objects::partition_columns(parent)
+                        .is_none_or(|key| !key.iter().any(|attno| hidden.hides_column(*attno)))
             })
     }
 

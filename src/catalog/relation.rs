@@ -89,6 +89,14 @@ impl Relation {
         !self.filters.is_empty() || self.group_size.is_some()
     }
 
+    /// Is a column (0: any, as in a whole row) masked or denied?
+    pub fn hides_column(&self, attno: i16) -> bool {
+        match attno {
+            0 => !self.masks.is_empty() || !self.denied.is_empty(),
+            attno => self.masks.contains_key(&attno) || self.denied.contains(&attno),
+        }
+    }
+
     /// Is anything of it hidden, columns included that may not be named?
     pub fn hides(&self) -> bool {
         self.is_protected() || !self.denied.is_empty()
@@ -252,6 +260,49 @@ impl Policy {
         }
         self.add_lineage(&mut relation, &descendants);
         relation
+    }
+
+    /// Does it tell of a hidden value which of its partitions a row of the relation is in?
+    pub fn parts_tell(&self, relid: Oid) -> bool {
+        std::iter::once(relid)
+            .chain(names::descendants(relid))
+            .any(|part| {
+                pg::objects::partition_columns(part).is_some_and(|key| {
+                    let hidden = self.relation(part);
+                    key.iter().any(|attno| hidden.hides_column(*attno))
+                })
+            })
+    }
+
+    /// The same of a relation that is a partition itself: are its rows those with certain values in a column that is
+    /// hidden in them? Takes no lock on it.
+    pub(super) fn is_part_that_tells(&self, relid: Oid, ancestors: &[Oid]) -> bool {
+        if ancestors.is_empty() || !self.has_masks() && self.denied_columns.is_empty() {
+            return false;
+        }
+        let members: Vec<Oid> = std::iter::once(relid)
+            .chain(ancestors.iter().copied())
+            .collect();
+        let denied = members
+            .iter()
+            .flat_map(|member| self.denied_columns.get(member).into_iter().flatten());
+        let mut hidden: BTreeSet<String> = denied.cloned().collect();
+        let masks = self.effective_masks(relid, &members, members.len());
+        hidden.extend(
+            masks
+                .into_iter()
+                .filter(|(_, mask)| *mask != Mask::None)
+                .map(|(column, _)| column),
+        );
+        !hidden.is_empty()
+            && ancestors.iter().any(|parent| {
+                let key = pg::objects::partition_columns(*parent).unwrap_or_default();
+                key.iter().any(|attno| {
+                    *attno == 0
+                        || names::attribute_name(*parent, *attno)
+                            .is_some_and(|column| hidden.contains(&column))
+                })
+            })
     }
 
     /// What of a system catalog is shown: objects that the session may use, and of them what tells

@@ -305,17 +305,13 @@ unsafe extern "C-unwind" fn key_is_hidden(query: *mut Query) -> bool {
     // SAFETY: a rewritten query.
     let calls = unsafe { touched::calls(query) };
     calls.relations.into_iter().any(|relid| {
-        std::iter::once(relid)
-            .chain(names::descendants(relid))
-            .any(|part| {
-                names::partition_key(part).is_some_and(|key| {
-                    let relation = policy.relation(part);
-                    !relation.filters.is_empty()
-                        || key
-                            .iter()
-                            .any(|attno| *attno == 0 || relation.masks.contains_key(attno))
+        policy.parts_tell(relid)
+            || std::iter::once(relid)
+                .chain(names::descendants(relid))
+                .any(|part| {
+                    names::relation_kind(part).is_partitioned()
+                        && !policy.relation(part).filters.is_empty()
                 })
-            })
     })
 }
 

@@ -40,6 +40,9 @@ impl Kind {
     pub fn stores_rows(self) -> bool {
         self.holds_rows() || self.is_materialized_view()
     }
+    pub fn is_partitioned(self) -> bool {
+        self.0 == b'p'
+    }
     pub fn is_foreign(self) -> bool {
         self.0 == b'f'
     }
@@ -229,6 +232,10 @@ fn natts(relid: Oid) -> i16 {
     }
 }
 
+/// The attribute numbers of `ctid` and `tableoid`.
+pub const CTID: i16 = pg_sys::SelfItemPointerAttributeNumber as i16;
+pub const TABLE_OID: i16 = pg_sys::TableOidAttributeNumber as i16;
+
 /// Every relation that this one inherits from or is a partition of, nearest first.
 pub fn ancestors(relid: Oid) -> Vec<Oid> {
     let mut found: Vec<Oid> = Vec::new();
@@ -242,39 +249,6 @@ pub fn ancestors(relid: Oid) -> Vec<Oid> {
         }
     }
     found
-}
-
-/// The beginning of a row of `pg_partitioned_table`, fixed by catalog/pg_partitioned_table.h.
-#[repr(C)]
-struct Partitioned {
-    partrelid: Oid,
-    partstrat: core::ffi::c_char,
-    partnatts: i16,
-    partdefid: Oid,
-    /// Of an int2vector, before its members.
-    header: [i32; 6],
-    /// As many as `partnatts` says.
-    attributes: [i16; 32],
-}
-
-/// The columns by which a partitioned table is cut, 0 for an expression; None for any other relation.
-pub fn partition_key(relid: Oid) -> Option<Vec<i16>> {
-    // SAFETY: the tuple is released after its fields were read, of the members only those that are there.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::PARTRELID as i32,
-            pg_sys::Datum::from(relid),
-        );
-        if tuple.is_null() {
-            return None;
-        }
-        let row = pg_sys::heap_tuple_get_struct::<Partitioned>(tuple);
-        let count = usize::try_from((*row).partnatts).unwrap_or(0).min(32);
-        let members = (&raw const (*row).attributes).cast::<i16>();
-        let key = (0..count).map(|i| *members.add(i)).collect();
-        pg_sys::ReleaseSysCache(tuple);
-        Some(key)
-    }
 }
 
 /// `pg_inherits` and its index on (inhrelid, inhseqno): fixed by catalog/pg_inherits.h.

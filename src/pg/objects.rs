@@ -96,15 +96,27 @@ impl Row {
         }
     }
 
-    pub fn has(&self, column: &str) -> bool {
-        self.datum(column).is_some()
-    }
-
     /// A `pg_node_tree`, and what it names.
     pub fn named_in(&self, column: &str) -> Option<Names> {
         // SAFETY: the column is a pg_node_tree.
         self.datum(column).map(|d| unsafe { names_in_text(d) })
     }
+}
+
+/// The columns by which a partitioned table is cut, those that its expressions read included (0 is the whole row);
+/// None for any other relation. No lock is taken.
+pub fn partition_columns(relid: Oid) -> Option<Vec<i16>> {
+    let row = Row::fetch(Cache::Partitioned, relid)?;
+    let read = row.named_in("partexprs").unwrap_or_default().columns;
+    // An expression has the number 0 in the key.
+    let plain = row.numbers("partattrs");
+    Some(
+        plain
+            .into_iter()
+            .filter(|attno| *attno != 0)
+            .chain(read)
+            .collect(),
+    )
 }
 
 /// What an expression names.

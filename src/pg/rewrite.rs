@@ -436,9 +436,13 @@ unsafe fn refuse_places(
         for (of, var) in special {
             if *of == owner
                 && i64::from((**var).varno) == i64::from(rti)
-                && !matches!((**var).varattno, 0 | TABLE_OID)
+                && !matches!((**var).varattno, 0 | names::TABLE_OID)
             {
-                return Err(no_system_column(relation, (**var).varattno, "row filters"));
+                return Err(plan::no_system_column(
+                    relation.relid,
+                    (**var).varattno,
+                    "row filters",
+                ));
             }
         }
         Ok(())
@@ -467,31 +471,6 @@ unsafe fn refuse_sample(rte: *const RangeTblEntry, relation: &Relation) -> Resul
     .hint("Use TABLESAMPLE BERNOULLI without REPEATABLE."))
 }
 
-fn no_system_column(relation: &Relation, attno: i16, why: &str) -> Denial {
-    let column = match attno {
-        TABLE_OID => "tableoid",
-        -1 => "ctid",
-        -2 => "xmin",
-        -3 => "cmin",
-        -4 => "xmax",
-        -5 => "cmax",
-        _ => "system column",
-    };
-    let name = names::relation(relation.relid);
-    let columns: Vec<String> = names::columns(relation.relid)
-        .into_iter()
-        .map(|(_, column)| names::quote(&column))
-        .collect();
-    Denial::new(
-        Rule::ColumnDenied,
-        format!("{name}.{column}"),
-        format!("system column {column} of {name} is not allowed: the relation has {why}"),
-    )
-    .hint(format!("SELECT {} FROM {name}", columns.join(", ")))
-}
-
-const TABLE_OID: i16 = pg_sys::TableOidAttributeNumber as i16;
-
 /// A sub-query has no system columns: `tableoid` is handed through, the others are refused.
 unsafe fn system_columns(
     owner: *mut Query,
@@ -501,7 +480,7 @@ unsafe fn system_columns(
     sub: *mut Query,
     special: &[(*mut Query, *mut pg_sys::Var)],
 ) -> Result<(), Denial> {
-    let refuse = |attno: i16| no_system_column(relation, attno, "masks");
+    let refuse = |attno: i16| plan::no_system_column(relation.relid, attno, "masks");
     // SAFETY: see `apply`.
     unsafe {
         let (mut table_oids, mut whole_row) = (Vec::new(), false);
@@ -511,7 +490,7 @@ unsafe fn system_columns(
             }
             match (**var).varattno {
                 0 => whole_row = true,
-                TABLE_OID => table_oids.push(*var),
+                names::TABLE_OID => table_oids.push(*var),
                 other => return Err(refuse(other)),
             }
         }
@@ -519,10 +498,10 @@ unsafe fn system_columns(
             return Ok(());
         }
         if whole_row {
-            return Err(refuse(TABLE_OID));
+            return Err(refuse(names::TABLE_OID));
         }
         let resno = (*(*sub).targetList).length as i16 + 1;
-        let var = pg_sys::makeVar(1, TABLE_OID, pg_sys::OIDOID, -1, Oid::INVALID, 0);
+        let var = pg_sys::makeVar(1, names::TABLE_OID, pg_sys::OIDOID, -1, Oid::INVALID, 0);
         let entry = pg_sys::makeTargetEntry(
             var.cast(),
             resno,

@@ -17,6 +17,13 @@ fn unclassified_columns_are_hidden(b: &Bench) {
          SELECT agent_policy.mask_column('shop.customers', 'email', 'email');
          SECURITY LABEL FOR agent_policy ON COLUMN shop.customers.region IS 'public'",
     );
+    // As long as nobody has classified the key, which partition a row is in is hidden, too.
+    b.denies(
+        "SELECT * FROM shop.events_2024",
+        "42501",
+        "relation_not_allowed",
+    );
+    b.setup("SECURITY LABEL FOR agent_policy ON COLUMN shop.events.at IS 'public'");
     for sql in [
         "SELECT * FROM shop.customers",
         "SELECT * FROM shop.customer_list",

@@ -19,6 +19,7 @@ pub const CASES: &[Case] = cases![
     names_made_of_values,
     masks_called_with_other_types,
     a_filter_that_another_server_does_not_know,
+    partitions_by_a_hidden_column,
 ];
 
 /// Labels matter as soon as one of them has a mask. One that has none says nothing about a column that is masked
@@ -342,4 +343,112 @@ fn a_filter_that_another_server_does_not_know(b: &Bench) {
         b.denies(sql, "42501", "statement_not_allowed");
     }
     b.denies("SELECT ctid FROM shop.far", "42501", "column_denied");
+}
+
+/// Which partition a row is in tells of the value that it was put there by.
+fn partitions_by_a_hidden_column(b: &Bench) {
+    b.setup(
+        "CREATE TABLE shop.pay (id int, salary int, at date) PARTITION BY RANGE (salary);
+         CREATE TABLE shop.pay_low PARTITION OF shop.pay FOR VALUES FROM (0) TO (1000);
+         CREATE TABLE shop.pay_high PARTITION OF shop.pay FOR VALUES FROM (1000) TO (9999999) PARTITION BY HASH ((at + 0));
+         CREATE TABLE shop.pay_higher PARTITION OF shop.pay_high FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+         INSERT INTO shop.pay SELECT i, i * 100, '2026-01-01' FROM generate_series(1, 20) i;
+         CREATE VIEW shop.pay_where AS SELECT id, tableoid AS part FROM shop.pay;
+         GRANT SELECT ON ALL TABLES IN SCHEMA shop TO @agent@, @plain@",
+    );
+    b.allow();
+    let of_parent = "SELECT id FROM shop.pay WHERE tableoid = 'shop.pay_low'::regclass ORDER BY 1";
+    let of_part = "SELECT count(*) FROM shop.pay_low";
+    assert_eq!(b.allows(of_part).column(), ["9"]);
+    assert_eq!(b.allows(of_parent).rows.len(), 9);
+
+    b.setup("SELECT agent_policy.mask_column('shop.pay', 'salary')");
+    let denied = |sql: &str, rule: &str| b.denies(sql, "42501", rule);
+    for sql in [
+        "SELECT DISTINCT tableoid FROM shop.pay",
+        "SELECT id FROM shop.pay p WHERE p.tableoid::int8 > 0",
+        "SELECT count(*) FROM shop.pay GROUP BY tableoid",
+        "SELECT (SELECT p.tableoid) FROM shop.pay p ORDER BY p.tableoid",
+        "SELECT part FROM shop.pay_where",
+    ] {
+        let error = denied(sql, "column_denied");
+        assert!(error.hint.starts_with("SELECT id, salary, at"), "{error}");
+        b.allows(&error.hint);
+    }
+    for part in ["pay_low", "pay_high", "pay_higher"] {
+        let error = denied(
+            &format!("SELECT count(*) FROM shop.{part}"),
+            "relation_not_allowed",
+        );
+        assert!(!error.hint.contains(part), "{error}");
+        denied(
+            &format!("SELECT 'shop.{part}'::regclass"),
+            "relation_not_allowed",
+        );
+        denied(
+            &format!("COPY shop.{part} TO STDOUT"),
+            "relation_not_allowed",
+        );
+        denied(&format!("SELECT NULL::shop.{part}"), "relation_not_allowed");
+    }
+    denied(of_parent, "column_denied");
+    let mut agent = b.agent();
+    assert_eq!(
+        agent
+            .query("SELECT relname FROM pg_class WHERE relname LIKE 'pay%' ORDER BY 1")
+            .column(),
+        ["pay", "pay_where"]
+    );
+    assert!(
+        agent
+            .query("SELECT inhrelid FROM pg_inherits WHERE inhparent = 'shop.pay'::regclass")
+            .rows
+            .is_empty()
+    );
+    // Its plan would name them.
+    denied("EXPLAIN SELECT * FROM shop.pay", "statement_not_allowed");
+    assert_eq!(
+        b.allows("SELECT count(*), count(DISTINCT salary), min(at) FROM shop.pay")
+            .texts(),
+        [["20", "1", "2026-01-01"]]
+    );
+    // By its own name the administrator may allow one; then its rows are like those of any table.
+    b.setup("SELECT agent_policy.allow_relation('@agent@', 'shop.pay_low')");
+    assert_eq!(
+        b.allows("SELECT count(*), min(salary) FROM shop.pay_low")
+            .texts(),
+        [["9", "0"]]
+    );
+
+    // The same of a column that may not be named.
+    b.setup(
+        "SELECT agent_policy.unmask_column('shop.pay', 'salary'), agent_policy.reset_relation('@agent@', 'shop.pay_low')",
+    );
+    assert_eq!(b.allows(of_part).column(), ["9"]);
+    b.setup("SELECT agent_policy.deny_column('@agent@', 'shop.pay', 'salary')");
+    denied(of_part, "relation_not_allowed");
+    denied("SELECT id, tableoid FROM shop.pay", "column_denied");
+    denied("SELECT id FROM shop.pay ORDER BY ctid", "column_denied");
+    // Of another column it tells nothing.
+    b.setup(
+        "SELECT agent_policy.reset_column('@agent@', 'shop.pay', 'salary'), agent_policy.mask_column('shop.pay', 'id')",
+    );
+    assert_eq!(b.allows(of_part).column(), ["9"]);
+    assert_eq!(
+        b.allows("SELECT count(DISTINCT tableoid) FROM shop.pay")
+            .column(),
+        ["2"]
+    );
+    // What an expression of the key reads counts.
+    b.setup("SELECT agent_policy.unmask_column('shop.pay', 'id'), agent_policy.mask_column('shop.pay', 'at')");
+    denied(
+        "SELECT count(*) FROM shop.pay_higher",
+        "relation_not_allowed",
+    );
+    denied("SELECT tableoid FROM shop.pay_high", "column_denied");
+    assert_eq!(
+        b.allows("SELECT tableoid::regclass::text FROM shop.pay_low LIMIT 1")
+            .column(),
+        ["shop.pay_low"]
+    );
 }
