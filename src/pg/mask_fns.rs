@@ -113,7 +113,7 @@ sql_function! {
         let Some(digest) = secret::digest(fcinfo, bytes(arg(fcinfo, 0))) else {
             return return_null(fcinfo);
         };
-        let digits = hex(&digest);
+        let digits = hex(&digest, length as usize);
         let Some((result, out)) = new_varlena(length as usize) else {
             return return_null(fcinfo);
         };

@@ -259,12 +259,17 @@ impl Client<'_> {
         output(command.args(["-i", "-q", "-s", &scale.to_string(), "postgres"])).map(drop)
     }
 
-    /// `pgbench -S` with one client.
-    pub fn pgbench(&self, protocol: &'static str, time: Duration) -> Result<Throughput> {
+    /// `pgbench -S`.
+    pub fn pgbench(
+        &self,
+        protocol: &'static str,
+        clients: u32,
+        time: Duration,
+    ) -> Result<Throughput> {
         let load = Load {
             script: None,
             protocol,
-            clients: 1,
+            clients,
         };
         self.load(&load, time)
     }

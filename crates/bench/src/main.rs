@@ -37,6 +37,8 @@ pub struct Figure {
 pub enum Bound {
     AtLeast(f64),
     AtMost(f64),
+    /// Nothing is asked of it: it tells what the others mean.
+    Orientation,
 }
 
 impl Bound {
@@ -44,16 +46,20 @@ impl Bound {
         match self {
             Self::AtLeast(b) => ratio >= *b,
             Self::AtMost(b) => ratio <= *b,
+            Self::Orientation => true,
         }
     }
 
     fn within(&self, ratio: f64, part: f64) -> bool {
-        let (Self::AtLeast(bound) | Self::AtMost(bound)) = self;
-        (ratio - bound).abs() <= part * bound
+        match self {
+            Self::AtLeast(bound) | Self::AtMost(bound) => (ratio - bound).abs() <= part * bound,
+            Self::Orientation => true,
+        }
     }
 
     fn verdict(&self, figure: &Figure) -> &'static str {
         match figure.spread {
+            _ if matches!(self, Self::Orientation) => "",
             _ if self.holds(figure.ratio) => "ok",
             // Missed by less than the runs differ.
             Some((least, greatest))
@@ -71,6 +77,7 @@ impl std::fmt::Display for Bound {
         match self {
             Self::AtLeast(b) => write!(f, ">= {b}"),
             Self::AtMost(b) => write!(f, "<= {b}"),
+            Self::Orientation => write!(f, "-"),
         }
     }
 }
@@ -171,7 +178,10 @@ fn table(figures: &[Figure]) {
             figure.bound.to_string(),
             match figure.remark.as_str() {
                 "" => figure.bound.verdict(figure).to_owned(),
-                remark => format!("{}; {remark}", figure.bound.verdict(figure)),
+                remark => match figure.bound.verdict(figure) {
+                    "" => remark.to_owned(),
+                    verdict => format!("{verdict}; {remark}"),
+                },
             },
         ]);
     }

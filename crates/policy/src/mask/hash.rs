@@ -65,21 +65,22 @@ fn finish(mut state: [u32; 8], rest: &[u8]) -> [u8; 32] {
         compress256(&mut state, whole);
     }
     // What is left, a bit, zeros and the length in bits.
-    let mut last = [[0_u8; BLOCK]; 2];
-    let blocks = if tail.len() + 9 > BLOCK { 2 } else { 1 };
-    let padded = last.as_flattened_mut();
-    if let Some((message, behind)) = padded.split_at_mut_checked(tail.len()) {
+    let mut last = [0_u8; BLOCK];
+    if let Some((message, behind)) = last.split_at_mut_checked(tail.len()) {
         message.copy_from_slice(tail);
         if let Some(first) = behind.first_mut() {
             *first = 0x80;
         }
     }
+    if tail.len() + 9 > BLOCK {
+        compress256(&mut state, &[last]);
+        last = [0; BLOCK];
+    }
     let bits = (BLOCK as u64 + rest.len() as u64) * 8;
-    let used = padded.get_mut(..blocks * BLOCK);
-    if let Some(place) = used.and_then(|used| used.last_chunk_mut::<8>()) {
+    if let Some(place) = last.last_chunk_mut::<8>() {
         *place = bits.to_be_bytes();
     }
-    compress256(&mut state, last.get(..blocks).unwrap_or_default());
+    compress256(&mut state, &[last]);
     let mut digest = [0; 32];
     for (place, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
         *place = word.to_be_bytes();
@@ -93,9 +94,9 @@ impl std::fmt::Debug for KeyedHash {
     }
 }
 
-/// The digest in lower-case hex.
+/// The digest in lower-case hex: at least so many digits, zeros (the byte) behind them.
 #[must_use]
-pub fn hex(digest: &[u8; 32]) -> [u8; 64] {
+pub fn hex(digest: &[u8; 32], digits: usize) -> [u8; 64] {
     const ONES: u64 = u64::MAX / 255;
     let mut out = [0; 64];
     for (place, four) in out
@@ -103,6 +104,7 @@ pub fn hex(digest: &[u8; 32]) -> [u8; 64] {
         .0
         .iter_mut()
         .zip(digest.as_chunks::<4>().0)
+        .take(digits.div_ceil(8))
     {
         // One nibble to each byte, then '0' + nibble, and the distance to 'a' from 10 on.
         let mut x = u64::from(u32::from_be_bytes(*four));
@@ -124,12 +126,16 @@ mod tests {
     fn rfc4231_case_2() {
         let digest = KeyedHash::new(b"Jefe").digest(b"what do ya want for nothing?");
         assert_eq!(
-            std::str::from_utf8(&hex(&digest)),
+            std::str::from_utf8(&hex(&digest, 64)),
             Ok("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")
         );
         let every = std::array::from_fn(|i| (i * 8 + i) as u8);
         let plain: String = every.iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex(&every), plain.as_bytes());
+        assert_eq!(hex(&every, 64), plain.as_bytes());
+        for digits in 0..=64 {
+            let some = hex(&every, digits);
+            assert_eq!(some.get(..digits), plain.as_bytes().get(..digits));
+        }
     }
 
     #[test]

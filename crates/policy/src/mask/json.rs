@@ -264,7 +264,7 @@ impl Mask {
             }),
             Self::Hash { length } => match key {
                 Some(key) => Replaced::Text(
-                    hex(&key.digest(text))
+                    hex(&key.digest(text), *length)
                         .get(..*length)
                         .unwrap_or_default()
                         .to_vec(),
