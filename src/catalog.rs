@@ -7,7 +7,6 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use pgrx::pg_sys::Oid;
-use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgSqlErrorCode, PgTryBuilder};
 use policy::model::{Access, Capability, Limits, Mode, OnExcess};
 use policy::rule::Rule;
@@ -244,11 +243,7 @@ pub fn read_policy(roles: &[RoleRow], active: &[Oid]) -> Policy {
     let read = || try_read_policy(roles, active).ok_or(Closed::TablesMissing);
     PgTryBuilder::new(AssertUnwindSafe(read))
         .catch_others(|error| {
-            let (CaughtError::PostgresError(report)
-            | CaughtError::ErrorReport(report)
-            | CaughtError::RustPanic {
-                ereport: report, ..
-            }) = &error;
+            let report = pg::report_of(&error);
             if !comes_again(report.sql_error_code()) {
                 error.rethrow();
             }

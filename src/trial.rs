@@ -65,6 +65,11 @@ pub fn previewing() -> bool {
     PREVIEW.get()
 }
 
+/// Is what goes on no statement of anybody's, but tried on or a preview?
+pub fn is_nobodys() -> bool {
+    running() || previewing()
+}
+
 /// Runs `work` as a preview; afterwards, ERROR or not, it is none any more.
 pub fn preview<T>(work: impl FnOnce() -> T) -> T {
     struct Done;

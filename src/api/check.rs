@@ -89,6 +89,8 @@ fn findings(role: pg_sys::Oid, statement: &str) -> Vec<Finding> {
     let Some(policy) = identity::policy() else {
         return vec![finding("allowed", None, None, None, None)];
     };
+    // The hooks may find a newer one, and look up what hints name for that.
+    policy.prepare_hints();
     let refused = if policy.mode == Mode::Monitor {
         "would_deny"
     } else {

@@ -42,6 +42,8 @@ fn run(role: pg_sys::Oid, statement: &str, rows: i32) -> Vec<String> {
     let Some(policy) = identity::policy() else {
         return Vec::new();
     };
+    // As for check().
+    policy.prepare_hints();
     let statements = match pg::trial::parse(statement) {
         Ok(statements) => statements,
         Err(message) => invalid(&message),

@@ -114,7 +114,6 @@ impl Writer {
         if let Ok(file) = self.file(group.file(), root)
             && put(&turn, file, from, to).is_ok()
         {
-            turn.put(to);
             writeback::begin(file, from % SIZE, to - from);
         }
         turn.rests();
@@ -164,7 +163,6 @@ fn is_shortage(e: &io::Error) -> bool {
 
 fn write(turn: &Turn, file: &File, from: u64, to: u64) -> io::Result<()> {
     put(turn, file, from, to)?;
-    turn.put(to);
     file.sync_data()
 }
 
@@ -174,6 +172,7 @@ fn put(turn: &Turn, file: &File, mut from: u64, to: u64) -> io::Result<()> {
         file.write_all_at(bytes, at)?;
         from += bytes.len() as u64;
     }
+    turn.put(to);
     Ok(())
 }
 

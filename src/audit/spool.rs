@@ -263,12 +263,12 @@ impl Spool {
         if awaited {
             // What was appended before may be needed to make sense of what is synced here.
             self.wanted = self.appended;
-        }
-        if awaited && let Some((group, place)) = self.wanted {
-            // Who syncs for others now takes it along.
-            group.want(place);
-            if group.needs_turn() {
-                self.writer.begin(group, &self.root);
+            if let Some((group, place)) = self.wanted {
+                // Who syncs for others now takes it along.
+                group.want(place);
+                if group.needs_turn() {
+                    self.writer.begin(group, &self.root);
+                }
             }
         }
         let mut s = self.sync.lock();

@@ -273,12 +273,7 @@ pub extern "C-unwind" fn agent_policy_audit_worker(arg: pg_sys::Datum) {
 }
 
 fn note_failure(error: &pg_sys::panic::CaughtError) {
-    use pg_sys::panic::CaughtError::{ErrorReport, PostgresError, RustPanic};
-    let (PostgresError(report)
-    | ErrorReport(report)
-    | RustPanic {
-        ereport: report, ..
-    }) = error;
+    let report = super::report_of(error);
     if report.sql_error_code() == PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN {
         return;
     }
@@ -327,12 +322,7 @@ pub fn attempt<R>(work: impl FnOnce() -> R) -> Result<R, GaveUp> {
     {
         PgTryBuilder::new(work)
             .catch_others(|error| {
-                use pg_sys::panic::CaughtError::{ErrorReport, PostgresError, RustPanic};
-                let (PostgresError(report)
-                | ErrorReport(report)
-                | RustPanic {
-                    ereport: report, ..
-                }) = &error;
+                let report = super::report_of(&error);
                 // SAFETY: what PostgreSQL's own loops do after an error; does nothing outside a
                 // transaction.
                 unsafe { pg_sys::AbortCurrentTransaction() };

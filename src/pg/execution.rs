@@ -182,11 +182,10 @@ unsafe fn judge_explained(
     stamp: &stamp::Stamp,
 ) {
     // SAFETY: a plan that is about to start.
-    let (behind_mask, shown) = unsafe {
-        let behind_mask = nodes::pointers::<pg_sys::RangeTblEntry>((*planned).rtable)
+    let behind_mask = unsafe {
+        nodes::pointers::<pg_sys::RangeTblEntry>((*planned).rtable)
             .find(|rte| (**rte).rtekind == pg_sys::RTEKind::RTE_RELATION && marks::marked(*rte))
-            .map(|rte| names::relation((*rte).relid));
-        (behind_mask, marks::judge_shown(policy, planned))
+            .map(|rte| names::relation((*rte).relid))
     };
     let why = if let Some(relation) = behind_mask {
         format!("where {relation} is read: it has masks or row filters")
@@ -196,7 +195,8 @@ unsafe fn judge_explained(
         "where a function is called that runs statements".to_owned()
     } else {
         // One that was planned before for EXECUTE alone.
-        enforce::<()>(policy, shown);
+        // SAFETY: as above.
+        enforce(policy, unsafe { marks::judge_shown(policy, planned) });
         return;
     };
     let denial = Denial::new(
@@ -339,7 +339,7 @@ pub unsafe fn confined_run(query: *mut QueryDesc, next: impl FnOnce()) -> Result
         // A cursor that goes on: they may have changed in between.
         enforce(&policy, formats::judge(needs));
         let _settings = formats::run(needs);
-        if trial::running() || trial::previewing() {
+        if trial::is_nobodys() {
             let _level = depth::enter(&depth::RUN);
             return timed(next);
         }
@@ -459,7 +459,7 @@ unsafe extern "C-unwind" fn confined_end(query: *mut QueryDesc) -> bool {
         // A function's last query ends with the plan that called it, if that took no more of its rows.
         let inner = depth::nested();
         let _level = depth::enter(&depth::START);
-        if !is_worker() && !trial::running() && !trial::previewing() && !(*query).estate.is_null() {
+        if !is_worker() && !trial::is_nobodys() && !(*query).estate.is_null() {
             let rows = compat::rows_processed((*query).estate);
             statement::query_ended(query as usize, rows, inner);
         }

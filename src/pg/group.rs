@@ -317,7 +317,7 @@ impl Turn<'_> {
         } else {
             group.written.load(SeqCst)
         };
-        group.syncing_since.store(crate::audit::now(), SeqCst);
+        self.begins();
         group.syncing.store(to, SeqCst);
         group.round.fetch_add(1, SeqCst);
         Some(to)
@@ -333,7 +333,7 @@ impl Turn<'_> {
 
     pub fn done(&self, to: u64) {
         let group = self.0;
-        group.syncing_since.store(0, SeqCst);
+        self.rests();
         group.synced.store(to, SeqCst);
         let round = group.round.load(SeqCst) as usize;
         group.wake(&group.words[round % 2]);
@@ -341,7 +341,7 @@ impl Turn<'_> {
 
     /// It could not be written or synced.
     pub fn failed(&self, errno: i32) {
-        self.0.syncing_since.store(0, SeqCst);
+        self.rests();
         self.0.broken(errno);
     }
 

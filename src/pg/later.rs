@@ -57,9 +57,12 @@ pub fn keep(kind: u8, body: &[u8], mended: impl FnOnce() -> u64) -> bool {
 /// # Errors
 /// What `send` says; the rest is not sent then.
 pub fn release<E>(mut send: impl FnMut(u8, &[u8]) -> Result<(), E>) -> Result<(), E> {
+    // What is kept when the session ends in the midst of `keep` stays there.
+    if !ANY.replace(false) {
+        return Ok(());
+    }
     // Sending may end the session: nothing is borrowed meanwhile.
     let mut kept = KEPT.take();
-    ANY.set(false);
     let mut rest = kept.as_slice();
     while let Some((head, behind)) = rest.split_first_chunk::<HEAD>() {
         let [kind, length @ ..] = *head;

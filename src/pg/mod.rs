@@ -96,6 +96,7 @@ pub const FIRST_GENBKI_OID: u32 = 10_000;
 /// OIDs from here on belong to objects that somebody made in this cluster.
 pub const FIRST_NORMAL_OID: u32 = 16_384;
 
+use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 use pgrx::{PgSqlErrorCode, PgTryBuilder};
 use std::panic::{AssertUnwindSafe, UnwindSafe};
 
@@ -118,18 +119,23 @@ fn caught<T, F: FnOnce() -> Result<T, String> + UnwindSafe>(
 ) -> Result<T, String> {
     PgTryBuilder::new(work)
         .catch_others(move |error| {
-            use pgrx::pg_sys::panic::CaughtError::{ErrorReport, PostgresError, RustPanic};
-            let (PostgresError(report)
-            | ErrorReport(report)
-            | RustPanic {
-                ereport: report, ..
-            }) = &error;
+            let report = report_of(&error);
             if goes_on(report.sql_error_code()) {
                 error.rethrow();
             }
             Err(report.message().to_owned())
         })
         .execute()
+}
+
+/// What an error says, whoever raised it.
+pub fn report_of(error: &CaughtError) -> &ErrorReportWithLevel {
+    let (CaughtError::PostgresError(report)
+    | CaughtError::ErrorReport(report)
+    | CaughtError::RustPanic {
+        ereport: report, ..
+    }) = error;
+    report
 }
 
 /// Installs everything that has to be in place before the first session starts.

@@ -57,8 +57,7 @@ unsafe extern "C-unwind" fn explicit(schema: Oid) {
     let within = [&depth::RUN, &depth::PLAN, &depth::START];
     if exempt()
         || is_worker()
-        || trial::running()
-        || trial::previewing()
+        || trial::is_nobodys()
         || within.iter().any(|counter| counter.load(Relaxed) > 0)
     {
         return;

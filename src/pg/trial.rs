@@ -31,7 +31,7 @@ pub struct Planned {
 /// The server's message.
 pub fn parse(statement: &str) -> Result<Vec<*mut RawStmt>, String> {
     let sql = text::to_c(statement);
-    in_subtransaction(|| {
+    tried(|| {
         // SAFETY: the text outlives the call; the trees are palloc'd in the caller's context.
         unsafe { nodes::pointers(pg_sys::pg_parse_query(sql.as_ptr())).collect() }
     })
@@ -60,7 +60,7 @@ pub fn plan(
     source: &str,
 ) -> Result<Planned, String> {
     let sql = text::to_c(source);
-    let taken = in_subtransaction(|| {
+    let taken = tried(|| {
         let trial = Trial {
             policy,
             role,
@@ -158,7 +158,7 @@ impl Trial<'_> {
     unsafe fn command(&self, raw: *mut RawStmt, node: *mut Node) -> Result<Planned, String> {
         // SAFETY: an analyzed command; each cast follows the node's tag.
         unsafe {
-            let what = for_the_role(utility::classify(node));
+            let what = utility::classify(node);
             let ends = match enforce(self.policy, crate::utility::judge(self.policy, &what)) {
                 Some(pass) => pass == Pass::Ignore,
                 // What else could be said of it would be about what it may not do anyway.
@@ -332,19 +332,6 @@ impl Trial<'_> {
     }
 }
 
-/// A command as it is for the role: that whoever asks may be a superuser, who could come back from
-/// another role, has nothing to do with it.
-fn for_the_role(what: Utility) -> Utility {
-    let tag = match &what {
-        Utility::Set { name, .. } if name.eq_ignore_ascii_case("role") => "SET ROLE",
-        Utility::Set { name, .. } if name.eq_ignore_ascii_case("session_authorization") => {
-            "SET SESSION AUTHORIZATION"
-        }
-        _ => return what,
-    };
-    Utility::Other(tag.into())
-}
-
 /// Does EXPLAIN run the statement?
 unsafe fn runs(explain: *const pg_sys::ExplainStmt) -> bool {
     // SAFETY: an EXPLAIN; its list is of options.
@@ -428,8 +415,35 @@ unsafe fn check_privileges(query: *mut Query, role: Oid) {
     }
 }
 
+/// Runs `work` in a subtransaction that is rolled back in any case; the message of an ERROR, unless that is a
+/// cancellation, which goes on.
+fn tried<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    in_subtransaction(work).map_err(|error| {
+        let report = super::report_of(&error);
+        if report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED {
+            // Nothing is said of the statement by that.
+            error.rethrow();
+        }
+        report.message().to_owned()
+    })
+}
+
+/// Runs one SELECT as `role` in a subtransaction that writes nothing and is rolled back; its first
+/// rows as the text of JSON objects. An ERROR goes on as it is.
+pub fn run(role: Oid, statement: &str, rows: i64) -> Vec<String> {
+    let found = in_subtransaction(|| {
+        // SAFETY: the subtransaction puts it back; SPI is left before that ends, or with it.
+        unsafe {
+            pg_sys::XactReadOnly = true;
+            let _role = users::act_as(role);
+            select(statement, rows)
+        }
+    });
+    found.unwrap_or_else(|error| error.rethrow())
+}
+
 /// Runs `work` in a subtransaction that is rolled back in any case.
-fn in_subtransaction<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+fn in_subtransaction<T>(work: impl FnOnce() -> T) -> Result<T, Box<CaughtError>> {
     // SAFETY: as PL/pgSQL does for a block with EXCEPTION: context and owner are put back, and
     // the subtransaction ends whether the work raised or not.
     unsafe {
@@ -437,49 +451,13 @@ fn in_subtransaction<T>(work: impl FnOnce() -> T) -> Result<T, String> {
         let owner = pg_sys::CurrentResourceOwner;
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(context);
-        let work = AssertUnwindSafe(|| Ok(work()));
-        let result = pgrx::PgTryBuilder::new(work)
+        let result = pgrx::PgTryBuilder::new(AssertUnwindSafe(|| Ok(work())))
             .catch_others(|error| Err(Box::new(error)))
             .execute();
         pg_sys::RollbackAndReleaseCurrentSubTransaction();
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
-        result.map_err(|error: Box<CaughtError>| {
-            let (CaughtError::PostgresError(report)
-            | CaughtError::ErrorReport(report)
-            | CaughtError::RustPanic {
-                ereport: report, ..
-            }) = error.as_ref();
-            if report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED {
-                // Nothing is said of the statement by that.
-                error.rethrow();
-            }
-            report.message().to_owned()
-        })
-    }
-}
-
-/// Runs one SELECT as `role` in a subtransaction that writes nothing and is rolled back; its first
-/// rows as the text of JSON objects. An ERROR goes on as it is.
-pub fn run(role: Oid, statement: &str, rows: i64) -> Vec<String> {
-    // SAFETY: as in `in_subtransaction`; SPI is left before the subtransaction ends, or with it.
-    unsafe {
-        let context = pg_sys::CurrentMemoryContext;
-        let owner = pg_sys::CurrentResourceOwner;
-        pg_sys::BeginInternalSubTransaction(std::ptr::null());
-        pg_sys::MemoryContextSwitchTo(context);
-        pg_sys::XactReadOnly = true;
-        let work = AssertUnwindSafe(|| {
-            let _role = users::act_as(role);
-            Ok(select(statement, rows))
-        });
-        let found = pgrx::PgTryBuilder::new(work)
-            .catch_others(|error| Err(Box::new(error)))
-            .execute();
-        pg_sys::RollbackAndReleaseCurrentSubTransaction();
-        pg_sys::MemoryContextSwitchTo(context);
-        pg_sys::CurrentResourceOwner = owner;
-        found.unwrap_or_else(|error: Box<CaughtError>| error.rethrow())
+        result
     }
 }
 

@@ -2,9 +2,11 @@
 //! session passes here. This is where rows and bytes are counted as the client gets them, where
 //! data waits for its audit record, where errors are noted, and where a message's clock stops.
 
+mod first_error;
+
 use core::convert::Infallible;
 use core::ffi::{c_char, c_int};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pgrx::pg_sys;
@@ -182,7 +184,7 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
         // Rows that were stored before there was a policy come without any other hook.
         let stored = kind as u8 == b'D' && !session::is_known();
         if !(session::last_known() || stored && now_confined()) {
-            return unconfined(kind, body, length);
+            return first_error::unconfined(kind, body, length);
         }
         match kind as u8 {
             // DataRow, CopyData, FunctionCallResponse
@@ -211,13 +213,12 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
                 return send_error(body, length).unwrap_or_else(|_no_memory| boundary::rethrow());
             }
             // A notice may hold a value: without a record it goes nowhere.
-            b'N' if statement::is_open() && !statement::data_may_leave() => return drop_notice(),
+            b'N' if statement::is_open() && !statement::data_may_leave() || !settle() => {
+                return drop_notice();
+            }
             // A value that a setting was given. Its place is no place for an error.
             b'S' if !statement::data_may_leave() => return 0,
             kind => after_rows(kind, body, length),
-        }
-        if kind as u8 == b'N' && !settle() {
-            return drop_notice();
         }
         if kind as u8 == b'N' && (length > LONG_MESSAGE || guesses(body, length)) {
             let short = edited(body, length);
@@ -405,11 +406,7 @@ unsafe fn send_error(body: *const c_char, length: usize) -> Result<c_int, Thrown
         }
         let told = on_error(body, length);
         // What was kept before it, if it is recorded.
-        let settled = if later::any() {
-            settle_before_error()
-        } else {
-            Ok(())
-        };
+        let settled = settle_before_error();
         let told = (!told.is_null()).then(|| Box::from_raw(told));
         let (body, length) = match &told {
             Some(told) => (told.as_ptr().cast(), told.len()),
@@ -433,7 +430,6 @@ unsafe extern "C-unwind" fn now_confined() -> bool {
 /// The server is ready for the next message.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_ready() {
-    SAID_READY.set(true);
     deadline::cap_native(identity::known_timeout());
     statement::message_ends();
 }
@@ -691,154 +687,4 @@ fn too_complex() -> Denial {
 /// In place of an error that could not be recorded.
 fn unrecorded(fields: &[u8]) -> Vec<u8> {
     name_answers::message(fields, &statement::audit_unavailable())
-}
-
-// --- before anybody knows whether the session is confined ---------------------------------------
-
-thread_local! {
-    /// An error of a session that no hook has seen yet: the first text did not even parse. It
-    /// waits until the session's policy is known.
-    static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
-    static READY: Cell<bool> = const { Cell::new(false) };
-}
-
-struct Held {
-    message: Vec<u8>,
-    text: String,
-    unseen: statement::Unseen,
-}
-
-unsafe fn unconfined(kind: c_char, body: *const c_char, length: usize) -> c_int {
-    // SAFETY: a message as the server has built it.
-    unsafe {
-        if session::is_known() && !held() {
-            return pass(kind, body, length);
-        }
-        match kind as u8 {
-            b'E' if READY.get() && hold(body, length) => 0,
-            b'Z' => {
-                if !READY.replace(true) {
-                    super::first_look::take();
-                } else if held() {
-                    release();
-                }
-                pass(kind, body, length)
-            }
-            _ => pass(kind, body, length),
-        }
-    }
-}
-
-fn held() -> bool {
-    HELD.with_borrow(Option::is_some)
-}
-
-#[pgrx::pg_guard]
-unsafe extern "C-unwind" fn hold(body: *const c_char, length: usize) -> bool {
-    // SAFETY: an ErrorResponse.
-    let (message, ErrorFields { state, goes_on, .. }) = unsafe {
-        let message = std::slice::from_raw_parts(body.cast::<u8>(), length).to_vec();
-        (message, error_fields(body, length))
-    };
-    // A FATAL error is the last message, and a second one would overtake the first. What is raised
-    // because this failed tells nothing.
-    if !goes_on || held() || FAILING.replace(false) {
-        return false;
-    }
-    let held = whatever_happens(goes_on, || Held {
-        message,
-        text: name_answers::with_statement_text(str::to_owned),
-        unseen: statement::unseen(state),
-    });
-    HELD.set(Some(held));
-    true
-}
-
-/// The session is idle: its policy can be looked up, the error written down if it has one, and
-/// sent.
-#[pgrx::pg_guard]
-unsafe extern "C-unwind" fn release() {
-    let Some(held) = HELD.take() else {
-        return;
-    };
-    // SAFETY: outside any transaction; the message is passed on as it would have been.
-    unsafe {
-        let message = if pg_sys::IsTransactionOrTransactionBlock() {
-            held.message
-        } else {
-            let memory = pg_sys::CurrentMemoryContext;
-            let message = released(&held);
-            pg_sys::CurrentMemoryContext = memory;
-            message
-        };
-        let (body, length) = (message.as_ptr().cast(), message.len());
-        if session::last_known() && guesses(body, length) {
-            let short = edited(body, length);
-            pass(b'E' as c_char, short.as_ptr().cast(), short.len());
-        } else {
-            pass(b'E' as c_char, body, length);
-        }
-    }
-}
-
-/// What is sent for the error that was held. An ERROR from here would be held, and released, for
-/// ever.
-fn released(held: &Held) -> Vec<u8> {
-    // SAFETY: outside any transaction, one is begun for the look-up. An ERROR of that jumps here at once, past
-    // frames that own nothing.
-    let begun = unsafe {
-        boundary::call(|| {
-            pg_sys::StartTransactionCommand();
-            session::confined();
-        })
-    };
-    let message = match begun {
-        // SAFETY: the transaction that was begun.
-        Ok(()) => super::catching(|| unsafe {
-            let message = judged(held);
-            pg_sys::CommitTransactionCommand();
-            message
-        }),
-        Err(thrown) => {
-            thrown.replace();
-            Err(String::new())
-        }
-    };
-    let message = message.or_else(|_unknown| {
-        // SAFETY: ends the transaction that was begun.
-        super::catching(|| unsafe {
-            pg_sys::AbortCurrentTransaction();
-            if statement::record_unseen(&held.unseen, None) {
-                held.message.clone()
-            } else {
-                unrecorded(&held.message)
-            }
-        })
-    });
-    message
-        .or_else(|_unrecorded| super::catching(|| unrecorded(&held.message)))
-        .unwrap_or_else(|_| end_session())
-}
-
-/// The error as the session's policy, which is looked up, would have it; it is written down if there
-/// is one.
-fn judged(held: &Held) -> Vec<u8> {
-    let message = &held.message;
-    if !session::confined() {
-        return message.clone();
-    }
-    let denial = identity::last_policy().and_then(|policy| {
-        policy.prepare_hints();
-        // SAFETY: an ErrorResponse.
-        let ErrorFields { state, .. } =
-            unsafe { error_fields(message.as_ptr().cast(), message.len()) };
-        instead_of(&policy, message, state, &held.text)
-    });
-    if !statement::record_unseen(&held.unseen, denial.as_ref()) {
-        return unrecorded(message);
-    }
-    match &denial {
-        Some(denial) => name_answers::message(message, denial),
-        None => message.clone(),
-    }
 }

@@ -34,7 +34,7 @@ impl Ingest<'_> {
             error!("no random numbers for the audit log");
         }
         let last = holding(|| {
-            // A chain begun here would be in the way of the one that a restore copies, and reads of the log.
+            // Reads of the log alone begin no chain: it would be in the way of the one that a restore copies.
             if count == 0 && !self.reads.is_empty() && self.chain.awaits_key() {
                 self.reads.clear();
             }

@@ -1,6 +1,7 @@
 //! What an agent may touch: relations, columns, functions, catalogs.
 
 use cluster_tests::bench::leak;
+use cluster_tests::wire::Answer;
 use cluster_tests::{Bench, Case, cases};
 
 pub const CASES: &[Case] = cases![
@@ -30,6 +31,7 @@ pub const CASES: &[Case] = cases![
     security_definer_gets_no_further,
     trusted_functions_do,
     the_fast_path_is_gated,
+    domains_of_constants_and_parameters,
     catalogs_for_introspection,
     catalogs_with_data_or_secrets,
     search_path_shadowing,
@@ -453,6 +455,7 @@ fn functions_behind_other_syntax(b: &Bench) {
     for sql in [
         "SELECT OPERATOR(shop.!~~!) name FROM shop.customers LIMIT 1",
         "SELECT name::shop.checked FROM shop.customers LIMIT 1",
+        "SELECT '{x}'::shop.checked[]",
         "SELECT name::shop.box FROM shop.customers LIMIT 1",
         "SELECT shop.agg(name) FROM shop.customers",
         "SELECT * FROM shop.all_customers()",
@@ -548,6 +551,50 @@ fn the_fast_path_is_gated(b: &Bench) {
         .agent()
         .fastpath(oid("pg_catalog.pg_notify(text,text)"), &["a", "b"]);
     assert!(!answer.errors.is_empty(), "fast path to a built-in");
+    // Behind other messages, too, of which one was in error.
+    let mut agent = b.agent();
+    for before in ["SELECT 1", "SELECT nothing", "SELECT 1 / 0", ""] {
+        agent.simple(before);
+        let denied = |answer: Answer| {
+            let error = answer.err();
+            assert_eq!(error.rule(), "statement_not_allowed", "{before}: {error}");
+        };
+        denied(agent.fastpath(get_email, &["1"]));
+        agent.extended(before, &[]);
+        denied(agent.fastpath(get_email, &["1"]));
+    }
+    agent.parse("", "SELECT 1").bind("", "", &[], false);
+    let error = agent.fastpath(get_email, &["1"]).err();
+    assert_eq!(error.rule(), "statement_not_allowed", "{error}");
+}
+
+/// Constants are read while the statement is analyzed, parameters with the message Bind: no fast path either of them.
+fn domains_of_constants_and_parameters(b: &Bench) {
+    b.setup(
+        "CREATE DOMAIN shop.positive AS int CHECK (value > 0);
+         CREATE DOMAIN shop.pair AS int[] CHECK (array_length(value, 1) = 2);
+         CREATE TYPE shop.two AS (a shop.positive, b shop.pair)",
+    );
+    b.allow();
+    for (value, of) in [
+        ("{1}", "positive[]"),
+        ("{1,2}", "pair"),
+        ("(1,\"{1,2}\")", "two"),
+        ("7", "positive"),
+    ] {
+        let constant = format!("SELECT '{value}'::shop.{of}");
+        assert_eq!(b.allows(&constant).column(), [value], "{constant}");
+        let parameter = format!("SELECT $1::shop.{of}");
+        let answer = b.agent().extended(&parameter, &[Some(value)]);
+        assert_eq!(answer.ok().column(), [value], "{parameter}");
+    }
+    let mut agent = b.agent();
+    for sql in [
+        "SELECT '{0}'::shop.positive[]",
+        "SELECT '{1,2,3}'::shop.pair",
+    ] {
+        assert_eq!(agent.error(sql).code, "23514", "{sql}");
+    }
 }
 
 fn catalogs_for_introspection(b: &Bench) {

@@ -412,41 +412,69 @@ fn in_monitor_mode(b: &Bench) {
 fn nothing_runs_with_the_rights_of_who_asks(b: &Bench) {
     policy(b);
     b.setup(
-        "CREATE SCHEMA pub; CREATE TABLE pub.ran (who text); GRANT ALL ON SCHEMA pub TO PUBLIC; GRANT ALL ON pub.ran TO PUBLIC;
+        "CREATE SCHEMA pub; GRANT ALL ON SCHEMA pub TO PUBLIC;
          CREATE SEQUENCE pub.super START 1; CREATE SEQUENCE pub.agent START 1; GRANT ALL ON SEQUENCE pub.super, pub.agent TO PUBLIC;
          CREATE FUNCTION pub.f(n int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+             RAISE NOTICE 'ran as %', current_user;
              PERFORM nextval(CASE WHEN (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN 'pub.super' ELSE 'pub.agent' END::regclass);
              RETURN true; END $$;
          CREATE DOMAIN pub.d AS int CHECK (pub.f(VALUE));
+         CREATE DOMAIN pub.named AS int CHECK (current_user::int IS NOT NULL);
          CREATE FUNCTION pub.slow(n int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
              FOR i IN 1..100000000 LOOP END LOOP; RETURN true; END $$;
          CREATE DOMAIN pub.s AS int CHECK (pub.slow(VALUE));
          SELECT agent_policy.allow_schema('@agent@', 'pub')",
     );
-    b.value("SELECT '{1}'::pub.d[]");
+    let who_ran = |sql: &str| -> Vec<String> {
+        let notices = b.su().simple(&b.fill(sql)).notices;
+        notices.into_iter().map(|notice| notice.message).collect()
+    };
+    let named = |who: &str| b.fill(&format!("invalid input syntax for type integer: \"{who}\""));
+    assert_eq!(who_ran("SELECT '{1}'::pub.d[]"), ["ran as postgres"]);
     assert_eq!(
         b.value("SELECT is_called FROM pub.super"),
         "t",
         "control run: the superuser runs it"
     );
+    assert_eq!(
+        b.setup_error("SELECT '{1}'::pub.named[]").message,
+        named("postgres")
+    );
     b.setup("ALTER SEQUENCE pub.super RESTART 1");
-    for sql in [
-        "SELECT '{1}'::pub.d[]",
-        "COPY (SELECT '{1}'::pub.d[]) TO STDOUT",
-        "EXPLAIN SELECT '{1}'::pub.d[]",
-        "PREPARE p AS SELECT '{1}'::pub.d[]",
-        "SELECT '(1)'::pub.d[] INTO shop.made",
-        "CREATE TABLE shop.made AS SELECT '{1}'::pub.d[] AS a",
-        "DECLARE c CURSOR FOR SELECT '{1}'::pub.d[]",
-        "EXECUTE p('{1}'::pub.d[])",
+    for (analyzed, sql) in [
+        (true, "SELECT '{1}'::pub.d[]"),
+        (true, "COPY (SELECT '{1}'::pub.d[]) TO STDOUT"),
+        (true, "EXPLAIN SELECT '{1}'::pub.d[]"),
+        (true, "PREPARE p AS SELECT '{1}'::pub.d[]"),
+        (true, "SELECT '{1}'::pub.d[] INTO shop.made"),
+        (true, "CREATE TABLE shop.made AS SELECT '{1}'::pub.d[] AS a"),
+        (true, "DECLARE c CURSOR FOR SELECT '{1}'::pub.d[]"),
+        (false, "EXECUTE p('{1}'::pub.d[])"),
     ] {
-        check(b, sql);
-        let preview = format!(
-            "SELECT agent_policy.preview('@agent@', 'alice@example.com', {})",
-            cluster_tests::sql::literal(sql)
-        );
-        b.su().simple(&b.fill(&preview));
-        assert_eq!(b.value("SELECT is_called FROM pub.super"), "f", "{sql}");
+        let asking = |sql: &str| {
+            let sql = cluster_tests::sql::literal(sql);
+            [
+                format!(
+                    "SELECT message FROM agent_policy.check('@agent@', {sql}, 'alice@example.com')"
+                ),
+                format!("SELECT agent_policy.preview('@agent@', 'alice@example.com', {sql})"),
+            ]
+        };
+        for asked in asking(sql) {
+            let expected: &[String] = if analyzed {
+                &[b.fill("ran as @agent@")]
+            } else {
+                &[]
+            };
+            assert_eq!(who_ran(&asked), expected, "{asked}");
+            assert_eq!(b.value("SELECT is_called FROM pub.super"), "f", "{asked}");
+        }
+        if analyzed {
+            let [check, preview] = asking(&sql.replace("pub.d", "pub.named"));
+            assert_eq!(b.setup(&check).column(), [named("@agent@")], "{sql}");
+            let error = b.setup_error(&preview);
+            assert!(error.message.ends_with(&named("@agent@")), "{sql}: {error}");
+        }
     }
     // A cancellation is no verdict.
     let error = b.setup_error(

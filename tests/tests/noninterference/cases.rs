@@ -3,7 +3,7 @@
 use cluster_tests::sql::literal;
 
 use crate::case::{Case, Step};
-use crate::expression::{Column, Gen, Source, spelled};
+use crate::expression::{Gen, spelled};
 use crate::model::Model;
 use crate::random::Random;
 
@@ -451,22 +451,10 @@ impl Gen<'_> {
         let Some(relation) = self.model.relations.iter().find(|r| r.name == name) else {
             return vec![simple("SELECT 1")];
         };
-        let columns: Vec<Column> = relation
-            .columns
-            .iter()
-            .map(|(name, ty)| Column {
-                name: name.clone(),
-                ty: *ty,
-            })
-            .collect();
-        self.scopes.push(vec![Source {
-            alias: "w".into(),
-            columns: columns.clone(),
-            relation: true,
-        }]);
+        self.scopes.push(vec![relation.source("w")]);
         let set = {
-            let column = &columns[random.below(columns.len())];
-            let ty = column.ty.unwrap_or("text");
+            let (column, ty) = random.pick(&relation.columns);
+            let ty = ty.unwrap_or("text");
             let value = match random.below(4) {
                 0 => self.expression(ty),
                 1 if ty == "int4" => random
@@ -475,7 +463,7 @@ impl Gen<'_> {
                 2 => "NULL".into(),
                 _ => self.value(ty),
             };
-            format!("{} = {value}", column.name)
+            format!("{column} = {value}")
         };
         let condition = if random.percent(50) {
             format!("w.id < {}", 1 + random.below(30))

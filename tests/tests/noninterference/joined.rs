@@ -35,20 +35,8 @@ impl Gen<'_> {
         for i in 0..count {
             let relation = *random.pick(&relations);
             let name = &relation.name;
-            let columns: Vec<Column> = relation
-                .columns
-                .iter()
-                .map(|(name, ty)| Column {
-                    name: name.clone(),
-                    ty: *ty,
-                })
-                .collect();
             from.push(format!("{name} j{i}"));
-            scope.push(Source {
-                alias: format!("j{i}"),
-                columns,
-                relation: true,
-            });
+            scope.push(relation.source(format!("j{i}")));
         }
         let mut conditions = Vec::new();
         let column = |scope: &[Source], i: usize, ty: Ty, random: &mut Random| {

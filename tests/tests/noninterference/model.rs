@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use cluster_tests::Wire;
 
+use crate::expression::{Column, Source};
+
 /// Types that expressions are made of, by their names in pg_type.
 pub type Ty = &'static str;
 
@@ -60,6 +62,21 @@ pub struct Relation {
     pub name: String,
     /// Quoted name and type; `None` for types that are only passed on.
     pub columns: Vec<(String, Option<Ty>)>,
+}
+
+impl Relation {
+    /// As it stands in FROM.
+    pub fn source(&self, alias: impl Into<String>) -> Source {
+        let column = |(name, ty): &(String, Option<Ty>)| Column {
+            name: name.clone(),
+            ty: *ty,
+        };
+        Source {
+            alias: alias.into(),
+            columns: self.columns.iter().map(column).collect(),
+            relation: true,
+        }
+    }
 }
 
 pub struct Signature {

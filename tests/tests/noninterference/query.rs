@@ -231,15 +231,8 @@ impl Gen<'_> {
 
     fn table(&mut self, alias: String) -> (String, Source) {
         let relation = self.relation();
-        let columns = relation
-            .columns
-            .iter()
-            .map(|(name, ty)| Column {
-                name: name.clone(),
-                ty: *ty,
-            })
-            .collect();
         let name = relation.name.clone();
+        let source = relation.source(alias.as_str());
         let only = self.random.word(&["", "", "", "", "", "ONLY "]);
         let sample = if self.random.percent(4) {
             let how = self.random.word(&[
@@ -254,14 +247,7 @@ impl Gen<'_> {
         } else {
             String::new()
         };
-        (
-            format!("{only}{name} {alias}{sample}"),
-            Source {
-                alias,
-                columns,
-                relation: true,
-            },
-        )
+        (format!("{only}{name} {alias}{sample}"), source)
     }
 
     fn function_in_from(&mut self, alias: String, lateral: bool) -> (String, Source) {
