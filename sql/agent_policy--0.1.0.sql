@@ -1991,20 +1991,37 @@ EXCEPTION
 END
 $$;
 
+-- A retention as a signed block has it; null: for ever.
+CREATE FUNCTION audit_keep(keep interval) RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN isfinite(keep) THEN jsonb_build_object(
+        'months', (extract(year FROM keep) * 12 + extract(month FROM keep))::bigint,
+        'days', extract(day FROM keep)::bigint,
+        'us', (extract(hour FROM keep) * 3600000000 + extract(minute FROM keep) * 60000000
+               + extract(microseconds FROM keep))::bigint)
+    ELSE 'null' END
+$$;
+COMMENT ON FUNCTION audit_keep(interval) IS 'a retention as signed blocks have it (internal)';
+
 -- Whole days only, and none that is being read or written: those are dropped another time. Readers
 -- do not queue up behind this for longer than its lock_timeout.
 CREATE FUNCTION audit_drop_expired() RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
+SET "TimeZone" = 'UTC'
 AS $$
 DECLARE
-    child text;
-    dated date;
-    n     bigint := 0;
+    child  text;
+    dated  date;
+    kept   jsonb;
+    signed jsonb;
+    n      bigint := 0;
 BEGIN
-    FOR child, dated IN
-        SELECT c.relname, to_date(substr(c.relname, 11, 8), 'YYYYMMDD')
+    FOR child, dated, kept IN
+        SELECT c.relname, to_date(substr(c.relname, 11, 8), 'YYYYMMDD'), agent_policy.audit_keep(s.keep)
         FROM pg_inherits i
         JOIN pg_class c ON c.oid = i.inhrelid, agent_policy.audit_state s
         WHERE i.inhparent = 'agent_policy.audit_log'::regclass
@@ -2012,6 +2029,13 @@ BEGIN
           AND to_date(substr(c.relname, 11, 8), 'YYYYMMDD') + 1 <= (now() - s.keep) AT TIME ZONE 'UTC'
         ORDER BY 1
     LOOP
+        -- Whoever may write to audit_state has nothing dropped by that.
+        signed := coalesce(signed, agent_policy.audit_retention()::jsonb);
+        IF signed IS DISTINCT FROM kept THEN
+            RAISE WARNING 'agent_policy.audit_state.keep is not the retention that was signed: no day of agent_policy.audit_log is dropped'
+                USING HINT = 'Set it with agent_policy.set_audit_retention().';
+            RETURN n;
+        END IF;
         -- All or nothing of a day: the block that tells of it, then its rows. The lock of audit_state
         -- comes first, as in the worker.
         BEGIN
@@ -2034,7 +2058,10 @@ COMMENT ON FUNCTION audit_drop_expired() IS
 CREATE FUNCTION set_audit_retention(keep interval) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET "TimeZone" = 'UTC'
 AS $$
+DECLARE
+    kept jsonb := agent_policy.audit_keep(keep);
 BEGIN
     IF keep < interval '0' THEN
         RAISE EXCEPTION 'the retention must not be negative'
@@ -2042,6 +2069,11 @@ BEGIN
     END IF;
     INSERT INTO agent_policy.audit_state AS s (last_seq, keep) VALUES (0, set_audit_retention.keep)
     ON CONFLICT (id) DO UPDATE SET keep = EXCLUDED.keep;
+    -- In the chain, too: days are dropped by that, and those that were are measured by it.
+    IF kept IS DISTINCT FROM agent_policy.audit_retention()::jsonb THEN
+        PERFORM agent_policy.audit_note(4, current_date - date '1970-01-01',
+            jsonb_build_object('keep', kept, 'by', session_user)::text);
+    END IF;
     INSERT INTO agent_policy.policy_history (changed_by, function, arguments)
     VALUES (session_user, 'set_audit_retention', jsonb_build_object('keep', set_audit_retention.keep));
     PERFORM agent_policy.audit_drop_expired();
@@ -2101,7 +2133,7 @@ COMMENT ON COLUMN health.write_failures IS
     'records that backends could not make durable since the server started: their statements were refused';
 
 REVOKE ALL ON audit_log, audit_state, audit_progress, health FROM PUBLIC;
-REVOKE ALL ON FUNCTION audit_partition(integer), audit_drop_expired(), set_audit_retention(interval),
+REVOKE ALL ON FUNCTION audit_partition(integer), audit_keep(interval), audit_drop_expired(), set_audit_retention(interval),
     audit_flush(interval), audit_flush_seconds(float8), audit_health() FROM PUBLIC;
 GRANT USAGE ON SCHEMA agent_policy TO agent_policy_admin;
 GRANT SELECT ON audit_log, health TO agent_policy_admin;
@@ -2223,7 +2255,7 @@ GRANT SELECT ON audit_ocsf TO agent_policy_admin;
 -- Headers of the chain's blocks. They stay when the days of their rows are dropped.
 CREATE TABLE audit_block (
     number     bigint PRIMARY KEY,
-    -- 0: rows of audit_log, 1: who read it, 2: a day was dropped, 3: a person was erased
+    -- 0: rows of audit_log, 1: who read it, 2: a day was dropped, 3: a person was erased, 4: how long days are kept
     kind       smallint NOT NULL,
     first_seq  bigint NOT NULL,
     last_seq   bigint NOT NULL,
@@ -2239,6 +2271,7 @@ CREATE TABLE audit_block (
     signature  bytea NOT NULL
 );
 CREATE INDEX ON audit_block (day);
+CREATE INDEX ON audit_block (number) WHERE kind = 4;
 COMMENT ON TABLE audit_block IS
     'headers of the blocks that the rows of audit_log are chained in, each with the hash over the one before and a signature';
 
@@ -2277,6 +2310,12 @@ LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'audit_note_wrapper';
 COMMENT ON FUNCTION audit_note(integer, integer, text) IS
     'appends a block that has a note instead of rows; its number (internal)';
+
+CREATE FUNCTION audit_retention() RETURNS text
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'audit_retention_wrapper';
+COMMENT ON FUNCTION audit_retention() IS
+    'how long days of audit_log are kept, as the newest signed block says that is about that, in the form of audit_keep(); NULL where there is none (internal)';
 
 CREATE FUNCTION audit_verify_log(
     since timestamptz, until timestamptz, heads text[],
@@ -2359,26 +2398,13 @@ DECLARE
     first_day date := since::date;
     last_day  date := until::date;
     low       timestamptz := CASE WHEN isfinite(since) THEN first_day::timestamptz ELSE since END;
-    high      timestamptz := CASE WHEN isfinite(until) THEN (last_day + 1)::timestamptz ELSE until END;
+    -- its last microsecond: what has no time at all belongs to everything
+    high      timestamptz := CASE WHEN isfinite(until) THEN (last_day + 1)::timestamptz - interval '1 us'
+                             ELSE until END;
     from_block bigint;
     last_block bigint;
-    last       bigint;
-BEGIN
-    SELECT min(number) FILTER (WHERE isfinite(since) AND day BETWEEN first_day AND last_day),
-           max(last_seq), coalesce(max(number), 0)
-    INTO from_block, last, last_block FROM agent_policy.audit_block;
-    -- With the blocks before that a check of these days begins with.
-    SELECT CASE WHEN count(*) = 2 THEN min(number) ELSE 1 END INTO from_block
-    FROM (SELECT number FROM agent_policy.audit_block WHERE number < from_block
-          ORDER BY number DESC LIMIT 2) b;
-    RETURN QUERY SELECT json_build_object('type', 'log', 'version', 1, 'chain', s.chain,
-            'first_day', first_day, 'last_day', last_day, 'last_block', last_block)::text
-        FROM agent_policy.audit_state s;
-    RETURN QUERY SELECT row_to_json(k)::text
-        FROM (SELECT 'key' AS type, key_id, public_key FROM agent_policy.audit_key ORDER BY first_used) k;
-    RETURN QUERY SELECT row_to_json(b)::text
-        FROM (SELECT 'block' AS type, * FROM agent_policy.audit_block WHERE number >= from_block ORDER BY number) b;
-    RETURN QUERY SELECT row_to_json(r)::text
+    line       text;
+    in_rows    CURSOR FOR SELECT row_to_json(r)::text
         FROM (SELECT 'row' AS type, seq, event_id,
                      CASE WHEN personal THEN user_email END AS user_email,
                      assurance,
@@ -2405,8 +2431,31 @@ BEGIN
                      CASE WHEN personal OR length(text_seal) <> 16 THEN text_seal
                           ELSE agent_policy.audit_closed(l, 2) END AS text_seal
               FROM agent_policy.audit_log l
-              WHERE started_at >= low AND started_at < high AND seq <= last
+              WHERE started_at BETWEEN low AND high
               ORDER BY seq) r;
+BEGIN
+    -- Before the headers are read: from here on no day is dropped.
+    OPEN in_rows;
+    SELECT min(number) FILTER (WHERE isfinite(since) AND day BETWEEN first_day AND last_day),
+           coalesce(max(number), 0)
+    INTO from_block, last_block FROM agent_policy.audit_block;
+    -- With the blocks before that a check of these days begins with.
+    SELECT CASE WHEN count(*) = 2 THEN min(number) ELSE 1 END INTO from_block
+    FROM (SELECT number FROM agent_policy.audit_block WHERE number < from_block
+          ORDER BY number DESC LIMIT 2) b;
+    RETURN QUERY SELECT json_build_object('type', 'log', 'version', 1, 'chain', s.chain,
+            'first_day', first_day, 'last_day', last_day, 'last_block', last_block,
+            'personal', personal)::text
+        FROM agent_policy.audit_state s;
+    RETURN QUERY SELECT row_to_json(k)::text
+        FROM (SELECT 'key' AS type, key_id, public_key FROM agent_policy.audit_key ORDER BY first_used) k;
+    RETURN QUERY SELECT row_to_json(b)::text
+        FROM (SELECT 'block' AS type, * FROM agent_policy.audit_block WHERE number >= from_block ORDER BY number) b;
+    LOOP
+        FETCH in_rows INTO line;
+        EXIT WHEN NOT FOUND;
+        RETURN NEXT line;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION audit_export(timestamptz, timestamptz, boolean) IS
@@ -2566,7 +2615,7 @@ COMMENT ON FUNCTION erase_user(text) IS
     'erases a person from audit_log: what names or quotes the address (in any case) is overwritten and its salt destroyed, so that the chain still verifies and nobody can try values; the number of rows. Backups, WAL and, until VACUUM, dead rows keep what they have';
 
 REVOKE ALL ON audit_block, audit_key, audit_checkpoints, audit_access FROM PUBLIC;
-REVOKE ALL ON FUNCTION audit_note(integer, integer, text), audit_next_block(),
+REVOKE ALL ON FUNCTION audit_note(integer, integer, text), audit_retention(), audit_next_block(),
     audit_in_transaction(bigint),
     audit_verify_log(timestamptz, timestamptz, text[]), audit_verify(timestamptz, timestamptz, text[]),
     audit_commitment(integer, text, text, text, text, text, text, bytea, text, text, text, text, bytea),
@@ -2910,6 +2959,12 @@ Example: SELECT agent_policy.preview(''agent'', ''alice@example.com'', ''SELECT 
 /* <begin connected objects> */
 -- src/audit/receive.rs
 -- agent_policy::audit::receive::audit_receive
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/audit/api.rs
+-- agent_policy::audit::api::audit_retention
 -- Skipped due to `#[pgrx(sql = false)]`
 /* </end connected objects> */
 

@@ -133,20 +133,37 @@ EXCEPTION
 END
 $$;
 
+-- A retention as a signed block has it; null: for ever.
+CREATE FUNCTION audit_keep(keep interval) RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN isfinite(keep) THEN jsonb_build_object(
+        'months', (extract(year FROM keep) * 12 + extract(month FROM keep))::bigint,
+        'days', extract(day FROM keep)::bigint,
+        'us', (extract(hour FROM keep) * 3600000000 + extract(minute FROM keep) * 60000000
+               + extract(microseconds FROM keep))::bigint)
+    ELSE 'null' END
+$$;
+COMMENT ON FUNCTION audit_keep(interval) IS 'a retention as signed blocks have it (internal)';
+
 -- Whole days only, and none that is being read or written: those are dropped another time. Readers
 -- do not queue up behind this for longer than its lock_timeout.
 CREATE FUNCTION audit_drop_expired() RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
+SET "TimeZone" = 'UTC'
 AS $$
 DECLARE
-    child text;
-    dated date;
-    n     bigint := 0;
+    child  text;
+    dated  date;
+    kept   jsonb;
+    signed jsonb;
+    n      bigint := 0;
 BEGIN
-    FOR child, dated IN
-        SELECT c.relname, to_date(substr(c.relname, 11, 8), 'YYYYMMDD')
+    FOR child, dated, kept IN
+        SELECT c.relname, to_date(substr(c.relname, 11, 8), 'YYYYMMDD'), agent_policy.audit_keep(s.keep)
         FROM pg_inherits i
         JOIN pg_class c ON c.oid = i.inhrelid, agent_policy.audit_state s
         WHERE i.inhparent = 'agent_policy.audit_log'::regclass
@@ -154,6 +171,13 @@ BEGIN
           AND to_date(substr(c.relname, 11, 8), 'YYYYMMDD') + 1 <= (now() - s.keep) AT TIME ZONE 'UTC'
         ORDER BY 1
     LOOP
+        -- Whoever may write to audit_state has nothing dropped by that.
+        signed := coalesce(signed, agent_policy.audit_retention()::jsonb);
+        IF signed IS DISTINCT FROM kept THEN
+            RAISE WARNING 'agent_policy.audit_state.keep is not the retention that was signed: no day of agent_policy.audit_log is dropped'
+                USING HINT = 'Set it with agent_policy.set_audit_retention().';
+            RETURN n;
+        END IF;
         -- All or nothing of a day: the block that tells of it, then its rows. The lock of audit_state
         -- comes first, as in the worker.
         BEGIN
@@ -176,7 +200,10 @@ COMMENT ON FUNCTION audit_drop_expired() IS
 CREATE FUNCTION set_audit_retention(keep interval) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET "TimeZone" = 'UTC'
 AS $$
+DECLARE
+    kept jsonb := agent_policy.audit_keep(keep);
 BEGIN
     IF keep < interval '0' THEN
         RAISE EXCEPTION 'the retention must not be negative'
@@ -184,6 +211,11 @@ BEGIN
     END IF;
     INSERT INTO agent_policy.audit_state AS s (last_seq, keep) VALUES (0, set_audit_retention.keep)
     ON CONFLICT (id) DO UPDATE SET keep = EXCLUDED.keep;
+    -- In the chain, too: days are dropped by that, and those that were are measured by it.
+    IF kept IS DISTINCT FROM agent_policy.audit_retention()::jsonb THEN
+        PERFORM agent_policy.audit_note(4, current_date - date '1970-01-01',
+            jsonb_build_object('keep', kept, 'by', session_user)::text);
+    END IF;
     INSERT INTO agent_policy.policy_history (changed_by, function, arguments)
     VALUES (session_user, 'set_audit_retention', jsonb_build_object('keep', set_audit_retention.keep));
     PERFORM agent_policy.audit_drop_expired();
@@ -243,7 +275,7 @@ COMMENT ON COLUMN health.write_failures IS
     'records that backends could not make durable since the server started: their statements were refused';
 
 REVOKE ALL ON audit_log, audit_state, audit_progress, health FROM PUBLIC;
-REVOKE ALL ON FUNCTION audit_partition(integer), audit_drop_expired(), set_audit_retention(interval),
+REVOKE ALL ON FUNCTION audit_partition(integer), audit_keep(interval), audit_drop_expired(), set_audit_retention(interval),
     audit_flush(interval), audit_flush_seconds(float8), audit_health() FROM PUBLIC;
 GRANT USAGE ON SCHEMA agent_policy TO agent_policy_admin;
 GRANT SELECT ON audit_log, health TO agent_policy_admin;

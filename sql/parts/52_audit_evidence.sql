@@ -4,7 +4,7 @@
 -- Headers of the chain's blocks. They stay when the days of their rows are dropped.
 CREATE TABLE audit_block (
     number     bigint PRIMARY KEY,
-    -- 0: rows of audit_log, 1: who read it, 2: a day was dropped, 3: a person was erased
+    -- 0: rows of audit_log, 1: who read it, 2: a day was dropped, 3: a person was erased, 4: how long days are kept
     kind       smallint NOT NULL,
     first_seq  bigint NOT NULL,
     last_seq   bigint NOT NULL,
@@ -20,6 +20,7 @@ CREATE TABLE audit_block (
     signature  bytea NOT NULL
 );
 CREATE INDEX ON audit_block (day);
+CREATE INDEX ON audit_block (number) WHERE kind = 4;
 COMMENT ON TABLE audit_block IS
     'headers of the blocks that the rows of audit_log are chained in, each with the hash over the one before and a signature';
 
@@ -58,6 +59,12 @@ LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'audit_note_wrapper';
 COMMENT ON FUNCTION audit_note(integer, integer, text) IS
     'appends a block that has a note instead of rows; its number (internal)';
+
+CREATE FUNCTION audit_retention() RETURNS text
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'audit_retention_wrapper';
+COMMENT ON FUNCTION audit_retention() IS
+    'how long days of audit_log are kept, as the newest signed block says that is about that, in the form of audit_keep(); NULL where there is none (internal)';
 
 CREATE FUNCTION audit_verify_log(
     since timestamptz, until timestamptz, heads text[],
@@ -140,26 +147,13 @@ DECLARE
     first_day date := since::date;
     last_day  date := until::date;
     low       timestamptz := CASE WHEN isfinite(since) THEN first_day::timestamptz ELSE since END;
-    high      timestamptz := CASE WHEN isfinite(until) THEN (last_day + 1)::timestamptz ELSE until END;
+    -- its last microsecond: what has no time at all belongs to everything
+    high      timestamptz := CASE WHEN isfinite(until) THEN (last_day + 1)::timestamptz - interval '1 us'
+                             ELSE until END;
     from_block bigint;
     last_block bigint;
-    last       bigint;
-BEGIN
-    SELECT min(number) FILTER (WHERE isfinite(since) AND day BETWEEN first_day AND last_day),
-           max(last_seq), coalesce(max(number), 0)
-    INTO from_block, last, last_block FROM agent_policy.audit_block;
-    -- With the blocks before that a check of these days begins with.
-    SELECT CASE WHEN count(*) = 2 THEN min(number) ELSE 1 END INTO from_block
-    FROM (SELECT number FROM agent_policy.audit_block WHERE number < from_block
-          ORDER BY number DESC LIMIT 2) b;
-    RETURN QUERY SELECT json_build_object('type', 'log', 'version', 1, 'chain', s.chain,
-            'first_day', first_day, 'last_day', last_day, 'last_block', last_block)::text
-        FROM agent_policy.audit_state s;
-    RETURN QUERY SELECT row_to_json(k)::text
-        FROM (SELECT 'key' AS type, key_id, public_key FROM agent_policy.audit_key ORDER BY first_used) k;
-    RETURN QUERY SELECT row_to_json(b)::text
-        FROM (SELECT 'block' AS type, * FROM agent_policy.audit_block WHERE number >= from_block ORDER BY number) b;
-    RETURN QUERY SELECT row_to_json(r)::text
+    line       text;
+    in_rows    CURSOR FOR SELECT row_to_json(r)::text
         FROM (SELECT 'row' AS type, seq, event_id,
                      CASE WHEN personal THEN user_email END AS user_email,
                      assurance,
@@ -186,8 +180,31 @@ BEGIN
                      CASE WHEN personal OR length(text_seal) <> 16 THEN text_seal
                           ELSE agent_policy.audit_closed(l, 2) END AS text_seal
               FROM agent_policy.audit_log l
-              WHERE started_at >= low AND started_at < high AND seq <= last
+              WHERE started_at BETWEEN low AND high
               ORDER BY seq) r;
+BEGIN
+    -- Before the headers are read: from here on no day is dropped.
+    OPEN in_rows;
+    SELECT min(number) FILTER (WHERE isfinite(since) AND day BETWEEN first_day AND last_day),
+           coalesce(max(number), 0)
+    INTO from_block, last_block FROM agent_policy.audit_block;
+    -- With the blocks before that a check of these days begins with.
+    SELECT CASE WHEN count(*) = 2 THEN min(number) ELSE 1 END INTO from_block
+    FROM (SELECT number FROM agent_policy.audit_block WHERE number < from_block
+          ORDER BY number DESC LIMIT 2) b;
+    RETURN QUERY SELECT json_build_object('type', 'log', 'version', 1, 'chain', s.chain,
+            'first_day', first_day, 'last_day', last_day, 'last_block', last_block,
+            'personal', personal)::text
+        FROM agent_policy.audit_state s;
+    RETURN QUERY SELECT row_to_json(k)::text
+        FROM (SELECT 'key' AS type, key_id, public_key FROM agent_policy.audit_key ORDER BY first_used) k;
+    RETURN QUERY SELECT row_to_json(b)::text
+        FROM (SELECT 'block' AS type, * FROM agent_policy.audit_block WHERE number >= from_block ORDER BY number) b;
+    LOOP
+        FETCH in_rows INTO line;
+        EXIT WHEN NOT FOUND;
+        RETURN NEXT line;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION audit_export(timestamptz, timestamptz, boolean) IS
@@ -347,7 +364,7 @@ COMMENT ON FUNCTION erase_user(text) IS
     'erases a person from audit_log: what names or quotes the address (in any case) is overwritten and its salt destroyed, so that the chain still verifies and nobody can try values; the number of rows. Backups, WAL and, until VACUUM, dead rows keep what they have';
 
 REVOKE ALL ON audit_block, audit_key, audit_checkpoints, audit_access FROM PUBLIC;
-REVOKE ALL ON FUNCTION audit_note(integer, integer, text), audit_next_block(),
+REVOKE ALL ON FUNCTION audit_note(integer, integer, text), audit_retention(), audit_next_block(),
     audit_in_transaction(bigint),
     audit_verify_log(timestamptz, timestamptz, text[]), audit_verify(timestamptz, timestamptz, text[]),
     audit_commitment(integer, text, text, text, text, text, text, bytea, text, text, text, text, bytea),

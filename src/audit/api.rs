@@ -88,6 +88,12 @@ fn audit_note(kind: i32, day: i32, note: Text) -> i64 {
     super::chain::append_note(kind, day, super::chain::ascii(&note))
 }
 
+/// How long days are kept, as the chain says; NULL where it does not say so, or not with this key.
+#[pg_extern(sql = false)]
+fn audit_retention() -> Option<String> {
+    super::chain::retention().map(|keep| keep.to_string())
+}
+
 /// The number of the block that [`audit_note`] appends next.
 #[pg_extern(sql = false)]
 fn audit_next_block() -> i64 {

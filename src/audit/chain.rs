@@ -9,12 +9,15 @@
 //! blocks that the others know of, the chain goes on behind *those*, so that the loss stays visible.
 
 use super::tables;
-use super::{now, settings, spool};
-use crate::pg::{bgworker, rows};
+use super::{now, session, settings, spool};
+use crate::pg::rows::{self, Cursor};
+use crate::pg::{bgworker, facts, shmem};
 use evidence::block::{self, Block, Kind};
 use evidence::head::{self, Head};
 use evidence::key::{Keys, PrivateKey};
 use pgrx::prelude::*;
+use pgrx::{PgXactCallbackEvent, register_xact_callback};
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -109,9 +112,27 @@ impl Chain {
             return false;
         }
         self.look_at_key();
-        match (tables::chain_id(), tables::newest_block()) {
-            (Some(id), Some(newest)) => Head::of(&newest, &id).signed_by(&self.keys) != Some(true),
+        let state = rows::connected(|| tables::state(Cursor::open));
+        match (state, tables::newest_block()) {
+            (Some((id, _)), Some(newest)) => {
+                Head::of(&newest, &id).signed_by(&self.keys) != Some(true)
+            }
             _ => true,
+        }
+    }
+
+    /// In a transaction of its own: what others have appended is known, too, from here on.
+    pub fn look_behind_others(&mut self) {
+        let state = rows::connected(|| tables::state(Cursor::open));
+        let (Some((id, _)), Some(newest)) = (state, tables::newest_block()) else {
+            return;
+        };
+        let head = Head::of(&newest, &id);
+        let known = self.known.clone().or_else(|| read_head(&self.head_file));
+        let goes_on = known.is_none_or(|k| k.chain == id && k.number < head.number);
+        if goes_on && head.signed_by(&self.keys) == Some(true) {
+            self.id = id;
+            self.newest = Some(head);
         }
     }
 
@@ -212,10 +233,35 @@ pub fn block(kind: Kind, day: i32, root: evidence::Hash, note: Option<String>) -
     }
 }
 
+thread_local! {
+    /// The worker will be told of what this transaction appends.
+    static TOLD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// After the commit the worker notes the new end: nobody takes it away unnoticed.
+fn tell_worker() {
+    if TOLD.replace(true) {
+        return;
+    }
+    // The file must not know more than a crash leaves.
+    facts::commit_durably();
+    register_xact_callback(PgXactCallbackEvent::Commit, || {
+        TOLD.set(false);
+        let database = bgworker::this_backend().database;
+        if let Some(slot) = shmem::shared().and_then(|s| s.slot(database)) {
+            session::want(slot);
+        }
+    });
+    for event in [PgXactCallbackEvent::Abort, PgXactCallbackEvent::Prepare] {
+        register_xact_callback(event, || TOLD.set(false));
+    }
+}
+
 /// Appends a block that has a note instead of rows, in the transaction at hand; its number.
 pub fn append_note(kind: Kind, day: i32, note: String) -> i64 {
     let mut chain = Chain::open();
     chain.begin(0);
+    tell_worker();
     chain.append(block(kind, day, block::note_root(&note), Some(note)))
 }
 
@@ -233,6 +279,29 @@ pub fn ascii(value: &serde_json::Value) -> String {
         }
     }
     out
+}
+
+/// How long days are kept, as the newest block says that is about that: JSON, `null` for ever. None where
+/// there is no such block, or not one of this chain and key.
+pub fn retention() -> Option<serde_json::Value> {
+    let keys = keys(false)?;
+    let (id, blocks) = rows::connected(|| {
+        let (id, _) = tables::state(Cursor::open)?;
+        Some((id, tables::retention_blocks()))
+    })?;
+    let (newest, before) = (blocks.first()?, blocks.get(1));
+    let previous = match before {
+        Some(b) if b.number + 1 == newest.number => b.hash,
+        None if newest.number == 1 => block::genesis(&id),
+        _ => return None,
+    };
+    let note = newest.note.as_deref()?;
+    let genuine = newest.kind == Kind::Retention
+        && block::note_root(note) == newest.root
+        && newest.chained(&previous) == newest.hash
+        && Head::of(newest, &id).signed_by(&keys) == Some(true);
+    let note: serde_json::Value = serde_json::from_str(note).ok()?;
+    note.get("keep").filter(|_| genuine).cloned()
 }
 
 /// The number of the block that comes next. Nobody else appends until this transaction ends.
@@ -279,14 +348,10 @@ fn head_files() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Heads of other logs that were written in this database.
-pub fn others(id: &[u8; 16]) -> Vec<Head> {
-    let heads = head_files();
-    heads
-        .iter()
-        .filter_map(|file| read_head(file))
-        .filter(|head| head.chain != *id)
-        .collect()
+/// Heads of all logs that were written in this database.
+pub fn heads() -> Vec<Head> {
+    let files = head_files();
+    files.iter().filter_map(|file| read_head(file)).collect()
 }
 
 /// The extension is created: there is no log of before that it could be about.

@@ -224,6 +224,10 @@ impl Ingest<'_> {
             self.read_session(session, segments, false);
         }
         self.commit();
+        if ticket != slot.done.load(SeqCst) {
+            holding(|| self.chain.look_behind_others());
+            self.chain.committed();
+        }
         let mut unlinked = self.unlink(&own, false);
         // Nobody waits for what others hand over, and the time that it waits is told where it comes from.
         slot.done.store(ticket, SeqCst);

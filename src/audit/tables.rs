@@ -29,14 +29,15 @@ pub fn last_seq() -> i64 {
     )
 }
 
-/// The id of the chain; None when nothing was ever written.
-pub fn chain_id() -> Option<[u8; 16]> {
-    rows::connected(|| {
-        let mut cursor = Cursor::open(c"SELECT chain FROM agent_policy.audit_state", &[]);
-        let id = cursor.next().and_then(|row| row.uuid(1));
-        cursor.close();
-        id
-    })
+/// The id of the chain and the last number given; None when nothing was ever written. Where cursors can
+/// be opened.
+pub fn state(open: impl FnOnce(&CStr) -> Cursor) -> Option<([u8; 16], i64)> {
+    let mut cursor = open(c"SELECT chain, last_seq FROM agent_policy.audit_state");
+    let found = cursor
+        .next()
+        .and_then(|row| Some((row.uuid(1)?, row.i64(2)?)));
+    cursor.close();
+    found
 }
 
 /// The last number given, and the id of the chain. The row lock keeps others from appending.
@@ -62,8 +63,9 @@ pub fn set_last_seq(last: i64) {
 macro_rules! block_query {
     ($rest:literal) => {
         concat!(
-            "SELECT number, kind::bigint, first_seq, last_seq, day - date '1970-01-01', oldest, newest, ",
-            "sealed_at, root, note, hash, key_id, signature FROM agent_policy.audit_block ",
+            "SELECT number, kind::bigint, first_seq, last_seq, ",
+            "CASE WHEN pg_catalog.isfinite(day) THEN day - date '1970-01-01' END, oldest, newest, sealed_at, root, ",
+            "note, hash, key_id, signature FROM agent_policy.audit_block ",
             $rest,
             "\0"
         )
@@ -99,10 +101,28 @@ pub fn block(row: &Fields) -> Option<Block> {
 pub fn newest_block() -> Option<Block> {
     rows::connected(|| {
         let sql = block_query!("ORDER BY number DESC LIMIT 1");
-        let mut cursor = Cursor::open(CStr::from_bytes_with_nul(sql.as_bytes()).ok()?, &[]);
+        let mut cursor = Cursor::open(CStr::from_bytes_with_nul(sql.as_bytes()).ok()?);
         let block = cursor.next().and_then(|row| block(&row));
         cursor.close();
         block
+    })
+}
+
+/// The newest block that is about the retention, and the one before it.
+pub fn retention_blocks() -> Vec<Block> {
+    rows::connected(|| {
+        let sql = block_query!(
+            "WHERE number <= (SELECT pg_catalog.max(number) FROM agent_policy.audit_block WHERE kind = 4)
+             ORDER BY number DESC LIMIT 2"
+        );
+        let mut cursor =
+            Cursor::open(CStr::from_bytes_with_nul(sql.as_bytes()).unwrap_or_default());
+        let mut blocks = Vec::new();
+        while let Some(row) = cursor.next() {
+            blocks.extend(block(&row));
+        }
+        cursor.close();
+        blocks
     })
 }
 

@@ -3,7 +3,7 @@
 use super::api::raise;
 use super::tables::{self, block_query};
 use super::{chain, settings};
-use crate::pg::rows::{self, Cursor, Fields};
+use crate::pg::rows::{self, Cursor, Fields, Snapshot, Value};
 use evidence::head::Head;
 use evidence::key::Keys;
 use evidence::record::{Address, Row};
@@ -13,8 +13,9 @@ use std::borrow::Cow;
 use std::ffi::CStr;
 
 const DAY: i64 = 86_400_000_000;
-/// From 1970 to PostgreSQL's epoch, 2000-01-01, in microseconds.
+/// From 1970 to PostgreSQL's epoch, 2000-01-01, in microseconds and in days.
 const PG_EPOCH: i64 = 946_684_800_000_000;
+const PG_EPOCH_DAY: i32 = 10_957;
 /// Findings that are told.
 const TOLD: usize = 20;
 
@@ -22,30 +23,53 @@ fn sql(text: &'static str) -> &'static CStr {
     CStr::from_bytes_with_nul(text.as_bytes()).unwrap_or_default()
 }
 
-/// Days since 1970 of microseconds since 2000; infinities are far days.
-fn day(at: i64) -> i32 {
-    let day = at.saturating_add(PG_EPOCH).div_euclid(DAY);
-    i32::try_from(day)
-        .unwrap_or_default()
-        .clamp(-10_000, 3_000_000)
+/// The first and the last of some days, since 2000; the ends of the range are infinities, and belong to it.
+#[derive(Clone, Copy)]
+struct Days(i32, i32);
+
+impl Days {
+    /// Those of two times in microseconds since 2000.
+    fn of(since: i64, until: i64) -> Self {
+        let day = |at: i64| match at {
+            i64::MIN => i32::MIN,
+            i64::MAX => i32::MAX,
+            at => i32::try_from(at.div_euclid(DAY)).unwrap_or_default(),
+        };
+        Self(day(since), day(until))
+    }
+
+    /// Since 1970.
+    fn of_1970(self) -> (i32, i32) {
+        let day = |day: i32| match day {
+            i32::MIN | i32::MAX => day,
+            day => day.saturating_add(PG_EPOCH_DAY),
+        };
+        (day(self.0), day(self.1))
+    }
+
+    fn days(self) -> [Value; 2] {
+        [Value::Day(self.0), Value::Day(self.1)]
+    }
+
+    /// Their first and their last microsecond.
+    fn times(self) -> [Value; 2] {
+        let first = match self.0 {
+            i32::MIN => i64::MIN,
+            day => i64::from(day) * DAY,
+        };
+        let last = match self.1 {
+            i32::MAX => i64::MAX,
+            day => (i64::from(day) + 1) * DAY - 1,
+        };
+        [Value::Time(first), Value::Time(last)]
+    }
 }
 
 type Answer = (bool, Option<i64>, i64, Option<String>);
 
 /// Checks the rows that started on the days from `since` to `until`.
 pub fn verify(since: i64, until: i64, heads: &[String]) -> Answer {
-    let days = (
-        if since == i64::MIN {
-            -10_000
-        } else {
-            day(since)
-        },
-        if until == i64::MAX {
-            3_000_000
-        } else {
-            day(until)
-        },
-    );
+    let days = Days::of(since, until);
     let kept: Vec<Head> = heads
         .iter()
         .map(|h| {
@@ -61,104 +85,94 @@ pub fn verify(since: i64, until: i64, heads: &[String]) -> Answer {
     // Nobody learns a row from it: it is no reader of the log.
     let _own = crate::pg::internal::enter();
     rows::connected(|| {
-        // It may begin meanwhile.
-        let known = number_and_chain();
-        if known.is_none() && is_blank(&kept) {
-            return (true, None, 0, None);
-        }
-        let Some((id, last_known)) = known.or_else(number_and_chain) else {
-            warning!(
-                "audit log: agent_policy.audit_state, which says where the log begins and ends, is empty"
-            );
-            return (false, Some(1), 0, None);
-        };
-        // What others know comes before what the blocks say, and the key after it: the log goes on.
-        let witness = chain::witness();
-        let beyond = highest(c"SELECT max(seq) FROM agent_policy.audit_log");
-        let newest = highest(c"SELECT max(number) FROM agent_policy.audit_block");
-        let others = chain::others(&id);
-        let keys = chain::keys(false).unwrap_or_default();
-        let mut checked = headers(
-            days,
-            newest,
-            Trust {
-                chain: id,
-                keys: &keys,
-            },
-            kept,
-            witness,
-        );
-        for other in others {
-            checked.findings.add(
-                1,
-                format!(
-                    "another log was here, of which block {} was the last: {other}",
-                    other.number
-                ),
-            );
-        }
-        let end = checked.head.as_ref().map_or(0, |h| h.last_seq);
-        if beyond > end {
-            checked.findings.add(
-                end + 1,
-                format!("rows {} to {beyond} are in no block", end + 1),
-            );
-        }
-        if last_known > end {
-            let text = format!("rows {} to {last_known} are missing at the end", end + 1);
-            checked.findings.add(end + 1, text);
-        }
-        let (checked, n) = table(days, checked);
-        report(&checked.findings, &keys);
-        let findings = &checked.findings;
-        (
-            findings.intact(),
-            findings.lowest_seq,
-            i64::try_from(n).unwrap_or(i64::MAX),
-            checked.head.map(|h| h.to_string()),
-        )
+        // What others know comes before what the tables say: the log goes on. So does the lock that keeps
+        // days from being dropped.
+        let (witness, written) = (chain::witness(), chain::heads());
+        Cursor::open(c"SELECT FROM agent_policy.audit_log LIMIT 0").close();
+        // One state of all tables: whoever is erased meanwhile is erased from neither blocks nor rows.
+        rows::in_snapshot(|now| look(now, days, kept, witness, &written))
     })
 }
 
-/// Without a chain: was nothing ever written, or is what says so gone?
-fn is_blank(kept: &[Head]) -> bool {
-    kept.is_empty()
-        && chain::others(&[0; 16]).is_empty()
-        && highest(c"SELECT max(seq) FROM agent_policy.audit_log") == 0
-        && highest(c"SELECT max(number) FROM agent_policy.audit_block") == 0
+fn look(
+    now: &Snapshot,
+    days: Days,
+    kept: Vec<Head>,
+    witness: Option<Head>,
+    written: &[Head],
+) -> Answer {
+    let newest_row = highest(now, c"SELECT max(seq) FROM agent_policy.audit_log");
+    let newest_block = highest(now, c"SELECT max(number) FROM agent_policy.audit_block");
+    let Some((id, last_known)) = tables::state(|query| now.open(query, &[])) else {
+        // Was nothing ever written, or is what says so gone?
+        if kept.is_empty() && written.is_empty() && newest_row == 0 && newest_block == 0 {
+            return (true, None, 0, None);
+        }
+        warning!(
+            "audit log: agent_policy.audit_state, which says where the log begins and ends, is empty"
+        );
+        return (false, Some(1), 0, None);
+    };
+    // Behind the blocks: another key may have come.
+    let keys = chain::keys(false).unwrap_or_default();
+    let trust = Trust {
+        chain: id,
+        keys: &keys,
+    };
+    let mut checked = headers(now, days, trust, kept, witness);
+    for other in written.iter().filter(|head| head.chain != id) {
+        checked.findings.add(
+            1,
+            format!(
+                "another log was here, of which block {} was the last: {other}",
+                other.number
+            ),
+        );
+    }
+    let end = checked.head.as_ref().map_or(0, |h| h.last_seq);
+    if newest_row > end {
+        checked.findings.add(
+            end + 1,
+            format!("rows {} to {newest_row} are in no block", end + 1),
+        );
+    }
+    if last_known > end {
+        let text = format!("rows {} to {last_known} are missing at the end", end + 1);
+        checked.findings.add(end + 1, text);
+    }
+    let (checked, n) = table(now, days, checked);
+    report(&checked.findings, &keys);
+    let findings = &checked.findings;
+    (
+        findings.intact(),
+        findings.lowest_seq,
+        i64::try_from(n).unwrap_or(i64::MAX),
+        checked.head.map(|h| h.to_string()),
+    )
 }
 
-/// The chain's id and the last number given; None when nothing was ever written.
-fn number_and_chain() -> Option<([u8; 16], i64)> {
-    let mut c = Cursor::open(c"SELECT chain, last_seq FROM agent_policy.audit_state", &[]);
-    let found = c.next().and_then(|r| Some((r.uuid(1)?, r.i64(2)?)));
-    c.close();
-    found
-}
-
-fn highest(query: &CStr) -> i64 {
-    let mut c = Cursor::open(query, &[]);
+fn highest(now: &Snapshot, query: &CStr) -> i64 {
+    let mut c = now.open(query, &[]);
     let max = c.next().and_then(|r| r.i64(1)).unwrap_or(0);
     c.close();
     max
 }
 
 fn headers(
-    days: (i32, i32),
-    newest: i64,
+    now: &Snapshot,
+    days: Days,
     trust: Trust,
     kept: Vec<Head>,
     witness: Option<Head>,
 ) -> Checked {
-    let mut range = Cursor::open(
-        c"SELECT min(number), max(number) FROM agent_policy.audit_block
-          WHERE day - date '1970-01-01' BETWEEN $1 AND $2",
-        &[days.0.into(), days.1.into()],
+    let mut range = now.open(
+        c"SELECT min(number), max(number) FROM agent_policy.audit_block WHERE day BETWEEN $1 AND $2",
+        &days.days(),
     );
     let found = range.next().and_then(|r| Some((r.i64(1)?, r.i64(2)?)));
     range.close();
-    let (low, last) = if days.0 <= -10_000 {
-        (1, newest)
+    let (low, last) = if days.0 == i32::MIN {
+        (1, i64::MAX)
     } else {
         found.unwrap_or((1, 0))
     };
@@ -166,10 +180,7 @@ fn headers(
     let mut headers = Headers::new(trust, low..=last);
     headers.begins_with(1);
     kept.into_iter().for_each(|head| headers.kept(head));
-    let mut c = Cursor::open(
-        sql(block_query!("WHERE number <= $1 ORDER BY number")),
-        &[newest],
-    );
+    let mut c = now.open(sql(block_query!("ORDER BY number")), &[]);
     while let Some(row) = c.next() {
         match tables::block(&row) {
             Some(block) => headers.header(block),
@@ -192,27 +203,24 @@ const ROWS: &CStr = c"
         verdict, rule, object, outcome, sqlstate, agent, conversation, trace_id, policy_version,
         who_seal, text_seal, mark
     FROM agent_policy.audit_log
-    WHERE started_at >= ('epoch'::timestamptz + make_interval(secs => 86400.0 * $1)) AND
-          started_at < ('epoch'::timestamptz + make_interval(secs => 86400.0 * ($2 + 1)))
+    WHERE started_at BETWEEN $1 AND $2
     ORDER BY seq";
 
-fn table(days: (i32, i32), checked: Checked) -> (Checked, u64) {
+fn table(now: &Snapshot, days: Days, checked: Checked) -> (Checked, u64) {
     let end = checked.head.as_ref().map_or(0, |h| h.last_seq);
-    let last_block = checked.head.as_ref().map_or(0, |h| h.number);
-    let mut check = Rows::new(checked, days.0..=days.1);
-    let mut blocks = Cursor::open(
-        sql(block_query!(
-            "WHERE day - date '1970-01-01' BETWEEN $1 AND $2 ORDER BY number"
-        )),
-        &[days.0.into(), days.1.into()],
+    let (first_day, last_day) = days.of_1970();
+    let mut check = Rows::new(checked, first_day..=last_day);
+    let mut blocks = now.open(
+        sql(block_query!("WHERE day BETWEEN $1 AND $2 ORDER BY number")),
+        &days.days(),
     );
-    let mut rows = Cursor::open(ROWS, &[days.0.into(), days.1.into()]);
+    let mut rows = now.open(ROWS, &days.times());
     let mut row = rows.next();
-    while let Some(block) = blocks.next().and_then(|b| tables::block(&b)) {
-        // Appended since the headers were read.
-        if block.number > last_block {
-            break;
-        }
+    while let Some(fields) = blocks.next() {
+        // What is none was found among the headers.
+        let Some(block) = tables::block(&fields) else {
+            continue;
+        };
         let last = block.last_seq;
         let of_rows = block.kind == evidence::block::Kind::Rows;
         check.block(block);
@@ -229,7 +237,7 @@ fn table(days: (i32, i32), checked: Checked) -> (Checked, u64) {
     }
     blocks.close();
     rows.close();
-    let n = check.rows;
+    let n = check.tally.rows;
     (check.end(), n)
 }
 

@@ -57,6 +57,12 @@ pub fn server_started_at() -> i64 {
     unsafe { pg_sys::PgStartTime }
 }
 
+/// The transaction's commit reaches the disk before anybody hears of it, whatever `synchronous_commit` says.
+pub fn commit_durably() {
+    // SAFETY: sets a flag of the transaction at hand.
+    unsafe { pg_sys::ForceSyncCommit() }
+}
+
 /// Is this the transaction at hand, or a part of it?
 pub fn is_current_transaction(xid: u32) -> bool {
     // SAFETY: compares with what this backend knows of its transaction.
@@ -121,9 +127,10 @@ pub fn is_setting_for_superusers(name: &str) -> bool {
     flags as u32 & pg_sys::GUC_SUPERUSER_ONLY != 0
 }
 
-/// Would SHOW ALL show those, too?
+/// Would SHOW ALL show those, too? For who only asks what a role may, it is that role.
 pub fn reads_all_settings() -> bool {
-    users::inherits(role(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_ALL_SETTINGS))
+    let role = crate::identity::assumed().unwrap_or_else(role);
+    users::inherits(role, pg_sys::Oid::from(pg_sys::ROLE_PG_READ_ALL_SETTINGS))
 }
 
 /// Microseconds since the Unix epoch.

@@ -3,17 +3,21 @@
 use pgrx::pg_sys;
 use std::borrow::Cow;
 use std::ffi::{CStr, c_long};
+use std::marker::PhantomData;
 
 /// Rows fetched at a time.
 const STEP: c_long = 500;
 
-/// A row of the result.
-pub struct Fields {
+/// A row of the result, until the next one is taken.
+pub struct Fields<'c> {
     tuple: pg_sys::HeapTuple,
     descriptor: pg_sys::TupleDesc,
+    /// Where its fields are detoasted.
+    context: pg_sys::MemoryContext,
+    cursor: PhantomData<&'c mut Cursor>,
 }
 
-impl Fields {
+impl Fields<'_> {
     /// Field `n`, from 1; None when it is NULL.
     fn datum(&self, n: i32) -> Option<pg_sys::Datum> {
         let mut null = false;
@@ -24,9 +28,15 @@ impl Fields {
 
     /// A text or bytea, as stored.
     pub fn bytes(&self, n: i32) -> Option<&[u8]> {
-        // SAFETY: the query selects a varlena there; the tuple lives as long as self, and so does
-        // what is detoasted, in the context of the same batch.
-        self.datum(n).map(|d| unsafe { super::call::bytes(d) })
+        let datum = self.datum(n)?;
+        // SAFETY: the query selects a varlena there; the tuple lives as long as self, and so does what is
+        // detoasted, in the context of this row.
+        unsafe {
+            let before = pg_sys::MemoryContextSwitchTo(self.context);
+            let bytes = super::call::bytes(datum);
+            pg_sys::MemoryContextSwitchTo(before);
+            Some(bytes)
+        }
     }
 
     /// A text in UTF-8.
@@ -82,50 +92,99 @@ pub fn utf8(stored: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// A query whose rows are taken one by one; in a transaction, under the caller's user. Each
-/// `open` takes a new snapshot where the transaction's isolation allows it.
+/// A query whose rows are taken one by one; in a transaction, under the caller's user.
 pub struct Cursor {
     portal: pg_sys::Portal,
     batch: *mut pg_sys::SPITupleTable,
     at: u64,
+    /// What is detoasted of the row at hand: a log is longer than memory.
+    context: pg_sys::MemoryContext,
 }
+
+/// A parameter of a query.
+#[derive(Clone, Copy)]
+pub enum Value {
+    /// Microseconds since 2000; the ends of the range are infinities.
+    Time(i64),
+    /// Days since 2000, in the same way.
+    Day(i32),
+}
+
+/// One state of the database, for as many queries as look at it.
+pub struct Snapshot(());
 
 /// Runs `work`, in which cursors can be opened.
 pub fn connected<R>(work: impl FnOnce() -> R) -> R {
     pgrx::Spi::connect_mut(|_| work())
 }
 
+/// Runs `work`, whose queries all see what is committed now, whatever the transaction has seen before,
+/// and what the transaction itself has done.
+pub fn in_snapshot<R>(work: impl FnOnce(&Snapshot) -> R) -> R {
+    // SAFETY: in a transaction; what is pushed is popped, or goes with the transaction after an ERROR.
+    unsafe {
+        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        let result = work(&Snapshot(()));
+        pg_sys::PopActiveSnapshot();
+        result
+    }
+}
+
+impl Snapshot {
+    /// `parameters`: for $1, $2 …
+    pub fn open(&self, query: &CStr, parameters: &[Value]) -> Cursor {
+        Cursor::with(query, parameters, true)
+    }
+}
+
 impl Cursor {
-    /// `parameters`: for $1, $2 … as bigint.
-    pub fn open(query: &CStr, parameters: &[i64]) -> Self {
-        let mut types = vec![pg_sys::INT8OID; parameters.len()];
-        let mut values: Vec<_> = parameters.iter().map(|p| pg_sys::Datum::from(*p)).collect();
-        // SAFETY: between SPI_connect and SPI_finish, as `connected` sees to; the arrays are as
-        // long as it is said.
-        let portal = unsafe {
-            pg_sys::SPI_cursor_open_with_args(
-                std::ptr::null(),
-                query.as_ptr(),
-                parameters.len() as i32,
-                types.as_mut_ptr(),
-                values.as_mut_ptr(),
-                std::ptr::null(),
-                false,
-                0,
-            )
-        };
-        Self {
-            portal,
-            batch: std::ptr::null_mut(),
-            at: 0,
+    /// With a new snapshot, where the transaction's isolation allows it.
+    pub fn open(query: &CStr) -> Self {
+        Self::with(query, &[], false)
+    }
+
+    /// `as_it_is`: under the active snapshot.
+    fn with(query: &CStr, parameters: &[Value], as_it_is: bool) -> Self {
+        let (mut types, mut values): (Vec<_>, Vec<_>) = parameters
+            .iter()
+            .map(|p| match *p {
+                Value::Time(t) => (pg_sys::TIMESTAMPTZOID, pg_sys::Datum::from(t)),
+                Value::Day(d) => (pg_sys::DATEOID, pg_sys::Datum::from(d)),
+            })
+            .unzip();
+        // SAFETY: between SPI_connect and SPI_finish, as `connected` sees to, which frees the context; the
+        // arrays are as long as it is said.
+        unsafe {
+            Self {
+                portal: pg_sys::SPI_cursor_open_with_args(
+                    std::ptr::null(),
+                    query.as_ptr(),
+                    parameters.len() as i32,
+                    types.as_mut_ptr(),
+                    values.as_mut_ptr(),
+                    std::ptr::null(),
+                    as_it_is,
+                    0,
+                ),
+                batch: std::ptr::null_mut(),
+                at: 0,
+                context: pg_sys::AllocSetContextCreateExtended(
+                    pg_sys::CurrentMemoryContext,
+                    c"agent_policy row".as_ptr(),
+                    pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                    pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                    pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+                ),
+            }
         }
     }
 
-    /// The next row; it has to be let go before the one after it is taken.
-    pub fn next(&mut self) -> Option<Fields> {
-        // SAFETY: the portal is open as long as self is used; SPI leaves the batch in
-        // SPI_tuptable, whose rows are `SPI_processed`.
+    /// The next row.
+    pub fn next(&mut self) -> Option<Fields<'_>> {
+        // SAFETY: the portal is open as long as self is used; SPI leaves the batch in SPI_tuptable, whose
+        // rows are `SPI_processed`. The row before is gone: it had self.
         unsafe {
+            pg_sys::MemoryContextReset(self.context);
             if self.batch.is_null() || self.at >= (*self.batch).numvals as u64 {
                 pgrx::check_for_interrupts!();
                 if !self.batch.is_null() {
@@ -144,6 +203,8 @@ impl Cursor {
             Some(Fields {
                 tuple,
                 descriptor: (*self.batch).tupdesc,
+                context: self.context,
+                cursor: PhantomData,
             })
         }
     }

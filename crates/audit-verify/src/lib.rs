@@ -1,13 +1,18 @@
 //! Checks an exported audit log without a server: see [`check`].
 #![forbid(unsafe_code)]
 
+mod summary;
+#[cfg(test)]
+mod tests;
+
 use evidence::block::{Block, Kind};
-use evidence::export::{self, Line};
+use evidence::export::{self, Line, Parsed};
 use evidence::head::Head;
 use evidence::key::Keys;
 use evidence::verify::{Headers, LEAD, Rows, Trust};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use summary::Summary;
 
 /// What is to be checked.
 #[derive(Debug, Default)]
@@ -55,7 +60,7 @@ pub fn check(options: &Options, out: &mut impl Write) -> Result<bool, String> {
     }
 
     let mut lines = lines(&options.log)?.lines().zip(1_u64..);
-    let mut next = || -> Result<Option<Line>, String> {
+    let mut next = || -> Result<Option<Parsed>, String> {
         let Some((line, number)) = lines.next() else {
             return Ok(None);
         };
@@ -65,40 +70,52 @@ pub fn check(options: &Options, out: &mut impl Write) -> Result<bool, String> {
             .map(Some)
             .map_err(|e| format!("{}, line {number}: {e}", options.log))
     };
-    let Some(Line::Log {
-        chain,
-        days,
-        last_block,
+    let Some(Parsed {
+        line:
+            Line::Log {
+                chain,
+                days,
+                last_block,
+                personal,
+            },
+        strange,
     }) = next()?
     else {
         return Err("the first line does not say which log it is".to_owned());
     };
+    let mut planted: Vec<(i64, String)> = Vec::new();
+    planted.extend(strange.map(|what| (1, format!("the line of the log {what}"))));
     let mut blocks: Vec<Block> = Vec::new();
-    let first_row = loop {
-        match next()? {
-            Some(Line::Key(key)) if options.key.is_none() => keys.public.push(key),
-            Some(Line::Key(_)) => {}
-            Some(Line::Block(block)) => blocks.push(*block),
-            Some(Line::Log { .. }) => return Err("there is more than one log".to_owned()),
-            Some(Line::Row(row)) => break Some(row),
-            None => break None,
+    let mut row = loop {
+        let Some(Parsed { line, strange }) = next()? else {
+            break None;
+        };
+        let found = |seq: i64, of: &str| strange.as_ref().map(|what| (seq, format!("{of} {what}")));
+        match line {
+            Line::Key(key) => {
+                planted.extend(found(1, "the line of a key"));
+                if options.key.is_none() {
+                    keys.public.push(key);
+                }
+            }
+            Line::Block(block) => {
+                planted.extend(found(block.first_seq, &format!("block {}", block.number)));
+                blocks.push(*block);
+            }
+            Line::Log { .. } => return Err("there is more than one log".to_owned()),
+            Line::Row(row) => break Some((row, strange)),
         }
     };
 
     let trust = Trust { chain, keys: &keys };
     let mut headers = Headers::new(trust, 0..=i64::MAX);
+    for (seq, text) in planted {
+        headers.findings.add(seq, text);
+    }
     let begin = blocks.first().map_or(1, |b| b.number);
-    for head in heads {
-        // What is before the export cannot be looked at in it.
-        if head.number >= begin {
-            headers.kept(head);
-        } else {
-            say!(
-                out,
-                "note: the head of block {} is older than this export",
-                head.number
-            );
-        }
+    // What is before the export cannot be looked at in it.
+    for head in heads.iter().filter(|h| h.number >= begin) {
+        headers.kept(head.clone());
     }
     if days.0 == i32::MIN {
         headers.begins_with(1);
@@ -122,52 +139,68 @@ pub fn check(options: &Options, out: &mut impl Write) -> Result<bool, String> {
         );
     }
     let mut rows = Rows::new(headers.end(None), days.0..=days.1);
-    rows.closed = true;
+    rows.closed = personal != Some(true);
 
-    let mut row = first_row;
-    for block in blocks {
+    for block in &blocks {
         let (kind, last) = (block.kind, block.last_seq);
         // Headers go on to the newest block; rows are those of the days that were exported.
         if kind == Kind::Rows && !(days.0..=days.1).contains(&block.day) {
             continue;
         }
-        rows.block(block);
-        while let Some(r) = &row {
+        rows.block(block.clone());
+        while let Some((r, strange)) = &row {
             let parsed = r.row()?;
             if kind != Kind::Rows || parsed.seq > last {
                 break;
             }
+            if let Some(what) = strange {
+                rows.found(parsed.seq, format!("row {} {what}", parsed.seq));
+            }
             rows.row(&parsed, &r.mark);
             row = match next()? {
                 None => None,
-                Some(Line::Row(r)) => Some(r),
+                Some(Parsed {
+                    line: Line::Row(r),
+                    strange,
+                }) => Some((r, strange)),
                 Some(_) => return Err("the rows are not at the end".to_owned()),
             };
         }
     }
     let more = row.is_some();
-    if let Some(r) = row {
+    if let Some((r, _)) = row {
         rows.row(&r.row()?, &r.mark);
     }
-    let checked_rows = rows.rows;
+    let tally = rows.tally.clone();
     let checked = rows.end();
     for finding in &checked.findings.first {
         say!(out, "seq {}: {}", finding.seq, finding.text);
     }
+    let told = checked.findings.first.len() as u64;
+    if checked.findings.count > told {
+        say!(out, "{} more findings", checked.findings.count - told);
+    }
     if more {
         say!(out, "rows follow that no block has");
     }
-    if options.key.is_none() {
-        say!(
-            out,
-            "note: no --key is given; the keys in the log itself were trusted"
-        );
-    }
+    let summary = Summary {
+        chain,
+        days,
+        personal,
+        blocks: &blocks,
+        checked: &checked,
+        tally: &tally,
+        keys: &keys,
+        own_keys: options.key.is_none(),
+        heads: &heads,
+    };
+    summary.write(out).map_err(|e| e.to_string())?;
     let intact = checked.findings.intact();
     say!(
         out,
-        "{}: {checked_rows} rows checked{}",
+        "{}: {} rows checked{}",
         if intact { "intact" } else { "NOT INTACT" },
+        tally.rows,
         match checked.findings.lowest_seq {
             Some(seq) => format!(", first bad seq {seq}"),
             None => String::new(),

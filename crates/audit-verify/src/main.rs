@@ -4,8 +4,8 @@
 //! agent-policy-audit-verify [--key FILE] [--heads FILE] LOG
 //! ```
 //!
-//! LOG is what `agent_policy.audit_export()` gives, "-" for standard input. Status 0: intact; 1: not
-//! intact; 2: the check could not be made.
+//! LOG is what `agent_policy.audit_export()` gives, "-" for standard input. It says what is wrong, what it
+//! has checked, and what it cannot tell. Status 0: intact; 1: not intact; 2: the check could not be made.
 #![forbid(unsafe_code)]
 
 use audit_verify::{Options, check};
@@ -19,6 +19,9 @@ Checks an audit log exported by agent_policy.audit_export(); LOG \"-\" is standa
   --key FILE    public keys in PEM that are trusted; without it those in the log are, which only
                 tells that whoever wrote the log had one key
   --heads FILE  heads that were kept elsewhere (agent_policy.audit_checkpoints), one a line
+
+It says what is wrong, then what was checked and what was not: whatever the second list has may be otherwise in a
+log that is \"intact\". The last lines are the verdict and the head of the newest block.
 
 Status 0: intact; 1: not intact; 2: the check could not be made.";
 

@@ -13,14 +13,22 @@ pub enum Kind {
     Dropped = 2,
     /// A person was erased.
     Erased = 3,
+    /// How long days are kept from here on.
+    Retention = 4,
 }
 
 impl Kind {
     #[must_use]
     pub fn from_number(n: i64) -> Option<Self> {
-        [Self::Rows, Self::Reads, Self::Dropped, Self::Erased]
-            .into_iter()
-            .find(|k| *k as i64 == n)
+        [
+            Self::Rows,
+            Self::Reads,
+            Self::Dropped,
+            Self::Erased,
+            Self::Retention,
+        ]
+        .into_iter()
+        .find(|k| *k as i64 == n)
     }
 }
 

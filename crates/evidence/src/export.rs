@@ -1,14 +1,16 @@
 //! An exported log: JSON Lines, as `agent_policy.audit_export` gives them.
 //!
-//! The first line says which log this is (`"type": "log"`, the id of its chain, the days that are
-//! in it whole, the number of the last block), then come the public keys (`key`), the headers of the blocks by number (`block`)
-//! and the rows by `seq` (`row`), with the names of the columns of the tables. Bytes are `\x` and
-//! hexadecimal, times ISO 8601 in UTC.
+//! The first line says which log this is (`"type": "log"`, the id of its chain, the days that are in it
+//! whole, the number of the last block, whether personal fields are in it), then come the public keys
+//! (`key`), the headers of the blocks by number (`block`) and the rows by `seq` (`row`), with the names
+//! of the columns of the tables. Bytes are `\x` and hexadecimal, times ISO 8601 in UTC.
+//!
+//! A line has these members and no others, each of them once: the chain speaks for nothing else.
 
 use crate::block::{Block, Kind};
-use crate::hex;
 use crate::key::PublicKey;
 use crate::record::Row;
+use crate::{calendar, hex};
 use serde_json::Value;
 
 /// One line.
@@ -20,6 +22,8 @@ pub enum Line {
         days: (i32, i32),
         /// The number of the last block.
         last_block: i64,
+        /// Whether personal fields are in it; `None` where it does not say.
+        personal: Option<bool>,
     },
     Key(PublicKey),
     Block(Box<Block>),
@@ -36,26 +40,159 @@ pub struct JsonRow {
     pub mark: Vec<u8>,
 }
 
+const LOG: &[&str] = &[
+    "type",
+    "version",
+    "chain",
+    "first_day",
+    "last_day",
+    "last_block",
+    "personal",
+];
+const KEY: &[&str] = &["type", "key_id", "public_key"];
+const BLOCK: &[&str] = &[
+    "type",
+    "number",
+    "kind",
+    "first_seq",
+    "last_seq",
+    "day",
+    "oldest",
+    "newest",
+    "sealed_at",
+    "root",
+    "note",
+    "hash",
+    "key_id",
+    "signature",
+];
+const ROW: &[&str] = &[
+    "type",
+    "seq",
+    "event_id",
+    "user_email",
+    "assurance",
+    "role_name",
+    "session_user_name",
+    "database_name",
+    "application_name",
+    "client_addr",
+    "backend_pid",
+    "session_id",
+    "transaction_id",
+    "started_at",
+    "duration_ms",
+    "nesting_level",
+    "command_tag",
+    "query_id",
+    "statement",
+    "statement_sha256",
+    "relations",
+    "masked_columns",
+    "functions",
+    "rows_returned",
+    "rows_processed",
+    "bytes_returned",
+    "truncated",
+    "verdict",
+    "rule",
+    "object",
+    "outcome",
+    "sqlstate",
+    "agent",
+    "conversation",
+    "trace_id",
+    "policy_version",
+    "backend_seq",
+    "mark",
+    "who_seal",
+    "text_seal",
+];
+
+/// A line, and what of it nothing speaks for, in words.
+#[derive(Debug)]
+pub struct Parsed {
+    pub line: Line,
+    pub strange: Option<String>,
+}
+
 /// # Errors
 /// What the line lacks, in words.
-pub fn parse(line: &str) -> Result<Line, String> {
+pub fn parse(line: &str) -> Result<Parsed, String> {
     let value: Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
-    let kind = value.get("type").and_then(Value::as_str).unwrap_or("");
-    match kind {
+    let known = match value.get("type").and_then(Value::as_str) {
+        Some("log") => LOG,
+        Some("key") => KEY,
+        Some("block") => BLOCK,
+        Some("row") => ROW,
+        other => return Err(format!("type {:?} is unknown", other.unwrap_or_default())),
+    };
+    let strange = strange(&value, line, known);
+    Ok(Parsed {
+        line: interpret(value)?,
+        strange,
+    })
+}
+
+/// A member that no such line has, or one that is there twice: whoever reads the line may take it for a part
+/// of the log.
+fn strange(value: &Value, line: &str, known: &[&str]) -> Option<String> {
+    let members = value.as_object()?;
+    if let Some(name) = members.keys().find(|name| !known.contains(&name.as_str())) {
+        let name: String = name.chars().take(40).collect();
+        return Some(format!("has {name:?}, which is no part of the log"));
+    }
+    (count_members(line) != members.len()).then(|| "has a member twice".to_owned())
+}
+
+/// Members of the object on a line that was parsed: where two have one name, the parser keeps the last.
+fn count_members(line: &str) -> usize {
+    let (mut depth, mut commas) = (0_u32, 0);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in line.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b',' if depth == 1 => commas += 1,
+            _ => {}
+        }
+    }
+    commas + 1
+}
+
+fn interpret(value: Value) -> Result<Line, String> {
+    match value
+        .get("type")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+    {
         "log" => {
+            if int(&value, "version")? != i64::from(crate::VERSION) {
+                return Err("it is of another version".to_owned());
+            }
             let chain = text(&value, "chain")?.replace('-', "");
+            let personal = value
+                .get("personal")
+                .map(|p| p.as_bool().ok_or("personal is not a boolean"));
             Ok(Line::Log {
                 chain: hex::decode_array(&chain).ok_or("chain is not a UUID")?,
                 days: (day(&value, "first_day")?, day(&value, "last_day")?),
                 last_block: int(&value, "last_block")?,
+                personal: personal.transpose()?,
             })
         }
-        "key" => bytes(&value, "public_key")?
-            .try_into()
-            .ok()
-            .and_then(|b| PublicKey::from_bytes(&b))
-            .map(Line::Key)
-            .ok_or_else(|| "public_key is not one".to_owned()),
+        "key" => {
+            let key = PublicKey::from_bytes(&array(&value, "public_key")?);
+            let key = key.ok_or("public_key is not one")?;
+            if array(&value, "key_id")? != key.id() {
+                return Err("key_id is not that of public_key".to_owned());
+            }
+            Ok(Line::Key(key))
+        }
         "block" => block(&value).map(|b| Line::Block(Box::new(b))),
         "row" => Ok(Line::Row(Box::new(JsonRow {
             who_seal: bytes(&value, "who_seal")?,
@@ -64,7 +201,7 @@ pub fn parse(line: &str) -> Result<Line, String> {
             mark: bytes(&value, "mark")?,
             value,
         }))),
-        other => Err(format!("type \"{other}\" is unknown")),
+        other => Err(format!("type {other:?} is unknown")),
     }
 }
 
@@ -118,41 +255,16 @@ fn day(v: &Value, name: &str) -> Result<i32, String> {
     match text {
         "-infinity" => Ok(i32::MIN),
         "infinity" => Ok(i32::MAX),
-        date => days(date).ok_or_else(|| format!("{name} is not a date")),
+        date => calendar::parse_date(date).ok_or_else(|| format!("{name} is not a date")),
     }
 }
 
 fn time(v: &Value, name: &str) -> Result<i64, String> {
-    micros(text(v, name)?).ok_or_else(|| format!("{name} is not a time in UTC"))
-}
-
-/// Days since 1970 of `YYYY-MM-DD`.
-fn days(date: &str) -> Option<i32> {
-    let mut parts = date.splitn(3, '-');
-    let mut number = || parts.next()?.parse::<i32>().ok();
-    let (year, month, day) = (number()?, number()?, number()?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || !(0..=99_999).contains(&year) {
-        return None;
+    match text(v, name)? {
+        "-infinity" => Ok(i64::MIN),
+        "infinity" => Ok(i64::MAX),
+        at => calendar::parse_time(at).ok_or_else(|| format!("{name} is not a time in UTC")),
     }
-    // Years begin in March, so that the leap day is their last.
-    let year = if month > 2 { year } else { year - 1 };
-    let in_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    Some(365 * year + year / 4 - year / 100 + year / 400 + in_year - 719_468)
-}
-
-/// Microseconds since 1970 of `YYYY-MM-DDTHH:MM:SS[.ffffff]+00:00`.
-fn micros(text: &str) -> Option<i64> {
-    let (date, time) = text.strip_suffix("+00:00")?.split_once('T')?;
-    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let mut parts = time.splitn(3, ':');
-    let mut number = || parts.next()?.parse::<i64>().ok();
-    let (hours, minutes, seconds) = (number()?, number()?, number()?);
-    if fraction.len() > 6 {
-        return None;
-    }
-    let fraction: i64 = format!("{fraction:0<6}").parse().ok()?;
-    let seconds = ((i64::from(days(date)?) * 24 + hours) * 60 + minutes) * 60 + seconds;
-    Some(seconds * 1_000_000 + fraction)
 }
 
 fn block(v: &Value) -> Result<Block, String> {
@@ -242,16 +354,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times() {
-        assert_eq!(days("1970-01-01"), Some(0));
-        assert_eq!(days("2000-02-29"), Some(11_016));
-        assert_eq!(days("2026-11-21"), Some(20_778));
-        assert_eq!(micros("1970-01-02T00:00:01.5+00:00"), Some(86_401_500_000));
-        assert_eq!(
-            micros("2000-01-01T00:00:00+00:00"),
-            Some(946_684_800_000_000)
-        );
-        assert_eq!(micros("2000-01-01T00:00:00+02:00"), None);
-        assert_eq!(days("2000-13-01"), None);
+    fn members() {
+        for (line, n) in [
+            (r#"{"a":1}"#, 1),
+            (r#"{"a":[1,2],"b":"x,\",{\\","c":{"d":1,"e":2}}"#, 3),
+            (r#"{"a":1,"a":2}"#, 2),
+        ] {
+            assert_eq!(count_members(line), n, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_no_line_has() {
+        let log = |more: &str| {
+            let line = format!(
+                r#"{{"type":"log","version":1,"chain":"00000000-0000-0000-0000-000000000001",
+                    "first_day":"-infinity","last_day":"2026-11-21","last_block":7{more}}}"#
+            );
+            parse(&line)
+        };
+        let parsed = log("").unwrap();
+        assert_eq!(parsed.strange, None);
+        let Line::Log { days, personal, .. } = parsed.line else {
+            panic!("{parsed:?}")
+        };
+        assert_eq!((days, personal), ((i32::MIN, 20_778), None));
+        assert!(log(r#","personal":false"#).unwrap().strange.is_none());
+        assert!(log(r#","personal":"no""#).is_err());
+        assert!(log(r#","type":"log""#).unwrap().strange.is_some());
+        let strange = log(",\"read this\\n\":\"x\"").unwrap().strange;
+        assert!(strange.unwrap().contains(r#""read this\n""#));
+        let key = crate::key::PrivateKey::from_seed(&[7; 32]).public();
+        let line = |id: &[u8]| {
+            let (id, key) = (hex::encode(id), hex::encode(&key.to_bytes()));
+            parse(&format!(
+                r#"{{"type":"key","key_id":"\\x{id}","public_key":"\\x{key}"}}"#
+            ))
+        };
+        assert!(line(&key.id()).is_ok());
+        assert!(line(&[0; 8]).is_err());
     }
 }

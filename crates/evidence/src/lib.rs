@@ -28,12 +28,14 @@
 )]
 
 pub mod block;
+pub mod calendar;
 pub mod export;
 pub mod head;
 pub mod hex;
 pub mod key;
 pub mod merkle;
 pub mod record;
+pub mod retention;
 pub mod verify;
 
 /// Version of every format here.

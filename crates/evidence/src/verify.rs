@@ -9,7 +9,8 @@ use crate::head::Head;
 use crate::key::Keys;
 use crate::merkle::Tree;
 use crate::record::{Row, Seal};
-use crate::{Hash, hex};
+use crate::retention::{self, Keep};
+use crate::{Hash, calendar, hex};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
@@ -111,6 +112,13 @@ pub struct Headers<'k> {
     previous: Option<Block>,
     /// Days dropped, and the block that says so.
     dropped: BTreeMap<i32, i64>,
+    /// How long days are kept, if that is known: it is where the walk begins with the first block, or has
+    /// met one that says so.
+    keep: Option<Option<Keep>>,
+    /// Days that were dropped when it was not.
+    unjudged: u64,
+    /// The first row of each day that was not dropped.
+    first_rows: BTreeMap<i32, i64>,
     /// What erasures say of their days.
     erased: BTreeMap<i64, BTreeMap<i32, String>>,
     /// Notes that erasures took away.
@@ -129,6 +137,9 @@ impl<'k> Headers<'k> {
             begin: None,
             previous: None,
             dropped: BTreeMap::new(),
+            keep: None,
+            unjudged: 0,
+            first_rows: BTreeMap::new(),
             erased: BTreeMap::new(),
             blanked: BTreeSet::new(),
             findings: Findings::default(),
@@ -190,7 +201,10 @@ impl<'k> Headers<'k> {
                 self.findings.add(seq, text);
                 None
             }
-            None if number == 1 => Some(block::genesis(&self.trust.chain)),
+            None if number == 1 => {
+                self.keep = Some(None);
+                Some(block::genesis(&self.trust.chain))
+            }
             // Nothing before it was asked for: its signature stands for that.
             None => None,
         };
@@ -223,7 +237,10 @@ impl<'k> Headers<'k> {
                 self.findings.add(self.vouched + 1, text);
             }
         }
-        if genuine && expected.is_some() {
+        if expected.is_none() {
+            // Nobody knows what the blocks before it said.
+            self.keep = None;
+        } else if genuine {
             self.note(&block);
         }
         self.previous = Some(block);
@@ -232,14 +249,43 @@ impl<'k> Headers<'k> {
     fn note(&mut self, block: &Block) {
         match block.kind {
             Kind::Dropped => {
+                self.judge(block);
                 self.dropped.insert(block.day, block.number);
+            }
+            Kind::Retention => {
+                // One that says nothing allows nothing.
+                self.keep = Some(block.note.as_deref().and_then(retention::of_note).flatten());
             }
             Kind::Erased => {
                 let (days, reads) = block.note.as_deref().map(erasure).unwrap_or_default();
                 self.erased.insert(block.number, days);
                 self.blanked.extend(reads);
             }
-            Kind::Rows | Kind::Reads => {}
+            Kind::Rows => {
+                let first = self.first_rows.entry(block.day);
+                first.or_insert(block.first_seq);
+            }
+            Kind::Reads => {}
+        }
+    }
+
+    /// Whether a day was dropped because its time was over.
+    fn judge(&mut self, block: &Block) {
+        let first = self.first_rows.remove(&block.day);
+        let allowed = match self.keep {
+            None => {
+                self.unjudged += 1;
+                return;
+            }
+            Some(keep) => keep.is_some_and(|k| k.is_over(block.day, block.sealed_at)),
+        };
+        if !allowed {
+            let text = format!(
+                "block {} tells that {} was dropped, which no retention in the chain allows",
+                block.number,
+                calendar::date(block.day)
+            );
+            self.findings.add(first.unwrap_or(block.first_seq), text);
         }
     }
 
@@ -277,6 +323,7 @@ impl<'k> Headers<'k> {
         Checked {
             head: self.previous.map(|b| Head::of(&b, &self.trust.chain)),
             dropped: self.dropped,
+            unjudged: self.unjudged,
             erased: self.erased,
             blanked: self.blanked,
             findings: self.findings,
@@ -302,7 +349,10 @@ fn erasure(note: &str) -> (BTreeMap<i32, String>, Vec<i64>) {
 pub struct Checked {
     /// Of the newest block.
     pub head: Option<Head>,
-    dropped: BTreeMap<i32, i64>,
+    /// Days dropped, and the block that says so last.
+    pub dropped: BTreeMap<i32, i64>,
+    /// How many were when it is not known what the retention was.
+    pub unjudged: u64,
     erased: BTreeMap<i64, BTreeMap<i32, String>>,
     blanked: BTreeSet<i64>,
     pub findings: Findings,
@@ -317,9 +367,43 @@ pub struct Rows {
     erasures: BTreeMap<(i64, i32), Digest>,
     /// Days with a row that is known to be wrong: their erasures cannot come out right.
     bad_days: BTreeSet<i32>,
-    /// Personal fields may have been kept back, as exports do.
+    /// Personal fields may have been kept back, as exports do that say so.
     pub closed: bool,
+    pub tally: Tally,
+}
+
+/// What was looked at.
+#[derive(Debug, Default, Clone)]
+pub struct Tally {
     pub rows: u64,
+    /// The lowest and the highest `seq` of them.
+    pub seqs: Option<(i64, i64)>,
+    /// Start of the oldest and of the newest.
+    pub times: Option<(i64, i64)>,
+    /// Rows of which the groups "who" and "text" were erased.
+    pub erased: [u64; 2],
+    /// The same of what was kept back.
+    pub withheld: [u64; 2],
+}
+
+impl Tally {
+    fn add(&mut self, row: &Row) {
+        let wider = |range: Option<(i64, i64)>, n: i64| {
+            let (low, high) = range.unwrap_or((n, n));
+            Some((low.min(n), high.max(n)))
+        };
+        self.rows += 1;
+        self.seqs = wider(self.seqs, row.seq);
+        self.times = wider(self.times, row.started_at);
+        let groups = self.erased.iter_mut().zip(&mut self.withheld);
+        for ((erased, withheld), seal) in groups.zip([row.who_seal, row.text_seal]) {
+            match Seal::parse(seal) {
+                Some(Seal::Erased(..)) => *erased += 1,
+                Some(Seal::Closed(_)) => *withheld += 1,
+                Some(Seal::Open(_)) | None => {}
+            }
+        }
+    }
 }
 
 struct Open {
@@ -344,7 +428,7 @@ impl Rows {
             erasures: BTreeMap::new(),
             bad_days: BTreeSet::new(),
             closed: false,
-            rows: 0,
+            tally: Tally::default(),
         }
     }
 
@@ -375,9 +459,14 @@ impl Rows {
         dropped.is_some_and(|by| *by > block.number)
     }
 
+    /// What somebody else has found.
+    pub fn found(&mut self, seq: i64, text: impl Into<String>) {
+        self.checked.findings.add(seq, text);
+    }
+
     /// The next row, in the order of `seq`, not beyond the block's last. `mark`: as stored.
     pub fn row(&mut self, row: &Row, mark: &[u8]) {
-        self.rows += 1;
+        self.tally.add(row);
         let findings = &mut self.checked.findings;
         let Some(open) = &mut self.open else {
             findings.add(row.seq, "a row that no block has");
@@ -395,14 +484,17 @@ impl Rows {
         let closed = [row.who_seal, row.text_seal]
             .iter()
             .any(|s| matches!(Seal::parse(s), Some(Seal::Closed(_))));
-        let leaf = match row.leaf() {
-            Ok(leaf) if !closed || self.closed => leaf,
-            _ => {
-                findings.add(row.seq, format!("row {} was changed", row.seq));
-                open.damaged = true;
-                return;
-            }
+        let Ok(leaf) = row.leaf() else {
+            findings.add(row.seq, format!("row {} was changed", row.seq));
+            open.damaged = true;
+            return;
         };
+        if closed && !self.closed {
+            let text = format!("personal fields of row {} are kept back", row.seq);
+            findings.add(row.seq, text);
+            // What an erasure says of its day cannot be compared any more.
+            self.bad_days.insert(open.block.day);
+        }
         if leaf.get(..MARK) != Some(mark) {
             open.marked.push(row.seq);
         }

@@ -23,6 +23,8 @@ pub const CASES: &[Case] = cases![
     what_a_range_begins_with_is_missed,
     a_day_that_is_over_goes,
     a_late_record_of_a_day_that_was_dropped,
+    a_retention_that_nobody_signed_drops_nothing,
+    a_day_that_goes_before_its_time_is_missed,
     an_erasure_over_several_days,
     the_program_tells_by_its_status,
     the_program_names_what_is_wrong,
@@ -469,6 +471,101 @@ fn a_late_record_of_a_day_that_was_dropped(b: &Bench) {
     all_intact(&d, [0, ROWS[1], ROWS[2], ROWS[3], ROWS[4]]);
 }
 
+/// Who may write to the extension's tables has no day dropped by that.
+fn a_retention_that_nobody_signed_drops_nothing(b: &Bench) {
+    let d = filled(b);
+    let days = || {
+        b.value(
+            "SELECT count(*) FROM pg_inherits WHERE inhparent = 'agent_policy.audit_log'::regclass",
+        )
+    };
+    let (before, drop) = (days(), "SELECT agent_policy.audit_drop_expired()");
+    // None was ever set, and a worker that begins looks at once.
+    b.setup("UPDATE agent_policy.audit_state SET keep = '1 day'");
+    assert_eq!(b.value(drop), "0");
+    b.setup("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'agent_policy audit writer' AND datname = current_database()");
+    write(b, 4);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(days(), before);
+    // Another than was set.
+    b.setup("SELECT agent_policy.set_audit_retention('400 days')");
+    // The worker has noted by now that it was.
+    b.flush_audit();
+    for keep in ["1 day", "0", "399 days", "1 mon"] {
+        b.setup(&format!(
+            "UPDATE agent_policy.audit_state SET keep = '{keep}'"
+        ));
+        assert_eq!(b.value(drop), "0", "{keep}");
+    }
+    // Nor does it help to change what was signed, or to take it away.
+    let forged = r#"{"keep": {"months": 0, "days": 1, "us": 0}, "by": "postgres"}"#;
+    for change in [
+        &format!("UPDATE agent_policy.audit_block SET note = '{forged}' WHERE kind = 4"),
+        &format!(
+            "UPDATE agent_policy.audit_block SET kind = 4, note = '{forged}'
+             WHERE number = (SELECT min(number) FROM agent_policy.audit_block)"
+        ),
+        "DELETE FROM agent_policy.audit_block WHERE kind = 4",
+        "UPDATE agent_policy.audit_block SET signature = decode(repeat('00', 64), 'hex') WHERE kind = 4",
+    ] {
+        b.setup("BEGIN; SET LOCAL session_replication_role = replica; UPDATE agent_policy.audit_state SET keep = '1 day'");
+        b.setup(change);
+        assert_eq!(b.value(drop), "0", "{change}");
+        assert!(!verify(b, "").0, "{change}");
+        b.setup("ROLLBACK");
+    }
+    assert_eq!(days(), before);
+    // As it was set. What says the same in other words is another one, until it is set.
+    b.setup("UPDATE agent_policy.audit_state SET keep = '400 days'");
+    let kept = [ROWS[0], ROWS[1], ROWS[2], ROWS[3], ROWS[4] + 4];
+    all_intact(&d, kept);
+    drop_first(&d);
+    all_intact(&d, [0, kept[1], kept[2], kept[3], kept[4]]);
+    let signed = "SELECT count(*) FROM agent_policy.audit_block WHERE kind = 4";
+    assert_eq!(
+        b.value(signed),
+        "2",
+        "what is set again is not signed again"
+    );
+}
+
+/// With a block that tells of it, made by somebody who may call what makes them.
+fn a_day_that_goes_before_its_time_is_missed(b: &Bench) {
+    let d = filled(b);
+    let key = file(b, "key", &public_key(b));
+    for keep in ["NULL", "'400 days'", "'1 mon'", "'84 hours'"] {
+        b.setup(&format!("SELECT agent_policy.set_audit_retention({keep})"));
+        b.setup(&format!(
+            "BEGIN; SELECT agent_policy.audit_note(2, {}, '{{}}'); DROP TABLE {}",
+            d.first + 1,
+            d.partition(1)
+        ));
+        let (intact, bad_from, _) = verify(b, "");
+        assert_eq!((intact, bad_from), (false, Some(4)), "{keep}");
+        let export = b
+            .setup("SELECT agent_policy.audit_export()")
+            .column()
+            .join("\n");
+        b.setup("ROLLBACK");
+        bad(
+            b,
+            &key,
+            &export.lines().collect::<Vec<_>>(),
+            4,
+            &["was dropped, which no retention in the chain allows"],
+        );
+    }
+    // The first day alone is over by this.
+    let dropped = format!("SELECT to_regclass('{}') IS NULL", d.partition(0));
+    wait("end of the first day", || {
+        b.setup("SELECT agent_policy.set_audit_retention('3 days')");
+        b.value(&dropped) == "t"
+    });
+    all_intact(&d, [0, ROWS[1], ROWS[2], ROWS[3], ROWS[4]]);
+    let log = file(b, "log", &export(b, ""));
+    check(&["--key", &key, &log], Stdio::null()).is(0, &["3 rows of days that were dropped: "]);
+}
+
 fn an_erasure_over_several_days(b: &Bench) {
     let d = filled(b);
     assert_eq!(
@@ -610,10 +707,50 @@ fn the_program_tells_by_its_status(b: &Bench) {
     }
     let input = Stdio::from(File::open(&log).expect("a file"));
     check(&["--key", &key, "-"], input).is(0, &[&whole]);
+    // What was checked, and what was not.
+    let day = |n: i64| {
+        let day = format!("SELECT (date '1970-01-01' + {})::text", d.first + n);
+        b.value(&day)
+    };
+    run(&["--heads", &heads, "--key", &key, &log]).is(
+        0,
+        &[
+            "  export  everything\n",
+            &format!(
+                "  rows    {ALL}: seq 1 to {ALL}; started {} 00:00:00 to {} ",
+                day(0),
+                day(4)
+            ),
+            "  blocks  ",
+            ": number 1 to ",
+            &format!("  days    5: {} to {} (UTC)\n", day(0), day(4)),
+            " kept elsewhere: of block 1 to ",
+            ", given by --key: ",
+            "not checked:\n  - records that were in no block yet: the newest block, ",
+        ],
+    );
+    run(&[&log]).is(
+        0,
+        &[
+            "none that were kept elsewhere",
+            ", found in the log itself: ",
+        ],
+    );
     // A part of it: of heads that are older, it says that it cannot tell.
-    let day = file(b, "day", &export(b, &d.range(2, 2)));
     let part = format!("intact: {} rows checked\n", ROWS[2]);
-    run(&["--key", &key, "--heads", &heads, &day]).is(0, &[&part, "is older than this export"]);
+    let second = day(2);
+    let day = file(b, "day", &export(b, &d.range(2, 2)));
+    run(&["--key", &key, "--heads", &heads, &day]).is(
+        0,
+        &[
+            &part,
+            "is older than this export",
+            &format!("  export  the days from {second} to {second} (UTC)\n"),
+            &format!("  days    1: {second} (UTC)\n"),
+            "  - blocks that are not in this export: 1",
+            " rows of other days: of their blocks the headers alone are in this export",
+        ],
+    );
     let none = file(b, "none", &export(b, &d.range(7, 8)));
     run(&["--key", &key, &none]).is(0, &["intact: 0 rows checked\n"]);
 

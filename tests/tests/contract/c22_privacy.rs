@@ -11,8 +11,10 @@ pub const CASES: &[Case] = cases![
     what_others_say_of_a_person_is_erased,
     an_erasure_cannot_be_forged,
     erasing_asks_for_the_right_circumstances,
+    an_erasure_meanwhile_is_no_finding,
     an_export_is_checked_without_a_server,
     an_export_without_persons,
+    an_export_has_what_the_log_has,
     readers_are_recorded,
     records_of_readers_cannot_be_removed,
     gaps_of_a_session_show,
@@ -213,6 +215,48 @@ fn erasing_asks_for_the_right_circumstances(b: &Bench) {
     intact(b);
 }
 
+/// Somebody verifies while others are erased, who are in rows that are looked at after the headers were.
+fn an_erasure_meanwhile_is_no_finding(b: &Bench) {
+    const PERSONS: usize = 12;
+    b.allow();
+    for n in 0..PERSONS {
+        let mut agent = b.agent_for(&format!("p{n}@example.com"));
+        agent.query("SELECT id FROM shop.orders LIMIT 2");
+    }
+    // Headers that take a while.
+    b.setup("SELECT agent_policy.audit_flush()");
+    b.setup("SELECT agent_policy.audit_note(1, current_date - date '1970-01-01', '[]') FROM generate_series(1, 3000)");
+    let rows = intact(b);
+    let mut other = b.cluster.connect("postgres", &b.db, &[]).expect("connects");
+    std::thread::scope(|s| {
+        let erasing = s.spawn(move || {
+            for n in 0..PERSONS {
+                other.query(&format!(
+                    "SELECT agent_policy.erase_user('p{n}@example.com')"
+                ));
+            }
+        });
+        let mut times = 0;
+        while !erasing.is_finished() || times == 0 {
+            assert_eq!(intact(b), rows);
+            times += 1;
+        }
+    });
+    assert_eq!(seen(b, "@example.com"), 0);
+    // As of now, also in a transaction that has seen the log before.
+    b.setup("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM agent_policy.audit_log");
+    write_beside(b);
+    assert!(intact(b) > rows);
+    b.setup("COMMIT");
+}
+
+/// Rows that the session of the superuser has nothing to do with.
+fn write_beside(b: &Bench) {
+    b.agent().query("SELECT id FROM shop.orders LIMIT 1");
+    let mut other = b.cluster.connect("postgres", &b.db, &[]).expect("connects");
+    other.query("SELECT agent_policy.audit_flush()");
+}
+
 struct Files(std::path::PathBuf);
 
 impl Files {
@@ -259,10 +303,11 @@ fn an_export_is_checked_without_a_server(b: &Bench) {
     b.setup("SELECT agent_policy.audit_flush()");
     b.setup("SELECT agent_policy.erase_user('carol@example.com')");
     let files = Files::new(b);
-    let text = export(b, "");
-    let log = files.put("log", &text);
+    // Whoever exports is a reader, and another block.
     let head =
         b.value("SELECT head FROM agent_policy.audit_checkpoints ORDER BY block DESC LIMIT 1");
+    let text = export(b, "");
+    let log = files.put("log", &text);
     let heads = files.put("heads", &format!("{head}\n"));
     let pem = b.value(
         "SELECT concat(E'-----BEGIN PUBLIC KEY-----\\n', encode('\\x302a300506032b6570032100' || public_key, 'base64'), E'\\n-----END PUBLIC KEY-----\\n') FROM agent_policy.audit_key",
@@ -319,10 +364,87 @@ fn an_export_without_persons(b: &Bench) {
     let text = export(b, "personal => false");
     assert!(!text.contains("@example.com"), "{text}");
     assert!(!text.contains("LIMIT"), "{text}");
-    assert_eq!(check(None, None, &files.put("log", &text)), Ok(true));
+    let log = files.put("log", &text);
+    assert_eq!(check(None, None, &log), Ok(true));
     let changed = text.replace("\"rows_returned\":2", "\"rows_returned\":1");
     assert_ne!(changed, text);
     assert_eq!(check(None, None, &files.put("bad", &changed)), Ok(false));
+    // It is said how many, and an export that is to be complete has none.
+    let all = intact(b);
+    let said = report(&log);
+    for group in ["who they are of", "what they said"] {
+        let line = format!("  - of {all} rows, {group}: kept back, as the export says\n");
+        assert!(said.contains(&line), "not said: {line}{said}");
+    }
+    let full = text.replacen("\"personal\" : false", "\"personal\" : true", 1);
+    assert_ne!(full, text);
+    assert_eq!(check(None, None, &files.put("full", &full)), Ok(false));
+}
+
+/// What is said of an export without a key and heads.
+fn report(log: &str) -> String {
+    let options = audit_verify::Options {
+        log: log.to_owned(),
+        ..Default::default()
+    };
+    let mut out = Vec::new();
+    audit_verify::check(&options, &mut out).expect("a check");
+    String::from_utf8(out).expect("text")
+}
+
+/// Neither less, nor anything that no block speaks for.
+fn an_export_has_what_the_log_has(b: &Bench) {
+    filled(b);
+    b.setup("SELECT agent_policy.erase_user('carol@example.com')");
+    let files = Files::new(b);
+    let text = export(b, "");
+    let all = intact(b);
+    let log = files.put("log", &text);
+    assert_eq!(check(None, None, &log), Ok(true));
+    let said = report(&log);
+    for words in [
+        format!("  rows    {all}: seq 1 to {all}; started "),
+        "  days    ".to_owned(),
+        ", found in the log itself: ".to_owned(),
+        "  - of 2 rows, who they are of: erased, as blocks tell\n".to_owned(),
+    ] {
+        assert!(said.contains(&words), "not said: {words}\n{said}");
+    }
+    assert!(!said.contains("kept back"), "{said}");
+    // Words that somebody has put into a row, or a header, or beside one that is there.
+    for (line, member) in [
+        ("\"type\":\"row\",", "\"approved_by\":\"bob@example.com\","),
+        ("\"type\":\"row\",", "\"statement\":\"SELECT 1\","),
+        ("\"type\":\"block\",", "\"remark\":\"checked\","),
+        ("\"type\":\"key\",", "\"owner\":\"Bob\","),
+    ] {
+        let planted = text.replacen(line, &format!("{line}{member}"), 1);
+        assert_ne!(planted, text);
+        assert_eq!(
+            check(None, None, &files.put("bad", &planted)),
+            Ok(false),
+            "{member}"
+        );
+    }
+    // Rows that somebody has put into the log, behind its end and beyond all time.
+    b.setup("CREATE TABLE shop.far_off (LIKE agent_policy.audit_log INCLUDING ALL); ALTER TABLE agent_policy.audit_log ATTACH PARTITION shop.far_off FOR VALUES FROM ('9000-01-01') TO (MAXVALUE)");
+    for change in ["seq = seq + 1000", "started_at = 'infinity'"] {
+        b.setup("BEGIN; CREATE TEMP TABLE planted ON COMMIT DROP AS SELECT * FROM agent_policy.audit_log WHERE seq = 2");
+        b.setup(&format!(
+            "UPDATE planted SET {change}; INSERT INTO agent_policy.audit_log SELECT * FROM planted"
+        ));
+        let text = export(b, "");
+        assert_eq!(
+            check(None, None, &files.put("bad", &text)),
+            Ok(false),
+            "{change}"
+        );
+        b.setup("ROLLBACK");
+    }
+    assert_eq!(
+        check(None, None, &files.put("log", &export(b, ""))),
+        Ok(true)
+    );
 }
 
 fn readers_are_recorded(b: &Bench) {
