@@ -218,6 +218,16 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             }
             // A value that a setting was given. Its place is no place for an error.
             b'S' if !statement::data_may_leave() => return 0,
+            b'C' if tells_a_count(body, length) => {
+                let waits = statement::will_be_recorded();
+                if !waits && !statement::data_may_leave() {
+                    refuse_data();
+                }
+                after_rows(b'C', body, length);
+                if waits && keep(kind, body, length) {
+                    return 0;
+                }
+            }
             kind => after_rows(kind, body, length),
         }
         if kind as u8 == b'N' && (length > LONG_MESSAGE || guesses(body, length)) {
@@ -265,6 +275,14 @@ unsafe fn after_rows(kind: u8, body: *const c_char, length: usize) {
             _ => {}
         }
     }
+}
+
+/// Does a CommandComplete say how many rows there were? That there are none is an answer, too.
+unsafe fn tells_a_count(body: *const c_char, length: usize) -> bool {
+    let watched = || identity::last_policy().is_some_and(|policy| !policy.monitors());
+    // SAFETY: the tag and a NUL.
+    let last = (length >= 2).then(|| unsafe { *body.add(length - 2) as u8 });
+    last.is_some_and(|last| last.is_ascii_digit()) && layers::on(Layer::Wire) && watched()
 }
 
 /// Keeps a message until the record of the rows before it, or its own, is durable; false when it is
@@ -672,7 +690,7 @@ fn outside_filter(fields: &[u8]) -> Denial {
     .hint("Write rows that a SELECT of this role would show, for example those of the end user.")
 }
 
-fn too_complex() -> Denial {
+pub fn too_complex() -> Denial {
     Denial::new(
         Rule::StatementTooComplex,
         "",

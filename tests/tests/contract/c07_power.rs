@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 pub const CASES: &[Case] = cases![
     the_power_goes_at_the_first_byte,
     rows_wait_for_the_disk_and_the_work_does_not,
+    that_there_are_none_waits_for_the_disk,
     rows_that_wait_are_dropped_together,
     no_sync_no_row_and_no_error,
     no_write_no_row_and_no_error,
@@ -171,6 +172,48 @@ fn rows_wait_for_the_disk_and_the_work_does_not(b: &Bench) {
     assert_eq!(answer.text(0, 1), "3000");
 }
 
+/// An answer without a row answers the question.
+fn that_there_are_none_waits_for_the_disk(b: &Bench) {
+    let own = faulty(b);
+    own.setup(
+        "SELECT agent_policy.protect_role('@agent@', 'read_write'); SELECT agent_policy.allow_schema('@agent@', 'shop', 'write')",
+    );
+    let mut agent = own.agent();
+    agent.query("PREPARE none AS SELECT id FROM shop.orders WHERE id = -1");
+    agent.query("SELECT 1");
+    for (sql, tag) in [
+        ("SELECT id FROM shop.orders WHERE id = -1", "SELECT 0"),
+        ("EXECUTE none", "SELECT 0"),
+        ("UPDATE shop.scratch SET v = v WHERE id = -1", "UPDATE 0"),
+        ("BEGIN; UPDATE shop.scratch SET v = v; ROLLBACK", ""),
+        (
+            "BEGIN; DECLARE c CURSOR FOR SELECT id FROM shop.orders; MOVE 5 FROM c; COMMIT",
+            "",
+        ),
+        ("COPY (SELECT 1 WHERE false) TO STDOUT", "COPY 0"),
+    ] {
+        own.cluster.faults().begin(Fault::SyncWaits);
+        agent.send(sql);
+        agent.set_patience(Duration::from_millis(300));
+        let early = agent.collect();
+        assert_eq!(early.err().code, "SILENT", "{sql}");
+        assert!(
+            early
+                .tags
+                .iter()
+                .all(|tag| !tag.ends_with(|c: char| c.is_ascii_digit())),
+            "{sql}: {:?}",
+            early.tags
+        );
+        agent.set_patience(Duration::from_secs(30));
+        own.cluster.faults().end(Fault::SyncWaits);
+        let answer = agent.collect().ok();
+        if !tag.is_empty() {
+            assert_eq!(answer.tags, [tag], "{sql}");
+        }
+    }
+}
+
 /// A statement goes on while its first rows wait; should their record fail, nothing that catches errors or writes makes
 /// a shorter result of it, nor a change that nobody is told of.
 fn rows_that_wait_are_dropped_together(b: &Bench) {
@@ -216,7 +259,9 @@ fn refused_while(own: &Bench, fault: Fault) {
     own.cluster.faults().begin(fault);
     for sql in [
         "SELECT id FROM shop.orders",
+        "SELECT id FROM shop.orders WHERE id = -1",
         "COPY shop.orders TO STDOUT",
+        "COPY (SELECT id FROM shop.orders WHERE id = -1) TO STDOUT",
         "SELECT 1 / (id - 1) FROM shop.orders",
         "SELECT token FROM vault.secrets",
         "SELECT no_such_column FROM shop.orders",
