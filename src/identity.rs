@@ -223,6 +223,11 @@ pub fn assume<T>(role: Oid, work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// The role that the session is confined by for as long as its policy is tried on.
+pub fn assumed() -> Option<Oid> {
+    STATE.with_borrow(|s| s.assumed)
+}
+
 /// The version of the policy in force, for the audit.
 pub fn known_version() -> i64 {
     STATE.with_borrow(|s| s.policy.as_ref().map_or(0, |p| p.version))

@@ -171,6 +171,7 @@ fn judge_columns(policy: &Policy, used: &Use) -> Result<(), Denial> {
     }
     if used.writes() {
         judge_references(policy, used)?;
+        judge_moves(policy, used)?;
         if let Some(minimum) = relation.group_size {
             // Rows of one's own would make groups of others' large enough.
             let name = names::relation(used.relid);
@@ -205,9 +206,9 @@ pub fn judge_unchecked(policy: &Policy, relid: Oid) -> Result<(), Denial> {
     .hint("Use INSERT."))
 }
 
-/// A foreign key to a masked column would tell whether a value is there.
+/// A foreign key to what is hidden would tell whether a value is there.
 fn judge_references(policy: &Policy, used: &Use) -> Result<(), Denial> {
-    if !policy.has_masks() || !policy.kind(used.relid).holds_rows() {
+    if !policy.kind(used.relid).holds_rows() {
         return Ok(());
     }
     for key in names::references(used.relid) {
@@ -215,24 +216,50 @@ fn judge_references(policy: &Policy, used: &Use) -> Result<(), Denial> {
             .columns
             .iter()
             .find(|c| used.inserted.contains(c) || used.updated.contains(c));
-        let to = policy.relation(key.to);
         let Some(attno) = written else { continue };
-        if key.to_columns.iter().any(|c| to.masks.contains_key(c)) {
-            let table = names::relation(used.relid);
-            let column = names::attribute_name(used.relid, *attno).unwrap_or_default();
-            let column = format!("{table}.{}", names::quote(&column));
-            return Err(Denial::new(
-                Rule::MaskedColumnWrite,
-                column.as_str(),
-                format!(
-                    "{column} refers to a masked column of {}: a statement that writes it would tell which values are there",
-                    names::relation(key.to)
-                ),
-            )
-            .hint("Leave that column out of the statement."));
+        let to = policy.relation(key.to);
+        let hides = policy.access(key.to) == Access::Deny
+            || to.hides_rows()
+            || to.broken.is_some()
+            || key.to_columns.iter().any(|c| to.hides_column(*c));
+        if hides {
+            return Err(tells_by_writing(
+                used.relid,
+                *attno,
+                "refers to values that this role is not shown: a statement that writes it would tell which of them are there",
+            ));
         }
     }
     Ok(())
+}
+
+/// A row moves to the partition that its key says, or there is none: with a hidden column in the keys, that would tell
+/// of it.
+fn judge_moves(policy: &Policy, used: &Use) -> Result<(), Denial> {
+    if used.updated.is_empty() || !policy.parts_tell(used.relid) {
+        return Ok(());
+    }
+    let keys = policy.partition_columns(used.relid);
+    match used.updated.iter().find(|attno| keys.contains(attno)) {
+        Some(attno) => Err(tells_by_writing(
+            used.relid,
+            *attno,
+            "says along with a hidden column which partition a row is in: a statement that changes it would tell of that",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn tells_by_writing(relid: Oid, attno: i16, why: &str) -> Denial {
+    let table = names::relation(relid);
+    let column = names::attribute_name(relid, attno).unwrap_or_default();
+    let column = format!("{table}.{}", names::quote(&column));
+    Denial::new(
+        Rule::MaskedColumnWrite,
+        column.as_str(),
+        format!("{column} {why}"),
+    )
+    .hint("Leave that column out of the statement.")
 }
 
 /// A constant of type regclass or the like. By its number nobody learns whether the object exists.
@@ -518,16 +545,33 @@ fn masked_write(relid: Oid, attno: i16, hidden: &[i16]) -> Denial {
     ))
 }
 
-/// The server's own privileges do not reach: a policy takes away, it does not grant.
-pub fn lacks_privilege(relid: Oid, role: &str) -> Denial {
+/// The server's own privileges do not reach: a policy takes away, it does not grant. Each with the columns that it is
+/// missing on; none for all.
+pub fn lacks_privilege(relid: Oid, role: &str, missing: &[(&str, Vec<i16>)]) -> Denial {
     let name = names::relation(relid);
+    let privileges: Vec<String> = missing
+        .iter()
+        .map(|(privilege, columns)| {
+            let columns: Vec<String> = columns
+                .iter()
+                .filter_map(|attno| names::attribute_name(relid, *attno))
+                .map(|column| names::quote(&column))
+                .collect();
+            if columns.is_empty() {
+                (*privilege).to_owned()
+            } else {
+                format!("{privilege} ({})", columns.join(", "))
+            }
+        })
+        .collect();
+    let privileges = privileges.join(", ");
     Denial::new(
         Rule::RelationNotAllowed,
         name.as_str(),
-        format!("role {role} has no SELECT privilege on {name}"),
+        format!("role {role} has no {privileges} privilege on {name}"),
     )
     .hint(format!(
-        "GRANT SELECT ON {name} TO {}; USAGE on its schema is needed too.",
+        "GRANT {privileges} ON {name} TO {}; USAGE on its schema is needed too.",
         names::quote(role)
     ))
 }

@@ -3,8 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 
-use policy::rule::Rule;
-
 use crate::denial::Denial;
 
 thread_local! {
@@ -26,15 +24,6 @@ pub fn note(denial: Denial) {
     FOUND.with_borrow_mut(|found| {
         if let Some(found) = found {
             found.push(denial);
-        }
-    });
-}
-
-/// Takes back what was noted by a rule that does not count for the statement after all.
-pub fn take_back(rule: Rule) {
-    FOUND.with_borrow_mut(|found| {
-        if let Some(found) = found {
-            found.retain(|denial| denial.rule != rule);
         }
     });
 }

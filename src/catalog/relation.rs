@@ -274,6 +274,21 @@ impl Policy {
             })
     }
 
+    /// The columns by which the relation or a part of it is cut.
+    pub fn partition_columns(&self, relid: Oid) -> Vec<i16> {
+        let parts = std::iter::once(relid).chain(names::descendants(relid));
+        parts
+            .flat_map(|part| {
+                let key = pg::objects::partition_columns(part).unwrap_or_default();
+                key.into_iter().filter_map(move |attno| {
+                    // A part may have its columns in another order.
+                    names::attribute_name(part, attno)
+                        .and_then(|column| names::attribute(relid, &column))
+                })
+            })
+            .collect()
+    }
+
     /// The same of a relation that is a partition itself: are its rows those with certain values in a column that is
     /// hidden in them? Takes no lock on it.
     pub(super) fn is_part_that_tells(&self, relid: Oid, ancestors: &[Oid]) -> bool {

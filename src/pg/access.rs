@@ -4,8 +4,8 @@
 use core::ffi::{c_int, c_void};
 use std::sync::atomic::Ordering::Relaxed;
 
-use pgrx::pg_guard;
 use pgrx::pg_sys::{self, Oid};
+use pgrx::{PgSqlErrorCode, pg_guard};
 use policy::rule::Rule;
 
 use super::hooks::{
@@ -14,7 +14,7 @@ use super::hooks::{
 use super::layers::{self, Layer};
 use super::{definition, depth, label, name_answers, names, raw, session};
 use crate::denial::Denial;
-use crate::{enforce, identity, plan};
+use crate::{enforce, identity, plan, trial};
 
 /// # Safety
 /// Called by the server as the hook that it is.
@@ -48,6 +48,15 @@ unsafe extern "C-unwind" fn confined_access(
     object: Oid,
 ) {
     use pg_sys::ObjectAccessType as Kind;
+    if access == Kind::OAT_FUNCTION_EXECUTE && trial::previewing() && is_of_locks(object) {
+        let name = names::signature(object);
+        super::report::error(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            &format!("preview: {name} would take or release advisory locks of your own session"),
+            "",
+            "Leave the call out of the statement that is previewed.",
+        );
+    }
     // The queries of foreign keys are the server's own; the expressions of the tables that they
     // change are not.
     if always_exempt() || (checks_foreign_key() && access != Kind::OAT_FUNCTION_EXECUTE) {
@@ -94,6 +103,14 @@ unsafe extern "C-unwind" fn confined_access(
         }
         _ => {}
     }
+}
+
+/// Advisory locks are the session's, whoever takes them, and outlive a transaction that is rolled back.
+fn is_of_locks(function: Oid) -> bool {
+    function.to_u32() < super::FIRST_NORMAL_OID
+        && names::function_name(function).is_some_and(|(_, name)| {
+            name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_")
+        })
 }
 
 fn fast_path(function: Oid) -> Denial {

@@ -544,6 +544,25 @@ pub unsafe fn plan_permissions(plan: *const pg_sys::PlannedStmt) -> Vec<Permissi
     }
 }
 
+/// Does `role` own the schema, as `DROP` of what is in it asks?
+///
+/// # Safety
+/// Inside a transaction.
+pub unsafe fn owns_schema(schema: Oid, role: Oid) -> bool {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        {
+            pg_sys::pg_namespace_ownercheck(schema, role)
+        }
+        #[cfg(not(feature = "pg15"))]
+        {
+            const PG_NAMESPACE: Oid = Oid::from_u32(2615);
+            pg_sys::object_ownercheck(PG_NAMESPACE, schema, role)
+        }
+    }
+}
+
 // --- login ------------------------------------------------------------------------------------
 
 /// What `struct Port` of libpq/libpq-be.h has before `application_name`, and nothing after it.

@@ -30,31 +30,12 @@ pub fn judge_object(policy: &Policy, class: Oid, object: Oid) -> Result<(), Deni
     }
     if class == pg_sys::RelationRelationId {
         let known = Some(names::relation_schema(object)).filter(|schema| *schema != Oid::INVALID);
-        let schema = known.or_else(|| names::new_relation_schema(object));
-        if schema
-            .is_some_and(|schema| policy.may_define_in(schema) || names::is_toast_schema(schema))
-        {
-            return Ok(());
-        }
-        let schema = schema.and_then(names::schema_name).unwrap_or_default();
-        return Err(Denial::new(
-            Rule::RelationNotAllowed,
-            schema.as_str(),
-            format!("nothing may be created, changed or dropped in schema {schema}"),
-        )
-        .hint(
-            "Work in a schema that is allowed for writing; temporary relations are not allowed.",
-        ));
+        return judge_schema(policy, known.or_else(|| names::new_relation_schema(object)));
     }
     // pg_temp comes into being with the first temporary object.
     const PG_NAMESPACE: u32 = 2615;
     if class.to_u32() == PG_NAMESPACE {
-        return Err(Denial::new(
-            Rule::StatementNotAllowed,
-            "schema",
-            "neither schemas nor temporary relations may be created, changed or dropped",
-        )
-        .hint("Work in a schema that is allowed for writing."));
+        return Err(no_schema());
     }
     Err(Denial::new(
         Rule::StatementNotAllowed,
@@ -62,6 +43,30 @@ pub fn judge_object(policy: &Policy, class: Oid, object: Oid) -> Result<(), Deni
         "only tables, views, indexes and sequences may be created, changed or dropped",
     )
     .hint("Use CREATE, ALTER, DROP or TRUNCATE of a table, view, index or sequence."))
+}
+
+/// The schema that a relation is, or would be, in.
+pub fn judge_schema(policy: &Policy, schema: Option<Oid>) -> Result<(), Denial> {
+    if schema.is_some_and(|schema| policy.may_define_in(schema) || names::is_toast_schema(schema)) {
+        return Ok(());
+    }
+    let schema = schema.and_then(names::schema_name).unwrap_or_default();
+    Err(Denial::new(
+        Rule::RelationNotAllowed,
+        schema.as_str(),
+        format!("nothing may be created, changed or dropped in schema {schema}"),
+    )
+    .hint("Work in a schema that is allowed for writing; temporary relations are not allowed."))
+}
+
+/// The denial of a schema as an object, and so of the one that temporary relations are in.
+pub fn no_schema() -> Denial {
+    Denial::new(
+        Rule::StatementNotAllowed,
+        "schema",
+        "neither schemas nor temporary relations may be created, changed or dropped",
+    )
+    .hint("Work in a schema that is allowed for writing.")
 }
 
 /// Data definition may not touch what has masks or filters, nor refer to it: constraint and index

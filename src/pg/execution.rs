@@ -91,9 +91,10 @@ unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown
         {
             enforce::<()>(&policy, Err(denial));
         }
+        let shown = stamp.flags & stamp::EXPLAIN_ONLY != 0;
         if trial::running() {
-            // What planning runs is no statement of anybody's.
-            return timed(next);
+            // What planning runs is no statement of anybody's; nor is a plan that check() opens.
+            return super::explain::show(shown, || timed(next));
         }
         if layers::on(Layer::Start) && stamp.flags & stamp::IDENTITY_ONLY == 0 {
             enforce(&policy, identity::judge(&policy));
@@ -110,7 +111,6 @@ unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown
         if trial::previewing() {
             return timed(next);
         }
-        let shown = stamp.flags & stamp::EXPLAIN_ONLY != 0;
         open_statement(&policy, query, stamp, nested);
         super::explain::show(shown, || timed(next))
     }
@@ -489,7 +489,9 @@ pub unsafe extern "C-unwind" fn confined_check_perms(
     // SAFETY: by the caller's promise.
     for permissions in unsafe { compat::checked(range_table, permissions) } {
         let used = touched::Use::from_permissions(permissions);
-        failing_row::note(&policy, &used);
+        if !trial::running() {
+            failing_row::note(&policy, &used);
+        }
         if exempt || !layers::on(Layer::Permissions) {
             continue;
         }

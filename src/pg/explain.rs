@@ -9,7 +9,6 @@
 use core::ffi::{c_char, c_int};
 use std::cell::Cell;
 
-use pgrx::pg_guard;
 use pgrx::pg_sys::{self, List, NodeTag, Oid, Query, RangeTblEntry};
 use policy::rule::Rule;
 
@@ -96,41 +95,7 @@ unsafe extern "C-unwind" fn on_explain(
 ) {
     // SAFETY: the server's own arguments, handed on.
     unsafe {
-        let less = session::confined() && {
-            // Also where something else is hidden anyway.
-            let secured = forget_row_security(query);
-            secured || hides_something(query)
-        };
-        if less {
-            judge_computed(query);
-            show_less(state);
-            let by_key = !key_is_hidden(query);
-            let before = PLAIN.replace(true);
-            // Which partitions or children are left out would tell what a hidden value is compared with.
-            let (pruning, exclusion) = (
-                pg_sys::enable_partition_pruning,
-                pg_sys::constraint_exclusion,
-            );
-            pg_sys::enable_partition_pruning &= by_key;
-            pg_sys::constraint_exclusion = 0;
-            let ended = boundary::call(|| {
-                next(
-                    query,
-                    cursor_options,
-                    into,
-                    state,
-                    query_string,
-                    params,
-                    environment,
-                );
-            });
-            pg_sys::enable_partition_pruning = pruning;
-            pg_sys::constraint_exclusion = exclusion;
-            PLAIN.set(before);
-            if ended.is_err() {
-                boundary::rethrow();
-            }
-        } else {
+        let next = || {
             next(
                 query,
                 cursor_options,
@@ -140,7 +105,78 @@ unsafe extern "C-unwind" fn on_explain(
                 params,
                 environment,
             );
+        };
+        if !session::confined() {
+            next();
+        } else if pg_sys::panic::pgrx_extern_c_guard(|| confined_explain(query, state, next)) {
+            boundary::rethrow();
         }
+    }
+}
+
+/// True when an error is under way.
+unsafe fn confined_explain(
+    query: *mut Query,
+    state: *mut pg_sys::ExplainState,
+    next: impl FnOnce(),
+) -> bool {
+    // SAFETY: a rewritten query, and EXPLAIN's own state.
+    unsafe {
+        let less = shows_less(query);
+        if less {
+            show_less(state);
+        }
+        plan_to_show(query, less, || boundary::call(next)).is_err()
+    }
+}
+
+/// Is something in the query that its plan would tell of? Row-level security is taken out of it.
+///
+/// # Safety
+/// `query` is a rewritten query that may be changed.
+pub unsafe fn shows_less(query: *mut Query) -> bool {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        // Also where something else is hidden anyway.
+        let secured = forget_row_security(query);
+        let less = secured || hides_something(query);
+        if less {
+            judge_computed(query);
+        }
+        less
+    }
+}
+
+/// Plans what is shown only: where that is `less`, as if nothing stood in the place of what the statement names.
+///
+/// # Safety
+/// `query` is a rewritten query.
+pub unsafe fn plan_to_show<T>(query: *mut Query, less: bool, plan: impl FnOnce() -> T) -> T {
+    struct Settings(bool, c_int);
+    impl Drop for Settings {
+        fn drop(&mut self) {
+            // SAFETY: variables of this backend.
+            unsafe {
+                pg_sys::enable_partition_pruning = self.0;
+                pg_sys::constraint_exclusion = self.1;
+            }
+        }
+    }
+    if !less {
+        return plan();
+    }
+    // SAFETY: by the caller's promise; variables of this backend.
+    unsafe {
+        let by_key = !key_is_hidden(query);
+        let _plain = Back(&PLAIN, PLAIN.replace(true));
+        // Which partitions or children are left out would tell what a hidden value is compared with.
+        let _settings = Settings(
+            pg_sys::enable_partition_pruning,
+            pg_sys::constraint_exclusion,
+        );
+        pg_sys::enable_partition_pruning &= by_key;
+        pg_sys::constraint_exclusion = 0;
+        plan()
     }
 }
 
@@ -182,8 +218,7 @@ unsafe fn next(
     }
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn hides_something(query: *mut Query) -> bool {
+unsafe fn hides_something(query: *mut Query) -> bool {
     let Some(policy) = identity::policy() else {
         return false;
     };
@@ -199,8 +234,7 @@ unsafe extern "C-unwind" fn hides_something(query: *mut Query) -> bool {
 
 /// Takes out what row-level security has put into the statement: `pg_policy` shows no policies, and so
 /// does no plan. True if there was something.
-#[pg_guard]
-unsafe extern "C-unwind" fn forget_row_security(query: *mut Query) -> bool {
+unsafe fn forget_row_security(query: *mut Query) -> bool {
     if identity::policy().is_none_or(|policy| policy.monitors()) {
         return false;
     }
@@ -249,8 +283,7 @@ unsafe fn checks_rows(options: *const List) -> bool {
 
 /// The planner puts its expression in the place of a virtual generated column. Where that reads a masked
 /// column, `pg_attrdef` does not show it.
-#[pg_guard]
-unsafe extern "C-unwind" fn judge_computed(query: *mut Query) {
+unsafe fn judge_computed(query: *mut Query) {
     let Some(policy) = identity::policy() else {
         return;
     };
@@ -297,8 +330,7 @@ unsafe fn hidden_computation(policy: &Policy, query: *mut Query) -> Option<(Oid,
 
 /// Is a partitioned table among its relations by whose key somebody may not ask: a masked column, or any where rows are
 /// filtered?
-#[pg_guard]
-unsafe extern "C-unwind" fn key_is_hidden(query: *mut Query) -> bool {
+unsafe fn key_is_hidden(query: *mut Query) -> bool {
     let Some(policy) = identity::policy() else {
         return true;
     };
@@ -316,8 +348,7 @@ unsafe extern "C-unwind" fn key_is_hidden(query: *mut Query) -> bool {
 }
 
 /// Leaves out what could tell of hidden values or rows, and what would run the statement.
-#[pg_guard]
-unsafe extern "C-unwind" fn show_less(state: *mut pg_sys::ExplainState) {
+unsafe fn show_less(state: *mut pg_sys::ExplainState) {
     // SAFETY: the state is EXPLAIN's to be read from here on.
     unsafe {
         if (*state).analyze {

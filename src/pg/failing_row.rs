@@ -4,6 +4,7 @@
 //! Twice: where the error passes a hook, since a handler in a function could read it there, and at
 //! the wire, where errors end up that are raised while a transaction commits.
 
+use core::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pgrx::pg_sys;
@@ -17,6 +18,8 @@ use crate::pg::{boundary, depth};
 static CHANGES_HIDDEN: AtomicBool = AtomicBool::new(false);
 /// A mask or row filter of the DBA's own runs: what it raises may quote a value.
 static COMPUTES_HIDDEN: AtomicBool = AtomicBool::new(false);
+/// A relation is changed whose partitions tell of a hidden column.
+static PARTS_TELL: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C-unwind" {
     fn geterrcode() -> core::ffi::c_int;
@@ -28,16 +31,16 @@ unsafe extern "C-unwind" {
     fn ReThrowError(error: *mut pg_sys::ErrorData) -> !;
 }
 
-/// Takes the context from the error that is under way: the parser of JSON quotes there what it read.
+/// Edits the error that is under way.
 ///
 /// # Safety
 /// As [`conceal`].
-unsafe fn drop_context() {
+unsafe fn edit(what: impl FnOnce(&mut pg_sys::ErrorData)) {
     // SAFETY: the error is put back as it was but for that; the jump ends in the boundary, with no
     // frame in between that owns anything.
     unsafe {
         let error = CopyErrorData();
-        (*error).context = std::ptr::null_mut();
+        what(&mut *error);
         FlushErrorState();
         let _back = boundary::call(|| -> () { ReThrowError(error) });
     }
@@ -49,6 +52,9 @@ pub fn note(policy: &Policy, used: &Use) {
         return;
     }
     CHANGES_HIDDEN.store(true, Relaxed);
+    if policy.parts_tell(used.relid) {
+        PARTS_TELL.store(true, Relaxed);
+    }
     // Stored generated columns, keys of indexes, checks and triggers compute with values of a row that are
     // hidden.
     if used.update || used.delete {
@@ -65,6 +71,7 @@ pub fn note_computed() {
 pub fn forget() {
     CHANGES_HIDDEN.store(false, Relaxed);
     COMPUTES_HIDDEN.store(false, Relaxed);
+    PARTS_TELL.store(false, Relaxed);
 }
 
 /// Class 22 is data exceptions; P0 is what functions raise, 38, 39 and XX what others do.
@@ -105,9 +112,84 @@ pub unsafe fn conceal() {
             errhint(
                 c"If the statement itself converts or computes nothing that could fail, tell the database administrator.".as_ptr(),
             );
-            drop_context();
+            // The parser of JSON quotes there what it read.
+            edit(|error| error.context = std::ptr::null_mut());
+        }
+        if names_part(state) {
+            errmsg_internal(NO_SUCH_ROW.as_ptr());
+            edit(|error| {
+                error.context = std::ptr::null_mut();
+                error.schema_name = std::ptr::null_mut();
+                error.table_name = std::ptr::null_mut();
+                error.constraint_name = std::ptr::null_mut();
+            });
+        }
+        if waited_for_lock(state) {
+            // Where the row lies, and in which partition.
+            edit(|error| {
+                error.context = std::ptr::null_mut();
+                if text_of(error.message).contains(&b'"') {
+                    error.message = pg_sys::pstrdup(NO_LOCK.as_ptr());
+                }
+            });
         }
     }
+}
+
+const NO_SUCH_ROW: &CStr =
+    c"a row does not satisfy a constraint of its table, or has no place in it";
+const NO_LOCK: &CStr = c"could not obtain a lock";
+
+unsafe fn text_of<'a>(text: *const core::ffi::c_char) -> &'a [u8] {
+    if text.is_null() {
+        return &[];
+    }
+    // SAFETY: a text of the server's.
+    unsafe { CStr::from_ptr(text) }.to_bytes()
+}
+
+/// Does an error of this kind name the partition that a row is in, which is hidden?
+fn names_part(state: [u8; 5]) -> bool {
+    PARTS_TELL.load(Relaxed) && (state.starts_with(b"23") || state == *b"44000")
+}
+
+fn waited_for_lock(state: [u8; 5]) -> bool {
+    matches!(&state, b"55P03" | b"40P01" | b"40001")
+}
+
+/// The fields of an ErrorResponse without a word on where a row is.
+pub fn without_place(fields: &[u8], state: [u8; 5]) -> Option<Vec<u8>> {
+    let part = names_part(state);
+    let lock = waited_for_lock(state);
+    let context = name_answers::field(fields, b'W');
+    if !part && !lock && !has_place(context) {
+        return None;
+    }
+    Some(edited(fields, |field| match field[0] {
+        b'W' => None,
+        b'D' | b's' | b't' | b'n' if part => None,
+        b'M' if part => Some(MESSAGE_NO_SUCH_ROW),
+        b'M' if lock && field.contains(&b'"') => Some(MESSAGE_NO_LOCK),
+        _ => Some(field),
+    }))
+}
+
+const MESSAGE_NO_SUCH_ROW: &[u8] =
+    b"Ma row does not satisfy a constraint of its table, or has no place in it";
+const MESSAGE_NO_LOCK: &[u8] = b"Mcould not obtain a lock";
+
+/// Is there a block and a line in it, as in `(0,27)`?
+fn has_place(text: &[u8]) -> bool {
+    text.split(|b| *b == b'(').skip(1).any(|behind| {
+        let inside = behind.split(|b| *b == b')').next().unwrap_or_default();
+        let mut numbers = inside.split(|b| *b == b',');
+        let digits =
+            |n: Option<&[u8]>| n.is_some_and(|n| !n.is_empty() && n.iter().all(u8::is_ascii_digit));
+        inside.len() < behind.len()
+            && digits(numbers.next())
+            && digits(numbers.next())
+            && numbers.next().is_none()
+    })
 }
 
 /// The fields of an ErrorResponse without DETAIL, if the error is of that kind.

@@ -4,11 +4,14 @@
 
 use std::cell::Cell;
 
-use pgrx::pg_sys::{self, List, Node, NodeTag, Oid};
+use pgrx::FromDatum;
+use pgrx::pg_sys::{self, List, Node, NodeTag, Oid, Query};
 use policy::builtins::guards::{self, Guard, Named, Shown, class, names_type};
 use policy::rule::Rule;
 
-use super::{internal, names, nodes, raw, session};
+use super::server_text::Text;
+use super::{internal, name_answers, names, nodes, raw, session, text};
+use crate::catalog::Policy;
 use crate::denial::Denial;
 
 /// The functions that are put around arguments.
@@ -141,6 +144,60 @@ unsafe fn guard_call(call: *mut pg_sys::FuncExpr) {
                 }
             }
             .cast();
+        }
+    }
+}
+
+/// What the checks of constant arguments will come to when the query runs; also where a setting is changed.
+///
+/// # Safety
+/// `query` is an analyzed query.
+pub unsafe fn judge_constants(policy: &Policy, query: *mut Query) -> Vec<Denial> {
+    let mut calls: Vec<*mut pg_sys::FuncExpr> = Vec::new();
+    let mut found = Vec::new();
+    // SAFETY: by the caller's promise; the walk only notes pointers.
+    unsafe {
+        nodes::walk(query.cast(), |node, _| {
+            if nodes::is_a(node, NodeTag::T_FuncExpr) {
+                calls.push(node.cast());
+            }
+            false
+        });
+        for call in calls {
+            let arguments: Vec<*mut Node> = nodes::pointers((*call).args).collect();
+            let given = |i: usize| arguments.get(i).and_then(|argument| constant(*argument));
+            if (*call).funcid.to_u32() == super::rewrite::SET_CONFIG {
+                if let (Some(name), value) = (given(0), given(1)) {
+                    found.extend(crate::utility::judge_setting(&name, value.as_deref()).err());
+                }
+                continue;
+            }
+            for (i, guard) in guards::guards((*call).funcid.to_u32())
+                .into_iter()
+                .flatten()
+                .enumerate()
+            {
+                if let (Some(Guard::Name(kind)), Some(name)) = (guard, given(i)) {
+                    found.extend(name_answers::refusal(policy, kind, &name));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// A constant of type text or name.
+unsafe fn constant(node: *const Node) -> Option<String> {
+    // SAFETY: an expression; the value is of the type that the node says.
+    unsafe {
+        let constant = node.cast::<pg_sys::Const>();
+        if !nodes::is_a(node, NodeTag::T_Const) || (*constant).constisnull {
+            return None;
+        }
+        match (*constant).consttype {
+            pg_sys::TEXTOID => Text::from_datum((*constant).constvalue, false).map(|text| text.0),
+            pg_sys::NAMEOID => text::from_ptr((*constant).constvalue.cast_mut_ptr()),
+            _ => None,
         }
     }
 }

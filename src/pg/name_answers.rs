@@ -57,7 +57,7 @@ unsafe extern "C-unwind" fn explicit(schema: Oid) {
     let within = [&depth::RUN, &depth::PLAN, &depth::START];
     if exempt()
         || is_worker()
-        || trial::is_nobodys()
+        || trial::previewing()
         || within.iter().any(|counter| counter.load(Relaxed) > 0)
     {
         return;
@@ -71,9 +71,14 @@ unsafe extern "C-unwind" fn explicit(schema: Oid) {
     let Some(name) = names::plain_schema_name(schema) else {
         return;
     };
-    denial_in_text(&policy, |found| found == name)
-        .unwrap_or_else(|| plan::name_denied(&policy, "schema", &names::quote(&name)))
-        .raise()
+    let denial = denial_in_text(&policy, |found| found == name)
+        .unwrap_or_else(|| plan::name_denied(&policy, "schema", &names::quote(&name)));
+    if trial::running() {
+        // There may be more to be found.
+        trial::note(denial);
+    } else {
+        denial.raise()
+    }
 }
 
 /// The refusal of the first name in the statement's text whose schema is meant.
@@ -206,9 +211,8 @@ pub fn field(body: &[u8], kind: u8) -> &[u8] {
 }
 
 /// The literal in the statement's text that an error is about.
-fn literal_at<'a>(body: &[u8], text: &'a str) -> Option<&'a str> {
-    let at: usize = std::str::from_utf8(field(body, b'P')).ok()?.parse().ok()?;
-    let mut before = at.checked_sub(1)?;
+fn literal_at(position: usize, text: &str) -> Option<&str> {
+    let mut before = position.checked_sub(1)?;
     let start = text
         .char_indices()
         .find(|(_, c)| {
@@ -244,14 +248,41 @@ fn is_denial(body: &[u8]) -> bool {
     field(body, b'D').starts_with(b"{\"rule\":")
 }
 
-/// The refusal that an error of the server comes to, if it says that something in a schema that is
-/// not shown does not exist or may not be used. Looks nothing up: the error is on its way.
+/// What an error of the server says, as far as it matters here.
+#[derive(Debug, Clone, Default)]
+pub struct Raised {
+    /// Its SQLSTATE.
+    pub state: [u8; 5],
+    /// The function of the server that raised it.
+    pub routine: String,
+    pub message: String,
+    /// Where in the statement it is, in characters from 1; 0 for nowhere.
+    pub position: usize,
+}
+
+/// The refusal that an error on its way to the client comes to, see [`refusal_of`].
 pub fn instead_of(policy: &Policy, body: &[u8], text: &str) -> Option<Denial> {
-    if is_denial(body) || policy.monitors() || field(body, b'V') != b"ERROR" {
+    if is_denial(body) || field(body, b'V') != b"ERROR" {
         return None;
     }
-    let message = text::from_client(field(body, b'M'));
-    let whole_name = match (field(body, b'C'), field(body, b'R')) {
+    let position = std::str::from_utf8(field(body, b'P')).ok();
+    let raised = Raised {
+        state: field(body, b'C').try_into().unwrap_or_default(),
+        routine: String::from_utf8_lossy(field(body, b'R')).into_owned(),
+        message: text::from_client(field(body, b'M')),
+        position: position.and_then(|at| at.parse().ok()).unwrap_or(0),
+    };
+    refusal_of(policy, &raised, text)
+}
+
+/// The refusal that an error of the server comes to, if it says that something in a schema that is
+/// not shown does not exist or may not be used. Looks nothing up: the error is on its way.
+pub fn refusal_of(policy: &Policy, raised: &Raised, text: &str) -> Option<Denial> {
+    if policy.monitors() {
+        return None;
+    }
+    let message = &raised.message;
+    let whole_name = match (&raised.state, raised.routine.as_bytes()) {
         // Roles have no schema: who is not shown is not there.
         (
             b"42704",
@@ -266,7 +297,7 @@ pub fn instead_of(policy: &Policy, body: &[u8], text: &str) -> Option<Denial> {
         (b"3F000", b"regnamespacein") => return Some(plan::unnamed(policy, "schema")),
         // The same before version 16: a literal that is no qualified name.
         (b"3F000", b"get_namespace_oid")
-            if literal_at(body, text).is_some_and(|literal| !literal.contains('.')) =>
+            if literal_at(raised.position, text).is_some_and(|literal| !literal.contains('.')) =>
         {
             return Some(plan::unnamed(policy, "schema"));
         }
@@ -316,7 +347,7 @@ pub fn instead_of(policy: &Policy, body: &[u8], text: &str) -> Option<Denial> {
         });
     }
     // A name that came as a parameter or was put together.
-    let quoted = quoted(&message)?;
+    let quoted = quoted(message)?;
     if whole_name {
         // As the message has it: bare, whatever characters it is made of.
         let (schema, _) = quoted.split_once('.')?;

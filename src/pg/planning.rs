@@ -15,7 +15,7 @@ use super::{
     row_limit, session, skew, source, stamp, touched, utility,
 };
 use crate::catalog::Policy;
-use crate::{enforce, identity, limits, plan, trial};
+use crate::{enforce, identity, plan};
 
 /// # Safety
 /// Called by the server as the hook that it is.
@@ -198,12 +198,6 @@ unsafe fn plan_query(
             && let Err(denial) = marks::verify(&policy, planned)
         {
             denial.raise();
-        }
-        if trial::running() {
-            enforce(
-                &policy,
-                limits::judge_cost(&policy.limits, (*(*planned).planTree).total_cost),
-            );
         }
         let identity_only = calls.relations.is_empty()
             && !calls.functions.is_empty()

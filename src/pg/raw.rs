@@ -28,6 +28,10 @@ pub const USER_TIMEOUT: c_int = if cfg!(any(feature = "pg17", feature = "pg18"))
     12
 };
 
+/// `RangeVarGetRelidCallback` of catalog/namespace.h.
+pub type RangeVarCallback =
+    Option<unsafe extern "C-unwind" fn(*const pg_sys::RangeVar, Oid, Oid, *mut c_void)>;
+
 /// `ClientAuthentication_hook_type` of libpq/auth.h; the port is not looked into.
 pub type ClientAuthenticationHook = Option<unsafe extern "C-unwind" fn(*mut c_void, c_int)>;
 
@@ -79,6 +83,83 @@ unsafe extern "C-unwind" {
     pub static mut SnapshotSelfData: pg_sys::SnapshotData;
     pub fn GetDatabaseEncoding() -> c_int;
 
+    pub fn pg_parse_query(text: *const c_char) -> *mut pg_sys::List;
+    pub fn parse_analyze_varparams(
+        raw: *mut pg_sys::RawStmt,
+        text: *const c_char,
+        types: *mut *mut Oid,
+        count: *mut c_int,
+        environment: *mut pg_sys::QueryEnvironment,
+    ) -> *mut pg_sys::Query;
+    pub fn QueryRewrite(query: *mut pg_sys::Query) -> *mut pg_sys::List;
+    pub fn typenameTypeId(pstate: *mut pg_sys::ParseState, name: *const pg_sys::TypeName) -> Oid;
+    pub fn transformCreateStmt(
+        create: *mut pg_sys::CreateStmt,
+        text: *const c_char,
+    ) -> *mut pg_sys::List;
+    pub fn transformIndexStmt(
+        relid: Oid,
+        index: *mut pg_sys::IndexStmt,
+        text: *const c_char,
+    ) -> *mut pg_sys::IndexStmt;
+    pub fn RangeVarGetRelidExtended(
+        name: *const pg_sys::RangeVar,
+        lockmode: pg_sys::LOCKMODE,
+        flags: u32,
+        callback: RangeVarCallback,
+        argument: *mut c_void,
+    ) -> Oid;
+    pub fn RangeVarGetAndCheckCreationNamespace(
+        name: *mut pg_sys::RangeVar,
+        lockmode: pg_sys::LOCKMODE,
+        existing: *mut Oid,
+    ) -> Oid;
+    pub fn RangeVarCallbackOwnsRelation(
+        name: *const pg_sys::RangeVar,
+        relid: Oid,
+        before: Oid,
+        argument: *mut c_void,
+    );
+    pub fn RangeVarGetCreationNamespace(name: *const pg_sys::RangeVar) -> Oid;
+    pub fn LockRelationOid(relid: Oid, lockmode: pg_sys::LOCKMODE);
+    pub fn LookupExplicitNamespace(name: *const c_char, missing_ok: bool) -> Oid;
+    pub fn GetConfigOptionByName(
+        name: *const c_char,
+        shown: *mut *const c_char,
+        missing_ok: bool,
+    ) -> *mut c_char;
+    pub fn set_config_option(
+        name: *const c_char,
+        value: *const c_char,
+        context: pg_sys::GucContext::Type,
+        source: pg_sys::GucSource::Type,
+        action: pg_sys::GucAction::Type,
+        change: bool,
+        elevel: c_int,
+        is_reload: bool,
+    ) -> c_int;
+    pub fn ProcessCopyOptions(
+        pstate: *mut pg_sys::ParseState,
+        into: *mut c_void,
+        is_from: bool,
+        options: *mut pg_sys::List,
+    );
+    pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
+    pub fn CreateQueryDesc(
+        planned: *mut pg_sys::PlannedStmt,
+        text: *const c_char,
+        snapshot: pg_sys::Snapshot,
+        crosscheck: pg_sys::Snapshot,
+        dest: *mut pg_sys::DestReceiver,
+        params: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        instruments: c_int,
+    ) -> *mut pg_sys::QueryDesc;
+    pub fn FreeQueryDesc(query: *mut pg_sys::QueryDesc);
+    pub fn ExecutorStart(query: *mut pg_sys::QueryDesc, eflags: c_int);
+    pub fn ExecutorEnd(query: *mut pg_sys::QueryDesc);
+    pub static mut None_Receiver: *mut pg_sys::DestReceiver;
+
     #[cfg(any(feature = "pg15", feature = "pg16"))]
     pub static mut pgBufferUsage: pg_sys::BufferUsage;
     #[cfg(any(feature = "pg15", feature = "pg16"))]
@@ -87,7 +168,6 @@ unsafe extern "C-unwind" {
         add: *const pg_sys::BufferUsage,
         sub: *const pg_sys::BufferUsage,
     );
-    #[cfg(any(feature = "pg15", feature = "pg16"))]
     pub fn pg_plan_query(
         query: *mut pg_sys::Query,
         query_string: *const c_char,

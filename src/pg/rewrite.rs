@@ -523,7 +523,7 @@ unsafe fn system_columns(
 }
 
 /// `pg_catalog.set_config(text, text, boolean)`.
-const SET_CONFIG: u32 = 2078;
+pub const SET_CONFIG: u32 = 2078;
 
 /// `pg_catalog.pg_get_sequence_data(regclass)`, of version 18.
 const GET_SEQUENCE_DATA: u32 = 6427;

@@ -1,4 +1,4 @@
-//! Takes a statement through parser, rewriter and planner without running it.
+//! Takes a statement through parser, rewriter and planner, and opens its plan, without running it.
 
 use core::ffi::{CStr, c_int};
 use std::panic::AssertUnwindSafe;
@@ -6,13 +6,23 @@ use std::panic::AssertUnwindSafe;
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, CmdType, Node, NodeTag, Oid, Query, RawStmt};
-use policy::rule::Rule;
 
 use super::touched::{self, Use};
-use super::{compat, explain, marks, names, nodes, stamp, text, users, utility};
+use super::{
+    compat, explain, guard, marks, name_answers, names, nodes, raw, source, stamp, text, users,
+    utility, wire,
+};
 use crate::catalog::Policy;
 use crate::utility::{Pass, Utility};
-use crate::{enforce, plan};
+use crate::{enforce, limits, plan};
+
+mod asked;
+mod commands;
+mod defined;
+mod privileges;
+
+use asked::{Refusal, asked, says};
+use privileges::Asked;
 
 /// What planning a statement has told.
 #[derive(Debug, Default)]
@@ -31,10 +41,13 @@ pub struct Planned {
 /// The server's message.
 pub fn parse(statement: &str) -> Result<Vec<*mut RawStmt>, String> {
     let sql = text::to_c(statement);
-    tried(|| {
-        // SAFETY: the text outlives the call; the trees are palloc'd in the caller's context.
-        unsafe { nodes::pointers(pg_sys::pg_parse_query(sql.as_ptr())).collect() }
-    })
+    let sql = sql.as_ptr();
+    // SAFETY: the text outlives the call; the trees are palloc'd in the caller's context.
+    let parsed = tried(|| unsafe {
+        let list = asked(|| raw::pg_parse_query(sql))?;
+        Ok(nodes::pointers(list).collect())
+    });
+    parsed.map_err(|refusal| refusal.message)
 }
 
 /// Is the statement a SELECT by its form?
@@ -60,19 +73,47 @@ pub fn plan(
     source: &str,
 ) -> Result<Planned, String> {
     let sql = text::to_c(source);
+    // SAFETY: a raw statement of `parse`; the text outlives its use.
+    let _source = unsafe { source::enter(sql.as_ptr(), (*raw).stmt_location, (*raw).stmt_len) };
     let taken = tried(|| {
         let trial = Trial {
             policy,
             role,
             source: &sql,
         };
-        // SAFETY: a raw statement of `parse`; the text outlives its use.
+        // SAFETY: as above.
         unsafe { trial.statement(raw) }
     });
-    taken.and_then(|planned| planned)
+    taken.map_err(|refusal| {
+        // What would leave the server as a refusal is one here.
+        if !crate::trial::refused()
+            && let Some(denial) = instead_of(policy, &refusal)
+        {
+            crate::trial::note(denial);
+        }
+        refusal.message
+    })
+}
+
+/// The denial that an error of the server would be exchanged for on the wire.
+fn instead_of(policy: &Policy, refusal: &Refusal) -> Option<crate::Denial> {
+    if refusal.state == *b"54001" && !policy.monitors() {
+        return Some(wire::too_complex());
+    }
+    name_answers::with_statement_text(|text| name_answers::refusal_of(policy, refusal, text))
 }
 
 const PARALLEL_OK: c_int = pg_sys::CURSOR_OPT_PARALLEL_OK as c_int;
+
+/// What becomes of a plan.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    Running,
+    /// EXPLAIN, which runs it or does not.
+    Showing {
+        analyze: bool,
+    },
+}
 
 /// What a statement is tried with.
 struct Trial<'a> {
@@ -82,15 +123,15 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// An error is what the server itself would say, where it is not asked.
-    unsafe fn statement(&self, raw: *mut RawStmt) -> Result<Planned, String> {
+    /// An error is what the server itself would say.
+    unsafe fn statement(&self, raw: *mut RawStmt) -> Result<Planned, Refusal> {
         // Parse analysis runs the input functions of types, and the checks of their domains: nothing with the
         // rights of whoever asks, nor to last.
         let _role = users::act_as(self.role);
         // SAFETY: see `plan`; the subtransaction puts it back.
         unsafe {
             pg_sys::XactReadOnly = true;
-            let query = self.analyze(raw, &[]);
+            let query = self.analyze(raw, &[])?;
             if (*query).commandType == CmdType::CMD_UTILITY {
                 return self.command(raw, (*query).utilityStmt);
             }
@@ -99,13 +140,13 @@ impl Trial<'_> {
                 && (*query).rowMarks.is_null();
             Ok(Planned {
                 only_reads,
-                ..self.query(query, PARALLEL_OK)
+                ..self.query(query, PARALLEL_OK, For::Running)?
             })
         }
     }
 
     /// Parse analysis, with parameters of these types; its hook judges what the text names.
-    unsafe fn analyze(&self, raw: *mut RawStmt, parameters: &[Oid]) -> *mut Query {
+    unsafe fn analyze(&self, raw: *mut RawStmt, parameters: &[Oid]) -> Result<*mut Query, Refusal> {
         // SAFETY: a raw statement; the server makes the array longer where there are more parameters.
         unsafe {
             let mut count = parameters.len() as c_int;
@@ -114,48 +155,103 @@ impl Trial<'_> {
                 types = pg_sys::palloc(size_of_val(parameters)).cast();
                 std::ptr::copy_nonoverlapping(parameters.as_ptr(), types, parameters.len());
             }
-            pg_sys::parse_analyze_varparams(
-                raw,
-                self.source.as_ptr(),
-                &raw mut types,
-                &raw mut count,
-                std::ptr::null_mut(),
-            )
+            asked(|| {
+                raw::parse_analyze_varparams(
+                    raw,
+                    self.source.as_ptr(),
+                    &raw mut types,
+                    &raw mut count,
+                    std::ptr::null_mut(),
+                )
+            })
         }
     }
 
-    /// Rewrites and plans a query that was analyzed.
-    unsafe fn query(&self, query: *mut Query, options: c_int) -> Planned {
+    /// Rewrites and plans a query that was analyzed, and opens the plan.
+    unsafe fn query(
+        &self,
+        query: *mut Query,
+        options: c_int,
+        what_for: For,
+    ) -> Result<Planned, Refusal> {
         let mut planned = Planned::default();
-        // SAFETY: an analyzed query.
-        unsafe {
-            check_privileges(query, self.role);
-            // Planning runs what can be folded: nothing of a statement that was refused.
-            if crate::trial::refused() {
-                return planned;
+        if what_for != (For::Showing { analyze: false }) && !self.policy.monitors() {
+            // SAFETY: an analyzed query.
+            for denial in unsafe { guard::judge_constants(self.policy, query) } {
+                crate::trial::note(denial);
             }
-            for query in nodes::pointers::<Query>(pg_sys::QueryRewrite(query)) {
+        }
+        // Planning runs what can be folded: nothing of a statement that was refused.
+        if crate::trial::refused() {
+            return Ok(planned);
+        }
+        // SAFETY: an analyzed query; the list and what is in it stay as they are.
+        unsafe {
+            let rewritten = asked(|| raw::QueryRewrite(query))?;
+            for query in nodes::pointers::<Query>(rewritten) {
                 if (*query).commandType == CmdType::CMD_UTILITY {
                     continue;
                 }
-                let made = pg_sys::pg_plan_query(
-                    query,
-                    self.source.as_ptr(),
-                    options,
-                    std::ptr::null_mut(),
-                );
-                for permissions in compat::plan_permissions(made) {
-                    let used = Use::from_permissions(permissions);
-                    enforce(self.policy, plan::judge_use(self.policy, &used));
+                let source = self.source.as_ptr();
+                let less = what_for != For::Running && explain::shows_less(query);
+                let made = explain::plan_to_show(query, less, || {
+                    asked(|| raw::pg_plan_query(query, source, options, std::ptr::null_mut()))
+                })?;
+                let runs = match what_for {
+                    For::Running => true,
+                    For::Showing { analyze } => analyze && !less,
+                };
+                if runs {
+                    let cost = (*(*made).planTree).total_cost;
+                    enforce(self.policy, limits::judge_cost(&self.policy.limits, cost));
                 }
+                self.open(made)?;
                 describe(self.policy, made, &mut planned);
             }
         }
-        planned
+        Ok(planned)
+    }
+
+    /// What a plan needs before it runs: privileges on relations and functions. Its hooks judge what it opens.
+    unsafe fn open(&self, made: *mut pg_sys::PlannedStmt) -> Result<(), Refusal> {
+        const TO_SHOW: c_int = pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int;
+        // SAFETY: a plan that was just made; the snapshot is that of the statement that asks.
+        unsafe {
+            let mut lacks = false;
+            for permissions in compat::plan_permissions(made) {
+                if let Err(denial) = Asked::of(permissions, self.role).judge() {
+                    crate::trial::note(denial);
+                    lacks = true;
+                }
+                // As the hook would, which is not asked where the server itself refuses.
+                let used = Use::from_permissions(permissions);
+                enforce(self.policy, plan::judge_use(self.policy, &used));
+            }
+            if lacks {
+                return Ok(());
+            }
+            let source = self.source.as_ptr();
+            let none = std::ptr::null_mut();
+            asked(|| {
+                let query = raw::CreateQueryDesc(
+                    made,
+                    source,
+                    raw::GetActiveSnapshot(),
+                    std::ptr::null_mut(),
+                    raw::None_Receiver,
+                    std::ptr::null_mut(),
+                    none,
+                    0,
+                );
+                raw::ExecutorStart(query, TO_SHOW);
+                raw::ExecutorEnd(query);
+                raw::FreeQueryDesc(query);
+            })
+        }
     }
 
     /// A command, judged in the order of [`utility::confined`].
-    unsafe fn command(&self, raw: *mut RawStmt, node: *mut Node) -> Result<Planned, String> {
+    unsafe fn command(&self, raw: *mut RawStmt, node: *mut Node) -> Result<Planned, Refusal> {
         // SAFETY: an analyzed command; each cast follows the node's tag.
         unsafe {
             let what = utility::classify(node);
@@ -175,92 +271,170 @@ impl Trial<'_> {
             match (*node).type_ {
                 NodeTag::T_CopyStmt => self.copy(raw, node.cast::<pg_sys::CopyStmt>()),
                 NodeTag::T_PrepareStmt => {
-                    self.prepare(raw, node.cast::<pg_sys::PrepareStmt>());
+                    self.prepare(raw, node.cast::<pg_sys::PrepareStmt>())?;
                     Ok(Planned::default())
                 }
-                NodeTag::T_ExplainStmt => Ok(self.explain(node)),
+                NodeTag::T_ExplainStmt => self.explain(node),
+                NodeTag::T_ExecuteStmt => {
+                    self.arguments(node.cast())?;
+                    Ok(Planned::default())
+                }
+                NodeTag::T_VariableSetStmt => {
+                    commands::setting(node.cast(), &what)?;
+                    Ok(Planned::default())
+                }
+                NodeTag::T_VariableShowStmt => {
+                    commands::shown(node.cast())?;
+                    Ok(Planned::default())
+                }
+                NodeTag::T_ConstraintsSetStmt => {
+                    commands::constraints(node.cast())?;
+                    Ok(Planned::default())
+                }
+                NodeTag::T_LockStmt => {
+                    self.lock(node.cast())?;
+                    Ok(Planned::default())
+                }
                 NodeTag::T_DeclareCursorStmt => {
                     let options = (*node.cast::<pg_sys::DeclareCursorStmt>()).options;
-                    Ok(self.carried(node, options))
+                    self.carried(node, options, For::Running)
                 }
-                NodeTag::T_CreateTableAsStmt => Ok(self.carried(node, PARALLEL_OK)),
-                _ => Ok(Planned::default()),
+                NodeTag::T_CreateTableAsStmt => {
+                    self.make_table(node.cast::<pg_sys::CreateTableAsStmt>())
+                }
+                _ => {
+                    if matches!(what, Utility::Definition(_)) && !crate::trial::refused() {
+                        self.define(raw, node)?;
+                    }
+                    Ok(Planned::default())
+                }
             }
         }
     }
 
     /// The query inside a command, which was analyzed with it.
-    unsafe fn carried(&self, node: *mut Node, options: c_int) -> Planned {
+    unsafe fn carried(
+        &self,
+        node: *mut Node,
+        options: c_int,
+        what_for: For,
+    ) -> Result<Planned, Refusal> {
         // SAFETY: an analyzed command.
         unsafe {
             match utility::carried_query(node) {
-                Some(query) => self.query(query, options),
+                Some(query) => self.query(query, options, what_for),
                 // EXECUTE: what it runs is in the session that has prepared it.
-                None => Planned::default(),
+                None => {
+                    if let Some(execute) = utility::carried_execute(node) {
+                        self.arguments(execute)?;
+                    }
+                    Ok(Planned::default())
+                }
             }
         }
     }
 
-    unsafe fn explain(&self, node: *mut Node) -> Planned {
+    unsafe fn explain(&self, node: *mut Node) -> Result<Planned, Refusal> {
         // SAFETY: an analyzed EXPLAIN; the casts follow the tags.
         unsafe {
             let explained = node.cast::<pg_sys::ExplainStmt>();
-            let planned = explain::run(|| self.carried(node, PARALLEL_OK));
             let inner = (*explained).query;
-            if !runs(explained) {
-                crate::trial::take_back(Rule::MaxPlanCost);
-            } else if nodes::is_a(inner, NodeTag::T_Query)
+            let analyze = runs(explained);
+            let making = nodes::is_a(inner, NodeTag::T_Query)
                 && nodes::is_a(
                     (*inner.cast::<Query>()).utilityStmt,
                     NodeTag::T_CreateTableAsStmt,
-                )
-            {
+                );
+            let what_for = For::Showing { analyze };
+            if !making {
+                return explain::run(|| self.carried(node, PARALLEL_OK, what_for));
+            }
+            let table = (*inner.cast::<Query>())
+                .utilityStmt
+                .cast::<pg_sys::CreateTableAsStmt>();
+            if !self.is_to_be_made(table)? {
+                return Ok(Planned::default());
+            }
+            let planned = explain::run(|| self.carried(node, PARALLEL_OK, what_for))?;
+            if analyze {
                 // Then it is no EXPLAIN any more, see `execution::confined_run`.
                 let what = Utility::Definition("SELECT INTO or CREATE TABLE AS");
                 enforce(self.policy, crate::utility::judge(self.policy, &what));
+                if !crate::trial::refused() {
+                    self.made(table)?;
+                }
             }
-            planned
+            Ok(planned)
         }
     }
 
     /// PREPARE only analyzes its statement. The plan is made, and judged, with each EXECUTE.
-    unsafe fn prepare(&self, raw: *mut RawStmt, prepare: *const pg_sys::PrepareStmt) {
+    unsafe fn prepare(
+        &self,
+        raw: *mut RawStmt,
+        prepare: *const pg_sys::PrepareStmt,
+    ) -> Result<(), Refusal> {
         // SAFETY: a PREPARE; its list is of names of types.
         unsafe {
-            let types: Vec<Oid> = nodes::pointers::<pg_sys::TypeName>((*prepare).argtypes)
-                .map(|name| pg_sys::typenameTypeId(std::ptr::null_mut(), name))
-                .collect();
-            self.analyze(inside(raw, (*prepare).query), &types);
+            let types = nodes::pointers::<pg_sys::TypeName>((*prepare).argtypes)
+                .map(|name| asked(|| raw::typenameTypeId(std::ptr::null_mut(), name)))
+                .collect::<Result<Vec<Oid>, Refusal>>()?;
+            self.analyze(inside(raw, (*prepare).query), &types)?;
         }
+        Ok(())
     }
 
     unsafe fn copy(
         &self,
-        raw: *mut RawStmt,
+        statement: *mut RawStmt,
         copy: *const pg_sys::CopyStmt,
-    ) -> Result<Planned, String> {
+    ) -> Result<Planned, Refusal> {
         // SAFETY: a COPY.
         unsafe {
-            if (*copy).is_from {
-                return self.copy_from(raw, copy);
+            let planned = if (*copy).is_from {
+                self.copy_from(statement, copy)?
+            } else {
+                self.copy_to(statement, copy)?
+            };
+            if !crate::trial::refused() {
+                let (is_from, options) = ((*copy).is_from, (*copy).options);
+                let none = std::ptr::null_mut();
+                asked(|| raw::ProcessCopyOptions(std::ptr::null_mut(), none, is_from, options))?;
             }
+            Ok(planned)
+        }
+    }
+
+    unsafe fn copy_to(
+        &self,
+        raw: *mut RawStmt,
+        copy: *const pg_sys::CopyStmt,
+    ) -> Result<Planned, Refusal> {
+        // SAFETY: a COPY … TO.
+        unsafe {
             let read = if (*copy).query.is_null() {
+                // That it is not there is said in the server's own words.
+                table(copy)?;
                 utility::copy_as_query(self.policy, copy)
             } else {
                 Some((*copy).query)
             };
             let Some(read) = read else {
                 let used = self.copied_table(copy)?;
-                return Err(format!(
-                    "cannot copy from {}: it is not a table",
-                    names::relation(used.relid)
-                ));
+                let kind = match names::relation_kind(used.relid).0 {
+                    b'v' => "view",
+                    b'S' => "sequence",
+                    b'p' => "partitioned table",
+                    _ => "non-table relation",
+                };
+                let name = names::relation_parts(used.relid).unwrap_or_default().1;
+                return Err(says(format!("cannot copy from {kind} \"{name}\"")));
             };
-            let query = self.analyze(inside(raw, read), &[]);
+            let query = self.analyze(inside(raw, read), &[])?;
             if (*query).commandType == CmdType::CMD_UTILITY {
-                return Err("COPY (SELECT INTO) is not supported".into());
+                return Err(says("COPY (SELECT INTO) is not supported"));
             }
-            Ok(self.query(query, PARALLEL_OK))
+            self.query(query, PARALLEL_OK, For::Running)
         }
     }
 
@@ -268,47 +442,52 @@ impl Trial<'_> {
         &self,
         raw: *mut RawStmt,
         copy: *const pg_sys::CopyStmt,
-    ) -> Result<Planned, String> {
+    ) -> Result<Planned, Refusal> {
         // SAFETY: a COPY … FROM.
         unsafe {
             let mut used = self.copied_table(copy)?;
-            if (*copy).whereClause.is_null() || crate::trial::refused() {
+            if crate::trial::refused() {
                 return Ok(Planned::default());
             }
-            // Its condition is in no query either: what it reads and calls is found out in one of our own.
-            let select = nodes::make::<pg_sys::SelectStmt>(NodeTag::T_SelectStmt);
-            let from: *mut pg_sys::RangeVar = nodes::copy((*copy).relation);
-            (*select).fromClause = pg_sys::lappend(std::ptr::null_mut(), from.cast());
-            (*select).whereClause = nodes::copy((*copy).whereClause);
-            let query = self.analyze(inside(raw, select.cast()), &[]);
-            let read = touched::collect(query).relations.into_iter();
-            used.select = true;
-            used.selected = read
-                .filter(|read| read.relid == used.relid)
-                .flat_map(|read| read.selected)
-                .collect();
-            enforce(self.policy, plan::judge_use(self.policy, &used));
+            let mut asks = Asked::new(used.relid, self.role, pg_sys::ACL_INSERT);
+            if !(*copy).whereClause.is_null() {
+                // Its condition is in no query either: what it reads and calls is found out in one of our own.
+                let select = nodes::make::<pg_sys::SelectStmt>(NodeTag::T_SelectStmt);
+                let from: *mut pg_sys::RangeVar = nodes::copy((*copy).relation);
+                (*select).fromClause = pg_sys::lappend(std::ptr::null_mut(), from.cast());
+                (*select).whereClause = nodes::copy((*copy).whereClause);
+                let query = self.analyze(inside(raw, select.cast()), &[])?;
+                let read = touched::collect(query).relations.into_iter();
+                used.select = true;
+                used.selected = read
+                    .filter(|read| read.relid == used.relid)
+                    .flat_map(|read| read.selected)
+                    .collect();
+                enforce(self.policy, plan::judge_use(self.policy, &used));
+                asks.required |= pg_sys::AclMode::from(pg_sys::ACL_SELECT);
+                asks.selected.clone_from(&used.selected);
+            }
+            asks.inserted = used.inserted;
+            if let Err(denial) = asks.judge() {
+                crate::trial::note(denial);
+            }
             Ok(Planned::default())
         }
     }
 
     /// The table of a COPY without a query, judged as when the server checks its permissions: see
     /// `execution::confined_check_perms`.
-    unsafe fn copied_table(&self, copy: *const pg_sys::CopyStmt) -> Result<Use, String> {
+    unsafe fn copied_table(&self, copy: *const pg_sys::CopyStmt) -> Result<Use, Refusal> {
         // SAFETY: a COPY of a relation; an entry of a range table needs no more to be asked about.
         unsafe {
-            let relid = pg_sys::RangeVarGetRelidExtended(
-                (*copy).relation,
-                pg_sys::AccessShareLock as i32,
-                0,
-                None,
-                std::ptr::null_mut(),
-            );
+            let relid = table(copy)?;
             let mut columns = Vec::new();
             for column in utility::columns_of_copy(copy, relid) {
                 columns.push(names::attribute(relid, &column).ok_or_else(|| {
-                    let table = names::relation(relid);
-                    format!("column {} of {table} does not exist", names::quote(&column))
+                    let table = names::relation_parts(relid).unwrap_or_default().1;
+                    says(format!(
+                        "column \"{column}\" of relation \"{table}\" does not exist"
+                    ))
                 })?);
             }
             let mut used = Use::reading(relid);
@@ -329,6 +508,16 @@ impl Trial<'_> {
             }
             Ok(used)
         }
+    }
+}
+
+/// What a COPY without a query names.
+unsafe fn table(copy: *const pg_sys::CopyStmt) -> Result<Oid, Refusal> {
+    let lock = pg_sys::AccessShareLock as i32;
+    // SAFETY: a COPY of a relation.
+    unsafe {
+        let name = (*copy).relation;
+        asked(|| raw::RangeVarGetRelidExtended(name, lock, 0, None, std::ptr::null_mut()))
     }
 }
 
@@ -387,44 +576,16 @@ unsafe fn describe(policy: &Policy, plan: *mut pg_sys::PlannedStmt, into: &mut P
     into.masked_columns.dedup();
 }
 
-/// The server's own privileges, which stand below any policy.
-unsafe fn check_privileges(query: *mut Query, role: Oid) {
-    // SAFETY: an analyzed query.
-    let touched = unsafe { touched::collect(query) };
-    for used in touched
-        .relations
-        .iter()
-        .filter(|used| used.named && used.select)
-    {
-        // SAFETY: catalog look-ups.
-        let may = unsafe {
-            let every = pg_sys::AclMaskHow::ACLMASK_ANY;
-            pg_sys::pg_class_aclcheck(used.relid, role, pg_sys::ACL_SELECT.into())
-                == pg_sys::AclResult::ACLCHECK_OK
-                || pg_sys::pg_attribute_aclcheck_all(
-                    used.relid,
-                    role,
-                    pg_sys::ACL_SELECT.into(),
-                    every,
-                ) == pg_sys::AclResult::ACLCHECK_OK
-        };
-        if !may {
-            let denial = plan::lacks_privilege(used.relid, &users::name(role));
-            crate::trial::note(denial);
-        }
-    }
-}
-
-/// Runs `work` in a subtransaction that is rolled back in any case; the message of an ERROR, unless that is a
+/// Runs `work` in a subtransaction that is rolled back in any case; what an ERROR says, unless that is a
 /// cancellation, which goes on.
-fn tried<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    in_subtransaction(work).map_err(|error| {
+fn tried<T>(work: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    in_subtransaction(work).unwrap_or_else(|error| {
         let report = super::report_of(&error);
         if report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED {
             // Nothing is said of the statement by that.
             error.rethrow();
         }
-        report.message().to_owned()
+        Err(says(asked::meant(report.message())))
     })
 }
 

@@ -106,6 +106,24 @@ pub unsafe fn carried_query(node: *mut pg_sys::Node) -> Option<*mut Query> {
     }
 }
 
+/// The EXECUTE inside EXPLAIN or CREATE TABLE AS.
+///
+/// # Safety
+/// `node` is an analyzed utility statement or null.
+pub unsafe fn carried_execute(node: *mut pg_sys::Node) -> Option<*mut pg_sys::ExecuteStmt> {
+    if node.is_null() {
+        return None;
+    }
+    // SAFETY: by the caller's promise, and each cast follows the node's tag.
+    unsafe {
+        match (*node).type_ {
+            NodeTag::T_ExecuteStmt => Some(node.cast()),
+            NodeTag::T_Query => carried_execute((*node.cast::<Query>()).utilityStmt),
+            _ => carried_execute(carried_raw(node)?),
+        }
+    }
+}
+
 /// The raw statement inside EXPLAIN, COPY (…), PREPARE, DECLARE CURSOR or CREATE TABLE AS.
 ///
 /// # Safety

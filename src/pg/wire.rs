@@ -218,12 +218,13 @@ unsafe extern "C-unwind" fn put_message(kind: c_char, body: *const c_char, lengt
             }
             // A value that a setting was given. Its place is no place for an error.
             b'S' if !statement::data_may_leave() => return 0,
-            b'C' if tells_a_count(body, length) => {
+            // How many there were, or the end of a COPY without any.
+            b'C' | b'c' if is_answer(kind as u8, body, length) => {
                 let waits = statement::will_be_recorded();
                 if !waits && !statement::data_may_leave() {
                     refuse_data();
                 }
-                after_rows(b'C', body, length);
+                after_rows(kind as u8, body, length);
                 if waits && keep(kind, body, length) {
                     return 0;
                 }
@@ -277,12 +278,13 @@ unsafe fn after_rows(kind: u8, body: *const c_char, length: usize) {
     }
 }
 
-/// Does a CommandComplete say how many rows there were? That there are none is an answer, too.
-unsafe fn tells_a_count(body: *const c_char, length: usize) -> bool {
-    let watched = || identity::last_policy().is_some_and(|policy| !policy.monitors());
+/// Is it a CommandComplete that says how many rows there were, or a CopyDone? That there are none is an answer, too.
+unsafe fn is_answer(kind: u8, body: *const c_char, length: usize) -> bool {
     // SAFETY: the tag and a NUL.
-    let last = (length >= 2).then(|| unsafe { *body.add(length - 2) as u8 });
-    last.is_some_and(|last| last.is_ascii_digit()) && layers::on(Layer::Wire) && watched()
+    let last = || (length >= 2).then(|| unsafe { *body.add(length - 2) as u8 });
+    (kind == b'c' || last().is_some_and(|last| last.is_ascii_digit()))
+        && layers::on(Layer::Wire)
+        && identity::last_policy().is_some_and(|policy| !policy.monitors())
 }
 
 /// Keeps a message until the record of the rows before it, or its own, is durable; false when it is
@@ -632,12 +634,17 @@ fn tell(fields: &[u8], found: &ErrorFields) -> Option<Vec<u8>> {
         Some(name_answers::message(fields, &denial))
     } else {
         recorded = statement::failed(state, None);
-        failing_row::without_other_table(fields, state)
+        let watched = !identity::last_policy().is_some_and(|policy| policy.monitors());
+        let told = failing_row::without_other_table(fields, state)
             .or_else(|| failing_row::without_detail(fields, state))
-            .or_else(|| name_answers::without_places(fields))
+            .or_else(|| name_answers::without_places(fields));
+        watched
+            .then(|| failing_row::without_place(told.as_deref().unwrap_or(fields), state))
+            .flatten()
+            .or(told)
     };
     // What is not written down is not told either. How a session ends says nothing of data.
-    if recorded || !goes_on || state == *b"58030" {
+    if recorded || !goes_on {
         told
     } else {
         Some(unrecorded(fields))

@@ -256,7 +256,33 @@ fn rows_that_wait_are_dropped_together(b: &Bench) {
 fn refused_while(own: &Bench, fault: Fault) {
     let mut agent = own.agent();
     agent.query("SELECT 1");
+    own.setup(
+        "CREATE OR REPLACE FUNCTION shop.says(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN \
+             RAISE EXCEPTION 'QUAGGA %', t USING ERRCODE = '58030'; END $$; \
+         SELECT agent_policy.allow_function('@agent@', 'shop.says(text)')",
+    );
+    assert!(
+        agent
+            .error("SELECT shop.says(status) FROM shop.orders LIMIT 1")
+            .message
+            .starts_with("QUAGGA")
+    );
     own.cluster.faults().begin(fault);
+    let answer = agent.simple("SELECT shop.says(status) FROM shop.orders LIMIT 1");
+    assert!(
+        !answer.err().to_string().contains("QUAGGA"),
+        "{}",
+        answer.err()
+    );
+    // That a COPY ends without a row is not told, either.
+    let copies = [1, -1].map(|id| {
+        let mut answer = agent.simple(&format!(
+            "COPY (SELECT id FROM shop.orders WHERE id = {id}) TO STDOUT"
+        ));
+        answer.bytes.retain(|byte| *byte == b'c');
+        answer.bytes.len()
+    });
+    assert_eq!(copies[0], copies[1]);
     for sql in [
         "SELECT id FROM shop.orders",
         "SELECT id FROM shop.orders WHERE id = -1",

@@ -9,6 +9,7 @@ pub const CASES: &[Case] = cases![
     refuses_what_the_agent_is_refused,
     writes_nothing,
     leaves_no_trace,
+    advisory_locks_are_the_sessions,
     is_for_those_who_may_act_as_the_role,
     errors_are_the_agents,
 ];
@@ -204,6 +205,38 @@ fn leaves_no_trace(b: &Bench) {
         b.value("SELECT count(*) FROM agent_policy.policy_history WHERE function = 'preview'"),
         "0"
     );
+}
+
+/// They outlive what is rolled back, and are those of whoever asks.
+fn advisory_locks_are_the_sessions(b: &Bench) {
+    b.mask();
+    b.setup(
+        "CREATE FUNCTION shop.frees() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_unlock_all(); RETURN 1; END $$;
+         SELECT agent_policy.allow_function('@agent@', 'shop.frees()', trusted => true);
+         SELECT agent_policy.allow_function('@agent@', 'pg_catalog.pg_advisory_lock(bigint)');
+         SELECT agent_policy.allow_function('@agent@', 'pg_catalog.pg_advisory_unlock(bigint)')",
+    );
+    let locks =
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
+    b.setup("SELECT pg_advisory_lock(7)");
+    for sql in [
+        "SELECT pg_advisory_unlock_all()",
+        "SELECT pg_advisory_lock(8)",
+        "SELECT pg_advisory_unlock(7)",
+        "SELECT shop.frees()",
+    ] {
+        b.agent().query(sql);
+        let error = b.setup_error(&format!(
+            "SELECT agent_policy.preview('@agent@', 'a@b.c', $p${sql}$p$)"
+        ));
+        assert_eq!(error.code, "0A000", "{sql}: {error}");
+        assert!(
+            error.message.starts_with("preview: ") && !error.hint.is_empty(),
+            "{sql}: {error}"
+        );
+        assert_eq!(b.value(locks), "1", "{sql}");
+    }
+    b.setup("SELECT pg_advisory_unlock(7)");
 }
 
 fn is_for_those_who_may_act_as_the_role(b: &Bench) {

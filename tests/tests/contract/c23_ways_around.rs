@@ -20,6 +20,9 @@ pub const CASES: &[Case] = cases![
     masks_called_with_other_types,
     a_filter_that_another_server_does_not_know,
     partitions_by_a_hidden_column,
+    what_writing_tells_of_partitions,
+    what_a_foreign_key_tells,
+    messages_about_locks,
 ];
 
 /// Labels matter as soon as one of them has a mask. One that has none says nothing about a column that is masked
@@ -451,4 +454,154 @@ fn partitions_by_a_hidden_column(b: &Bench) {
             .column(),
         ["shop.pay_low"]
     );
+}
+
+/// What goes wrong with a row is told without the partition that it is in, and a row is not moved to find out.
+fn what_writing_tells_of_partitions(b: &Bench) {
+    b.setup(
+        "CREATE TABLE shop.other (id int PRIMARY KEY);
+         INSERT INTO shop.other SELECT generate_series(1, 20);
+         CREATE TABLE shop.q (id int REFERENCES shop.other, val int NOT NULL CHECK (val < 1000), yr int, seg text) PARTITION BY LIST (seg);
+         CREATE TABLE shop.q_rich PARTITION OF shop.q FOR VALUES IN ('rich') PARTITION BY RANGE (yr);
+         CREATE TABLE shop.q_poor PARTITION OF shop.q FOR VALUES IN ('poor') PARTITION BY RANGE (yr);
+         CREATE TABLE shop.q_rich1 PARTITION OF shop.q_rich FOR VALUES FROM (0) TO (100);
+         CREATE TABLE shop.q_poor1 PARTITION OF shop.q_poor FOR VALUES FROM (0) TO (100);
+         CREATE UNIQUE INDEX ON shop.q_rich1 (val);
+         INSERT INTO shop.q SELECT i, i, i, CASE WHEN i % 2 = 0 THEN 'rich' ELSE 'poor' END FROM generate_series(1, 20) i;
+         CREATE TABLE shop.px (id int, sal int, bonus int) PARTITION BY RANGE ((sal + bonus));
+         CREATE TABLE shop.px_a PARTITION OF shop.px FOR VALUES FROM (0) TO (1000);
+         INSERT INTO shop.px VALUES (1, 730, 5);
+         GRANT ALL ON ALL TABLES IN SCHEMA shop TO @agent@, @plain@;
+         SELECT agent_policy.protect_role('@agent@', 'read_write');
+         SELECT agent_policy.allow_schema('@agent@', 'shop', 'write');
+         SELECT agent_policy.mask_column('shop.q', 'seg'), agent_policy.mask_column('shop.px', 'sal', 'null')",
+    );
+    let mut agent = b.agent();
+    for (sql, code) in [
+        ("UPDATE shop.q SET val = NULL WHERE id = 2", "23502"),
+        ("UPDATE shop.q SET val = 5000 WHERE id = 2", "23514"),
+        ("UPDATE shop.q SET val = 4 WHERE id = 2", "23505"),
+        ("UPDATE shop.q SET id = 999 WHERE id = 2", "23503"),
+    ] {
+        let plain = b.unconfined().simple(&format!("BEGIN; {sql}"));
+        let said = String::from_utf8_lossy(&plain.bytes).into_owned();
+        assert!(said.contains("q_rich"), "control run: {said}");
+        let answer = agent.simple(sql);
+        assert_eq!(answer.err().code, code, "{sql}");
+        let said = String::from_utf8_lossy(&answer.bytes).into_owned();
+        assert!(!said.contains("q_"), "{sql}: {said}");
+        // Nor does a handler in a function get to know.
+        let plpgsql = format!(
+            "DO $$ DECLARE m text; t text; c text; BEGIN {sql}; EXCEPTION WHEN OTHERS THEN
+             GET STACKED DIAGNOSTICS m = MESSAGE_TEXT, t = TABLE_NAME, c = PG_EXCEPTION_CONTEXT; RAISE EXCEPTION '% % %', m, t, c; END $$"
+        );
+        let said = agent.simple(&plpgsql);
+        let said = String::from_utf8_lossy(&said.bytes).into_owned();
+        assert!(
+            !said.contains("q_rich1") && !said.contains("q_poor"),
+            "{sql}: {said}"
+        );
+    }
+    for sql in [
+        "UPDATE shop.q SET yr = 500 WHERE id = 2",
+        "UPDATE shop.px SET bonus = 270 WHERE id = 1",
+        "INSERT INTO shop.px (id, bonus) VALUES (2, 5) ON CONFLICT DO NOTHING; UPDATE shop.px SET bonus = 1",
+        "MERGE INTO shop.q t USING (VALUES (2)) v (i) ON t.id = v.i WHEN MATCHED THEN UPDATE SET yr = 500",
+    ] {
+        let error = b.agent().simple(sql).err();
+        assert!(
+            matches!(error.rule().as_str(), "masked_column_write" | ""),
+            "{sql}: {error}"
+        );
+        assert!(
+            !error.to_string().contains("q_rich") && error.code != "23514"
+                || error.message.starts_with("a row does not"),
+            "{sql}: {error}"
+        );
+    }
+    // What has nothing to do with it may be changed.
+    agent.query("UPDATE shop.q SET val = val + 100 WHERE id = 3");
+}
+
+/// Whether a row may be written tells whether there is one that it refers to.
+fn what_a_foreign_key_tells(b: &Bench) {
+    b.setup(
+        "CREATE TABLE shop.key (id int PRIMARY KEY, secret int UNIQUE); INSERT INTO shop.key VALUES (1, 100), (2, 200);
+         CREATE TABLE shop.to_secret (k int, s int REFERENCES shop.key (secret));
+         CREATE TABLE shop.to_order (k int, o int REFERENCES shop.orders (id));
+         CREATE TABLE shop.private (id int PRIMARY KEY); INSERT INTO shop.private VALUES (7);
+         CREATE TABLE shop.to_private (k int, p int REFERENCES shop.private);
+         CREATE TABLE shop.grouped (id int PRIMARY KEY); INSERT INTO shop.grouped VALUES (7);
+         CREATE TABLE shop.to_group (k int, g int REFERENCES shop.grouped);
+         CREATE TABLE shop.to_key (k int, i int REFERENCES shop.key (id));
+         GRANT ALL ON ALL TABLES IN SCHEMA shop TO @agent@, @plain@;
+         SELECT agent_policy.protect_role('@agent@', 'read_write');
+         SELECT agent_policy.allow_schema('@agent@', 'shop', 'write');
+         SELECT agent_policy.deny_column('@agent@', 'shop.key', 'secret'), agent_policy.deny_relation('@agent@', 'shop.private'),
+                agent_policy.filter_rows('shop.orders', 'id % 2 = 0'), agent_policy.require_group_size('shop.grouped', 5)",
+    );
+    for (table, column, there, not_there) in [
+        ("to_secret", "s", 100, 101),
+        ("to_order", "o", 3, 30_001),
+        ("to_private", "p", 7, 8),
+        ("to_group", "g", 7, 77),
+    ] {
+        for (value, found) in [(there, true), (not_there, false)] {
+            let sql = format!("INSERT INTO shop.{table} (k, {column}) VALUES (1, {value})");
+            let plain = b.unconfined().simple(&format!("BEGIN; {sql}; ROLLBACK"));
+            assert_eq!(plain.errors.is_empty(), found, "control run: {sql}");
+            let error = b.denies(&sql, "42501", "masked_column_write");
+            assert!(!error.to_string().contains(&value.to_string()), "{error}");
+        }
+        b.allows(&format!("INSERT INTO shop.{table} (k) VALUES (1)"));
+        b.denies(
+            &format!("UPDATE shop.{table} SET {column} = 1"),
+            "42501",
+            "masked_column_write",
+        );
+    }
+    b.allows("INSERT INTO shop.to_key VALUES (1, 1)");
+}
+
+/// Who waits for a row is not told where that lies.
+fn messages_about_locks(b: &Bench) {
+    b.setup(
+        "CREATE TABLE shop.seats (id int, seg text) PARTITION BY LIST (seg);
+         CREATE TABLE shop.seats_front PARTITION OF shop.seats FOR VALUES IN ('front');
+         INSERT INTO shop.seats SELECT i, 'front' FROM generate_series(1, 20) i;
+         GRANT ALL ON ALL TABLES IN SCHEMA shop TO @agent@, @plain@;
+         SELECT agent_policy.protect_role('@agent@', 'read_write');
+         SELECT agent_policy.allow_schema('@agent@', 'shop', 'write');
+         SELECT agent_policy.deny_column('@agent@', 'shop.seats', 'seg'), agent_policy.filter_rows('shop.orders', 'id % 2 = 0')",
+    );
+    let mut holder = b.unconfined();
+    holder.query("BEGIN");
+    holder.query("SELECT id FROM shop.seats FOR UPDATE");
+    holder.query("SELECT id FROM shop.orders WHERE id < 10 FOR UPDATE");
+    for sql in [
+        "UPDATE shop.seats SET id = id WHERE id = 2",
+        "DELETE FROM shop.seats WHERE id = 2",
+        "SELECT id FROM shop.seats WHERE id = 4 FOR UPDATE",
+        "SELECT id FROM shop.seats WHERE id = 4 FOR UPDATE NOWAIT",
+        "UPDATE shop.orders SET amount = amount WHERE id = 4",
+    ] {
+        let tells = |text: &[u8]| {
+            let text = String::from_utf8_lossy(text).into_owned();
+            text.contains("seats_front") || text.contains("(0,")
+        };
+        for timeout in ["lock_timeout", "statement_timeout"] {
+            let (mut plain, mut agent) = (b.unconfined(), b.agent());
+            for wire in [&mut plain, &mut agent] {
+                wire.query(&format!("SET {timeout} = '150ms'"));
+            }
+            assert!(tells(&plain.simple(sql).bytes), "control run: {sql}");
+            let answer = agent.simple(sql);
+            assert!(
+                matches!(answer.err().code.as_str(), "55P03" | "57014"),
+                "{sql}: {}",
+                answer.err()
+            );
+            assert!(!tells(&answer.bytes), "{sql}: {}", answer.err());
+        }
+    }
 }
