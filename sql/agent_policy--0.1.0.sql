@@ -61,28 +61,28 @@ CREATE TABLE policy_role (
 );
 
 CREATE TABLE policy_schema (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    role            regrole NOT NULL,
     schema_name     name NOT NULL,
     access          text NOT NULL CHECK (access IN ('read', 'write')),
     PRIMARY KEY (role, schema_name)
 );
 
 CREATE TABLE policy_relation (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    role            regrole NOT NULL,
     relation        regclass NOT NULL,
     access          text NOT NULL CHECK (access IN ('read', 'write', 'deny')),
     PRIMARY KEY (role, relation)
 );
 
 CREATE TABLE policy_column (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    role            regrole NOT NULL,
     relation        regclass NOT NULL,
     column_name     name NOT NULL,
     PRIMARY KEY (role, relation, column_name)
 );
 
 CREATE TABLE policy_function (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    role            regrole NOT NULL,
     -- schema-qualified signature, as regprocedure prints it with an empty search_path
     function        text NOT NULL,
     access          text NOT NULL CHECK (access IN ('allow', 'deny')),
@@ -91,7 +91,7 @@ CREATE TABLE policy_function (
 );
 
 CREATE TABLE policy_extension (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    role            regrole NOT NULL,
     extension       name NOT NULL,
     PRIMARY KEY (role, extension)
 );
@@ -527,6 +527,12 @@ BEGIN
         PERFORM agent_policy._notice_absent(format('role "%s" is not protected', release_role.role));
         RETURN;
     END IF;
+    -- No foreign keys do that: pg_restore -j loads tables of an extension in any order.
+    DELETE FROM agent_policy.policy_schema s WHERE s.role = release_role.role;
+    DELETE FROM agent_policy.policy_relation r WHERE r.role = release_role.role;
+    DELETE FROM agent_policy.policy_column c WHERE c.role = release_role.role;
+    DELETE FROM agent_policy.policy_function f WHERE f.role = release_role.role;
+    DELETE FROM agent_policy.policy_extension e WHERE e.role = release_role.role;
     DELETE FROM agent_policy.policy_mask m WHERE m.role = release_role.role;
     DELETE FROM agent_policy.policy_label l WHERE l.role = release_role.role;
     DELETE FROM agent_policy.policy_filter f WHERE f.role = release_role.role;

@@ -21,28 +21,28 @@ CREATE TABLE policy_role (
 );
 
 CREATE TABLE policy_schema (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    role            regrole NOT NULL,
     schema_name     name NOT NULL,
     access          text NOT NULL CHECK (access IN ('read', 'write')),
     PRIMARY KEY (role, schema_name)
 );
 
 CREATE TABLE policy_relation (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    role            regrole NOT NULL,
     relation        regclass NOT NULL,
     access          text NOT NULL CHECK (access IN ('read', 'write', 'deny')),
     PRIMARY KEY (role, relation)
 );
 
 CREATE TABLE policy_column (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    role            regrole NOT NULL,
     relation        regclass NOT NULL,
     column_name     name NOT NULL,
     PRIMARY KEY (role, relation, column_name)
 );
 
 CREATE TABLE policy_function (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    role            regrole NOT NULL,
     -- schema-qualified signature, as regprocedure prints it with an empty search_path
     function        text NOT NULL,
     access          text NOT NULL CHECK (access IN ('allow', 'deny')),
@@ -51,7 +51,7 @@ CREATE TABLE policy_function (
 );
 
 CREATE TABLE policy_extension (
-    role            regrole NOT NULL REFERENCES policy_role ON DELETE CASCADE,
+    role            regrole NOT NULL,
     extension       name NOT NULL,
     PRIMARY KEY (role, extension)
 );

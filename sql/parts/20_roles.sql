@@ -79,6 +79,12 @@ BEGIN
         PERFORM agent_policy._notice_absent(format('role "%s" is not protected', release_role.role));
         RETURN;
     END IF;
+    -- No foreign keys do that: pg_restore -j loads tables of an extension in any order.
+    DELETE FROM agent_policy.policy_schema s WHERE s.role = release_role.role;
+    DELETE FROM agent_policy.policy_relation r WHERE r.role = release_role.role;
+    DELETE FROM agent_policy.policy_column c WHERE c.role = release_role.role;
+    DELETE FROM agent_policy.policy_function f WHERE f.role = release_role.role;
+    DELETE FROM agent_policy.policy_extension e WHERE e.role = release_role.role;
     DELETE FROM agent_policy.policy_mask m WHERE m.role = release_role.role;
     DELETE FROM agent_policy.policy_label l WHERE l.role = release_role.role;
     DELETE FROM agent_policy.policy_filter f WHERE f.role = release_role.role;
