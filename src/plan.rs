@@ -485,7 +485,7 @@ fn nameable(relid: Oid, not: &[i16], intro: &str) -> String {
 pub fn no_system_column(relid: Oid, attno: i16, why: &str) -> Denial {
     let column = match attno {
         names::TABLE_OID => "tableoid",
-        -1 => "ctid",
+        names::CTID => "ctid",
         -2 => "xmin",
         -3 => "cmin",
         -4 => "xmax",

@@ -168,7 +168,7 @@ pub fn ingest(database: u32, slot: &Slot) {
         }
         if retention_at.is_none_or(|t| t.elapsed() > RETENTION_EVERY) {
             ingest.partitions.clear();
-            ingest.make_ahead();
+            ingest.make_partitions();
             // A restore, to which nobody adds, would miss what is dropped while it goes on.
             if ingest.inserted || slot.housekeeping.swap(false, SeqCst) {
                 holding(tables::drop_expired);
@@ -193,14 +193,6 @@ fn notify(slot: &Slot) {
 }
 
 impl Ingest<'_> {
-    /// Makes the partitions of today and tomorrow.
-    fn make_ahead(&mut self) {
-        let today = now() / 86_400_000_000;
-        let days = BTreeSet::from([today, today + 1]);
-        holding(|| tables::ensure_partitions(&days));
-        self.partitions.extend(days);
-    }
-
     /// Reads every file to its end as it is now; whether there was anything new.
     fn look(&mut self) -> bool {
         let slot = self.slot;

@@ -76,6 +76,11 @@ pub(super) use block_query;
 /// From 1970 to PostgreSQL's epoch, 2000-01-01, in microseconds.
 const PG_EPOCH: i64 = 946_684_800_000_000;
 
+/// What [`block_query`] makes.
+pub fn sql(text: &'static str) -> &'static CStr {
+    CStr::from_bytes_with_nul(text.as_bytes()).unwrap_or_default()
+}
+
 /// A row of `audit_block`; None when it has a form that no block has.
 pub fn block(row: &Fields) -> Option<Block> {
     let time = |n| row.i64(n).map(|t| t.saturating_add(PG_EPOCH));
@@ -100,8 +105,7 @@ pub fn block(row: &Fields) -> Option<Block> {
 
 pub fn newest_block() -> Option<Block> {
     rows::connected(|| {
-        let sql = block_query!("ORDER BY number DESC LIMIT 1");
-        let mut cursor = Cursor::open(CStr::from_bytes_with_nul(sql.as_bytes()).ok()?);
+        let mut cursor = Cursor::open(sql(block_query!("ORDER BY number DESC LIMIT 1")));
         let block = cursor.next().and_then(|row| block(&row));
         cursor.close();
         block
@@ -111,12 +115,10 @@ pub fn newest_block() -> Option<Block> {
 /// The newest block that is about the retention, and the one before it.
 pub fn retention_blocks() -> Vec<Block> {
     rows::connected(|| {
-        let sql = block_query!(
+        let mut cursor = Cursor::open(sql(block_query!(
             "WHERE number <= (SELECT pg_catalog.max(number) FROM agent_policy.audit_block WHERE kind = 4)
              ORDER BY number DESC LIMIT 2"
-        );
-        let mut cursor =
-            Cursor::open(CStr::from_bytes_with_nul(sql.as_bytes()).unwrap_or_default());
+        )));
         let mut blocks = Vec::new();
         while let Some(row) = cursor.next() {
             blocks.extend(block(&row));

@@ -1,7 +1,7 @@
 //! The check of the log in its tables; what is checked is in the crate `evidence`.
 
 use super::api::raise;
-use super::tables::{self, block_query};
+use super::tables::{self, block_query, sql};
 use super::{chain, settings};
 use crate::pg::rows::{self, Cursor, Fields, Snapshot, Value};
 use evidence::head::Head;
@@ -18,10 +18,6 @@ const PG_EPOCH: i64 = 946_684_800_000_000;
 const PG_EPOCH_DAY: i32 = 10_957;
 /// Findings that are told.
 const TOLD: usize = 20;
-
-fn sql(text: &'static str) -> &'static CStr {
-    CStr::from_bytes_with_nul(text.as_bytes()).unwrap_or_default()
-}
 
 /// The first and the last of some days, since 2000; the ends of the range are infinities, and belong to it.
 #[derive(Clone, Copy)]

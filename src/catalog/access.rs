@@ -111,8 +111,7 @@ impl Policy {
         self.access(relid) > Access::Deny
             && !hidden.hides_rows()
             && hidden.broken.is_none()
-            && !hidden.denied.contains(&attno)
-            && !hidden.masks.contains_key(&attno)
+            && !hidden.hides_column(attno)
     }
 
     /// May the session see where a sequence stands? It tells what the greatest value of its column

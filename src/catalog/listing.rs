@@ -263,11 +263,10 @@ impl Policy {
     pub fn expression_shown(&self, names: &Names, relid: Option<Oid>) -> bool {
         if let Some(relid) = relid {
             let hidden = self.relation(relid);
-            let something = !hidden.masks.is_empty() || !hidden.denied.is_empty();
-            if something
-                && names.columns.iter().any(|attno| {
-                    *attno == 0 || hidden.masks.contains_key(attno) || hidden.denied.contains(attno)
-                })
+            if names
+                .columns
+                .iter()
+                .any(|attno| hidden.hides_column(*attno))
             {
                 return false;
             }

@@ -76,6 +76,7 @@ pub struct Relation {
     /// Why no statement may touch it, if the policy cannot be applied to it.
     pub broken: Option<String>,
     template: OnceCell<Rc<Template>>,
+    parts_tell: OnceCell<bool>,
 }
 
 impl Relation {
@@ -263,15 +264,18 @@ impl Policy {
     }
 
     /// Does it tell of a hidden value which of its partitions a row of the relation is in?
+    /// Worked out once, and kept until the relation changes: every statement that writes asks.
     pub fn parts_tell(&self, relid: Oid) -> bool {
-        std::iter::once(relid)
-            .chain(names::descendants(relid))
-            .any(|part| {
+        let relation = self.relation(relid);
+        *relation.parts_tell.get_or_init(|| {
+            let mut parts = std::iter::once(relid).chain(names::descendants(relid));
+            parts.any(|part| {
                 pg::objects::partition_columns(part).is_some_and(|key| {
                     let hidden = self.relation(part);
                     key.iter().any(|attno| hidden.hides_column(*attno))
                 })
             })
+        })
     }
 
     /// The columns by which the relation or a part of it is cut.

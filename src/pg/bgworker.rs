@@ -307,10 +307,8 @@ impl GaveUp {
     /// It is about what was to be stored, and would be the same another time: not about locks, the
     /// disk or whoever ended it.
     pub fn is_about_data(&self) -> bool {
-        let class: Vec<u8> = (0..2)
-            .map(|n| b'0' + ((self.code as i32 >> (6 * n)) & 0x3f) as u8)
-            .collect();
-        matches!(class.as_slice(), b"22" | b"23" | b"54" | b"XX")
+        let [a, b, ..] = super::report::state(self.code as i32);
+        matches!(&[a, b], b"22" | b"23" | b"54" | b"XX")
     }
 }
 

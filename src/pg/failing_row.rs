@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pgrx::pg_sys;
 
-use super::name_answers;
+use super::{name_answers, report};
 use crate::catalog::Policy;
 use crate::pg::planted::{self, Leak};
 use crate::pg::touched::Use;
@@ -99,8 +99,7 @@ fn quotes_row(state: [u8; 5]) -> bool {
 pub unsafe fn conceal() {
     // SAFETY: by the caller's promise; the format takes no argument.
     unsafe {
-        let packed = geterrcode();
-        let state: [u8; 5] = std::array::from_fn(|i| (packed >> (6 * i) & 0x3f) as u8 + b'0');
+        let state = report::state(geterrcode());
         if quotes_row(state) {
             errdetail_internal(c"The row is not shown: the relation has hidden values.".as_ptr());
         }
@@ -116,7 +115,7 @@ pub unsafe fn conceal() {
             edit(|error| error.context = std::ptr::null_mut());
         }
         if names_part(state) {
-            errmsg_internal(NO_SUCH_ROW.as_ptr());
+            errmsg_internal(NO_SUCH_ROW.as_ptr().add(1));
             edit(|error| {
                 error.context = std::ptr::null_mut();
                 error.schema_name = std::ptr::null_mut();
@@ -129,16 +128,17 @@ pub unsafe fn conceal() {
             edit(|error| {
                 error.context = std::ptr::null_mut();
                 if text_of(error.message).contains(&b'"') {
-                    error.message = pg_sys::pstrdup(NO_LOCK.as_ptr());
+                    error.message = pg_sys::pstrdup(NO_LOCK.as_ptr().add(1));
                 }
             });
         }
     }
 }
 
+/// As fields of an ErrorResponse; the texts are behind the first byte.
 const NO_SUCH_ROW: &CStr =
-    c"a row does not satisfy a constraint of its table, or has no place in it";
-const NO_LOCK: &CStr = c"could not obtain a lock";
+    c"Ma row does not satisfy a constraint of its table, or has no place in it";
+const NO_LOCK: &CStr = c"Mcould not obtain a lock";
 
 unsafe fn text_of<'a>(text: *const core::ffi::c_char) -> &'a [u8] {
     if text.is_null() {
@@ -168,15 +168,11 @@ pub fn without_place(fields: &[u8], state: [u8; 5]) -> Option<Vec<u8>> {
     Some(edited(fields, |field| match field[0] {
         b'W' => None,
         b'D' | b's' | b't' | b'n' if part => None,
-        b'M' if part => Some(MESSAGE_NO_SUCH_ROW),
-        b'M' if lock && field.contains(&b'"') => Some(MESSAGE_NO_LOCK),
+        b'M' if part => Some(NO_SUCH_ROW.to_bytes()),
+        b'M' if lock && field.contains(&b'"') => Some(NO_LOCK.to_bytes()),
         _ => Some(field),
     }))
 }
-
-const MESSAGE_NO_SUCH_ROW: &[u8] =
-    b"Ma row does not satisfy a constraint of its table, or has no place in it";
-const MESSAGE_NO_LOCK: &[u8] = b"Mcould not obtain a lock";
 
 /// Is there a block and a line in it, as in `(0,27)`?
 fn has_place(text: &[u8]) -> bool {

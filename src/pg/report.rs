@@ -6,6 +6,11 @@ use pgrx::prelude::*;
 
 use super::text;
 
+/// The five characters of an SQLSTATE, as `MAKE_SQLSTATE` of utils/elog.h packs them.
+pub fn state(code: i32) -> [u8; 5] {
+    std::array::from_fn(|n| b'0' + ((code >> (6 * n)) & 0x3f) as u8)
+}
+
 fn report(code: PgSqlErrorCode, message: &str, detail: &str, hint: &str) -> ErrorReport {
     let told = |part| text::for_raising(part).into_owned();
     let mut report = ErrorReport::new(code, told(message), "agent_policy");

@@ -124,6 +124,8 @@ pub fn in_snapshot<R>(work: impl FnOnce(&Snapshot) -> R) -> R {
     // SAFETY: in a transaction; what is pushed is popped, or goes with the transaction after an ERROR.
     unsafe {
         pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        // A table that was open before may have got a partition whose rows are seen.
+        pg_sys::AcceptInvalidationMessages();
         let result = work(&Snapshot(()));
         pg_sys::PopActiveSnapshot();
         result

@@ -153,9 +153,7 @@ unsafe extern "C-unwind" fn forget_hidden_orders(relid: Oid, indexes: *mut pg_sy
         for index in nodes::pointers::<pg_sys::IndexOptInfo>(indexes) {
             let keys =
                 std::slice::from_raw_parts((*index).indexkeys, (*index).nkeycolumns as usize);
-            let hides = |attno: i16| {
-                relation.masks.contains_key(&attno) || relation.denied.contains(&attno)
-            };
+            let hides = |attno: i16| attno != 0 && relation.hides_column(attno);
             let mut in_expressions = std::ptr::null_mut();
             pg_sys::pull_varattnos(
                 (*index).indexprs.cast(),
@@ -217,8 +215,7 @@ unsafe extern "C-unwind" fn hides_statistics(relid: Oid, attno: pg_sys::AttrNumb
         // without.
         let matters = relid.to_u32() >= super::FIRST_NORMAL_OID || super::explain::plain();
         (matters && relation.hides_rows() && !planted::open(Leak::Estimate))
-            || relation.masks.contains_key(&attno)
-            || relation.denied.contains(&attno)
+            || attno != 0 && relation.hides_column(attno)
     })
 }
 

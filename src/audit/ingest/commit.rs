@@ -16,16 +16,11 @@ use std::sync::atomic::Ordering::SeqCst;
 impl Ingest<'_> {
     /// Inserts the rows and remembers how far the files are read, in one transaction.
     pub(super) fn commit(&mut self) {
-        let today = now() / 86_400_000_000;
-        let days = [today, today + 1]
-            .into_iter()
-            .chain(self.batch.iter().map(|(start, _)| day(start)))
-            .filter(|d| !self.partitions.contains(d))
-            .collect::<BTreeSet<i64>>();
         let dirty = self.sessions.values().any(|s| s.dirty);
         if self.batch.is_empty() && self.reads.is_empty() && !dirty && self.gone.is_empty() {
             return;
         }
+        self.make_partitions();
         let count = self.batch.len() as i64;
         // A block has rows of one day, so that it is kept or dropped as a whole.
         self.batch.sort_by_key(|(start, _)| day(start));
@@ -39,12 +34,10 @@ impl Ingest<'_> {
                 self.reads.clear();
             }
             if count == 0 && self.reads.is_empty() {
-                tables::ensure_partitions(&days);
                 self.save_progress();
                 return None;
             }
             let before = self.chain.begin(count);
-            tables::ensure_partitions(&days);
             if count > 0 {
                 let blocks = self.fill(before, &salts);
                 let copied = copy_binary(c"audit_log", COLUMNS, self.rows.finish());
@@ -63,7 +56,6 @@ impl Ingest<'_> {
         });
         self.chain.committed();
         self.inserted |= count > 0;
-        self.partitions.extend(days);
         self.batch.clear();
         self.reads.clear();
         self.rows.clear();
@@ -78,6 +70,22 @@ impl Ingest<'_> {
             slot.ingested_at.store(now(), SeqCst);
         }
         slot.failures.store(0, SeqCst);
+    }
+
+    /// Makes the partitions of today, of tomorrow and of the batch, in a transaction of their own: to
+    /// whoever sees a row, word of its partition has gone out before. (A transaction is seen before the
+    /// sessions that have the table open are told what it changed: `CommitTransaction` in xact.c.)
+    pub(super) fn make_partitions(&mut self) {
+        let today = now() / 86_400_000_000;
+        let days: BTreeSet<i64> = [today, today + 1]
+            .into_iter()
+            .chain(self.batch.iter().map(|(start, _)| day(start)))
+            .filter(|d| !self.partitions.contains(d))
+            .collect();
+        if !days.is_empty() {
+            holding(|| tables::ensure_partitions(&days));
+            self.partitions.extend(days);
+        }
     }
 
     fn save_progress(&self) {

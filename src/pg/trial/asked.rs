@@ -3,10 +3,10 @@
 
 use core::ffi::{CStr, c_char};
 
-use pgrx::pg_sys::{self, ffi};
+use pgrx::pg_sys::{self, Oid, RangeVar, ffi};
 
 use crate::pg::name_answers::Raised;
-use crate::pg::{boundary, text};
+use crate::pg::{boundary, raw, report, text};
 
 /// An error of the server, or of a hook.
 pub type Refusal = Raised;
@@ -46,7 +46,7 @@ unsafe fn top() -> Refusal {
             }
         };
         let refusal = Refusal {
-            state: state((*data).sqlerrcode),
+            state: report::state((*data).sqlerrcode),
             routine: string((*data).funcname),
             message: string((*data).message),
             position: usize::try_from((*data).cursorpos).unwrap_or(0),
@@ -56,9 +56,27 @@ unsafe fn top() -> Refusal {
     }
 }
 
-/// The five characters of an SQLSTATE.
-pub fn state(code: i32) -> [u8; 5] {
-    std::array::from_fn(|n| b'0' + ((code >> (6 * n)) & 0x3f) as u8)
+/// The relation of a name; with `missing_ok` no OID where there is none. `may` is asked before it is locked.
+///
+/// # Errors
+/// As [`asked`].
+///
+/// # Safety
+/// `name` is of a statement's tree, and `may` the server's.
+pub unsafe fn relation(
+    name: *const RangeVar,
+    lock: u32,
+    missing_ok: bool,
+    may: raw::RangeVarCallback,
+) -> Result<Oid, Refusal> {
+    let flags = if missing_ok {
+        pg_sys::RVROption::RVR_MISSING_OK
+    } else {
+        0
+    };
+    let none = std::ptr::null_mut();
+    // SAFETY: by the caller's promise.
+    unsafe { asked(|| raw::RangeVarGetRelidExtended(name, lock as i32, flags, may, none)) }
 }
 
 /// What the server would say, where it is not asked.

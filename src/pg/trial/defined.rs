@@ -3,13 +3,11 @@
 
 use pgrx::pg_sys::{self, CmdType, Node, NodeTag, Oid, RangeVar, RawStmt};
 
-use super::asked::{Refusal, asked, says};
+use super::asked::{Refusal, asked, relation, says};
 use super::privileges::Asked;
 use super::{For, PARALLEL_OK, Planned, Trial, inside};
 use crate::enforce;
 use crate::pg::{definition, names, nodes, raw, text, utility};
-
-const NO_LOCK: i32 = pg_sys::NoLock as i32;
 
 impl Trial<'_> {
     /// A definition that has passed what is judged by its form.
@@ -89,7 +87,7 @@ impl Trial<'_> {
                 // For this the server asks who owns what is there.
                 pg_sys::AccessShareLock as i32
             } else {
-                NO_LOCK
+                pg_sys::NoLock as i32
             };
             let mut existing = Oid::INVALID;
             let found = &raw mut existing;
@@ -242,16 +240,12 @@ impl Trial<'_> {
     unsafe fn truncated(&self, name: *const RangeVar) -> Result<(), Refusal> {
         // SAFETY: a name of the statement's tree.
         unsafe {
-            let relid = asked(|| {
-                raw::RangeVarGetRelidExtended(name, NO_LOCK, 0, None, std::ptr::null_mut())
-            })?;
+            let relid = relation(name, pg_sys::NoLock, false, None)?;
             if !names::relation_kind(relid).holds_rows() {
                 let relname = utility::string((*name).relname);
                 return Err(says(format!("\"{relname}\" is not a table")));
             }
-            if let Err(denial) = Asked::new(relid, self.role, pg_sys::ACL_TRUNCATE).judge() {
-                crate::trial::note(denial);
-            }
+            Asked::new(relid, self.role, pg_sys::ACL_TRUNCATE).is_granted();
             self.judge_schema(names::relation_schema(relid));
         }
         Ok(())
@@ -266,15 +260,7 @@ impl Trial<'_> {
         unsafe {
             let name = pg_sys::makeRangeVarFromNameList(name);
             let relname = utility::string((*name).relname);
-            let found = asked(|| {
-                raw::RangeVarGetRelidExtended(
-                    name,
-                    NO_LOCK,
-                    pg_sys::RVROption::RVR_MISSING_OK,
-                    None,
-                    std::ptr::null_mut(),
-                )
-            })?;
+            let found = relation(name, pg_sys::NoLock, true, None)?;
             let kind = (*drop).removeType;
             if found == Oid::INVALID {
                 return if (*drop).missing_ok {
@@ -388,21 +374,7 @@ fn word(kind: pg_sys::ObjectType::Type) -> &'static str {
 
 /// The relation of that name, which has to be the role's.
 unsafe fn owned(name: *const RangeVar, missing_ok: bool) -> Result<Oid, Refusal> {
-    let flags = if missing_ok {
-        pg_sys::RVROption::RVR_MISSING_OK
-    } else {
-        0
-    };
+    let may = Some(raw::RangeVarCallbackOwnsRelation as _);
     // SAFETY: a name of the statement's tree; the callback is the server's, for the current user.
-    unsafe {
-        asked(|| {
-            raw::RangeVarGetRelidExtended(
-                name,
-                NO_LOCK,
-                flags,
-                Some(raw::RangeVarCallbackOwnsRelation),
-                std::ptr::null_mut(),
-            )
-        })
-    }
+    unsafe { relation(name, pg_sys::NoLock, missing_ok, may) }
 }

@@ -4,7 +4,7 @@ use pgrx::pg_sys::{self, AclMode, AclResult, Oid};
 
 use crate::denial::Denial;
 use crate::pg::{compat::Permissions, nodes, users};
-use crate::plan;
+use crate::{plan, trial};
 
 /// What a statement asks for on a relation, as the executor checks it.
 pub struct Asked {
@@ -56,9 +56,15 @@ impl Asked {
         }
     }
 
-    /// # Errors
-    /// The privileges that are missing.
-    pub fn judge(&self) -> Result<(), Denial> {
+    /// False with a finding that names the privileges that are missing.
+    pub fn is_granted(&self) -> bool {
+        let judged = self.judge();
+        let granted = judged.is_ok();
+        judged.unwrap_or_else(trial::note);
+        granted
+    }
+
+    fn judge(&self) -> Result<(), Denial> {
         let every = pg_sys::AclMaskHow::ACLMASK_ALL;
         // SAFETY: a catalog look-up of a relation that the statement names.
         let held = unsafe { pg_sys::pg_class_aclmask(self.relid, self.user, self.required, every) };

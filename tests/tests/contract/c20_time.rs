@@ -123,8 +123,8 @@ fn matchers_end(b: &Bench) {
     bombs(
         b,
         &[
-            "SELECT count(*) FROM generate_series(1, 100000) g WHERE repeat('a', 3000) ~ ('^(a+)+\\1$b' || g)",
-            "SELECT count(*) FROM generate_series(1, 100000) g WHERE repeat('a', 2000) ~ ('^(a*)(a*)(a*)\\1\\2\\3$b' || g)",
+            "SELECT count(*) FROM generate_series(1, 1000000) g WHERE repeat('a', 3000) ~ ('^(a+)+\\1$b' || g)",
+            "SELECT count(*) FROM generate_series(1, 1000000) g WHERE repeat('a', 2000) ~ ('^(a*)(a*)(a*)\\1\\2\\3$b' || g)",
             "SELECT count(*) FROM generate_series(1, 1000000) g WHERE repeat('a', 300000) LIKE '%aab_a%a%' || g",
             "SELECT count(*) FROM generate_series(1, 1000000) g WHERE repeat('a', 1500) SIMILAR TO '(a|aa|aaa)*(a|aa|aaa)*(a|aa|aaa)*b' || g",
         ],

@@ -46,9 +46,14 @@ fn filled(b: &Bench) {
 
 /// intact, first_bad_seq, checked
 pub fn verify(b: &Bench, arguments: &str) -> (bool, Option<i64>, i64) {
-    let row = b.value(&format!(
+    let answer = b.setup(&format!(
         "SELECT concat_ws(' ', intact, coalesce(first_bad_seq, 0), checked) FROM agent_policy.audit_verify({arguments})"
     ));
+    // What a failed test prints.
+    for found in &answer.notices {
+        eprintln!("{}", found.message);
+    }
+    let row = answer.one();
     let parts: Vec<&str> = row.split(' ').collect();
     let number = |n: usize| parts[n].parse::<i64>().expect("a number");
     (
