@@ -2825,7 +2825,12 @@ COMMENT ON FUNCTION column_listed(oid, smallint) IS
 CREATE FUNCTION counts_shown(relation oid) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'counts_shown_wrapper';
 COMMENT ON FUNCTION counts_shown(oid) IS
-'Whether sizes and counters of a relation tell nothing about rows that the session is not shown.';
+'Whether counters of a relation tell nothing about rows that the session is not shown.';
+
+CREATE FUNCTION sizes_shown(relation oid) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sizes_shown_wrapper';
+COMMENT ON FUNCTION sizes_shown(oid) IS
+'Whether sizes of a relation tell nothing about rows and values that the session is not shown.';
 
 CREATE FUNCTION bound_shown(relation oid) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 SUPPORT listed_support AS 'MODULE_PATHNAME', 'bound_shown_wrapper';
@@ -3083,6 +3088,12 @@ Example: SELECT agent_policy.preview(''agent'', ''alice@example.com'', ''SELECT 
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/pg/listing_fns.rs
+-- agent_policy::pg::listing_fns::sizes_shown
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/api/identity.rs
 -- agent_policy::api::identity::user_email
 -- Skipped due to `#[pgrx(sql = false)]`
@@ -3152,8 +3163,8 @@ GRANT SELECT ON protected_roles, allowed_objects, masks, mask_labels, labelled_c
 GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint),
     readable_sequence(regclass) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    listed(oid, oid), listed(oid, oid, integer), column_listed(oid, smallint), counts_shown(oid), bound_shown(oid),
-    partition_key_shown(oid), view_shown(oid), labels_listed(oid), default_listed(oid, smallint, pg_node_tree),
+    listed(oid, oid), listed(oid, oid, integer), column_listed(oid, smallint), counts_shown(oid), sizes_shown(oid),
+    bound_shown(oid), partition_key_shown(oid), view_shown(oid), labels_listed(oid), default_listed(oid, smallint, pg_node_tree),
     expression_shown(pg_node_tree, oid), shown_expression(pg_node_tree, oid), shown(oid, integer),
     shown_acl(aclitem[]), setting_shown(text), checked_name(text, integer),
     checked_role(name, integer), name_or_null(text, integer)

@@ -169,6 +169,19 @@ fn judge_columns(policy: &Policy, used: &Use) -> Result<(), Denial> {
             "partitions by a hidden column",
         ));
     }
+    // Where a row lies tells how wide those beside it are, and RETURNING where there was room for it.
+    let place = |attno: &&i16| **attno < 0 && **attno != names::TABLE_OID;
+    if let Some(attno) = used.selected.iter().find(place)
+        && relation.hides()
+        && used.relid.to_u32() >= crate::pg::FIRST_NORMAL_OID
+    {
+        let why = if relation.filters.is_empty() {
+            "hidden values"
+        } else {
+            "row filters"
+        };
+        return Err(no_system_column(used.relid, *attno, why));
+    }
     if used.writes() {
         judge_references(policy, used)?;
         judge_moves(policy, used)?;

@@ -28,7 +28,12 @@ COMMENT ON FUNCTION column_listed(oid, smallint) IS
 CREATE FUNCTION counts_shown(relation oid) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'counts_shown_wrapper';
 COMMENT ON FUNCTION counts_shown(oid) IS
-'Whether sizes and counters of a relation tell nothing about rows that the session is not shown.';
+'Whether counters of a relation tell nothing about rows that the session is not shown.';
+
+CREATE FUNCTION sizes_shown(relation oid) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sizes_shown_wrapper';
+COMMENT ON FUNCTION sizes_shown(oid) IS
+'Whether sizes of a relation tell nothing about rows and values that the session is not shown.';
 
 CREATE FUNCTION bound_shown(relation oid) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 SUPPORT listed_support AS 'MODULE_PATHNAME', 'bound_shown_wrapper';

@@ -53,8 +53,8 @@ GRANT SELECT ON protected_roles, allowed_objects, masks, mask_labels, labelled_c
 GRANT EXECUTE ON FUNCTION agent_policy.set_config(text, text, boolean), column_readable(oid, smallint),
     readable_sequence(regclass) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    listed(oid, oid), listed(oid, oid, integer), column_listed(oid, smallint), counts_shown(oid), bound_shown(oid),
-    partition_key_shown(oid), view_shown(oid), labels_listed(oid), default_listed(oid, smallint, pg_node_tree),
+    listed(oid, oid), listed(oid, oid, integer), column_listed(oid, smallint), counts_shown(oid), sizes_shown(oid),
+    bound_shown(oid), partition_key_shown(oid), view_shown(oid), labels_listed(oid), default_listed(oid, smallint, pg_node_tree),
     expression_shown(pg_node_tree, oid), shown_expression(pg_node_tree, oid), shown(oid, integer),
     shown_acl(aclitem[]), setting_shown(text), checked_name(text, integer),
     checked_role(name, integer), name_or_null(text, integer)

@@ -46,6 +46,7 @@ const CATALOG_FUNCTIONS: &[&str] = &[
     "shown",
     "shown_acl",
     "shown_expression",
+    "sizes_shown",
     "view_shown",
 ];
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use pgrx::pg_sys::Oid;
 use policy::builtins::guards::class;
 use policy::builtins::{self, Catalog, Disposition};
-use policy::model::{Access, Capability};
+use policy::model::Access;
 
 use super::{Hints, Policy};
 use crate::pg::{self, names};
@@ -164,7 +164,7 @@ impl Policy {
                 // judged statement by statement.
                 || names::is_trigger_function(function)
                 // Serial columns take their value so.
-                || (function.to_u32() == NEXTVAL && self.capability > Capability::ReadOnly))
+                || (function.to_u32() == NEXTVAL && self.writes()))
         {
             return true;
         }

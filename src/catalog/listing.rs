@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use pgrx::pg_sys::Oid;
 use policy::builtins::guards::{Shown, class};
-use policy::model::Access;
+use policy::model::{Access, Capability};
 
 use super::Policy;
 use crate::pg::objects::{self, Cache, Names, Row};
@@ -17,6 +17,15 @@ const PUBLIC: u32 = 2200;
 /// Made by initdb; what is above was made in this cluster.
 fn built_in(oid: Oid) -> bool {
     oid != Oid::INVALID && oid.to_u32() < pg::FIRST_NORMAL_OID
+}
+
+/// The table of an index; any other relation itself.
+fn table_of(relid: Oid) -> Oid {
+    let index = names::relation_kind(relid).is_index();
+    index
+        .then(|| names::table_of_index(relid))
+        .flatten()
+        .unwrap_or(relid)
 }
 
 impl Policy {
@@ -300,6 +309,10 @@ impl Policy {
         match what {
             Shown::Class(class) => self.listed(class, object),
             Shown::Counts => self.counts_shown(object),
+            Shown::Sizes => self.sizes_shown(object),
+            Shown::DatabaseSize => {
+                self.database_size_shown() && self.listed(class::DATABASE, object)
+            }
             Shown::Bound => self.bound_shown(object),
             Shown::PartitionKey => self.partition_key_shown(object),
             Shown::View => self.view_shown(object),
@@ -321,13 +334,25 @@ impl Policy {
         }
     }
 
-    /// Do sizes and counters of the relation tell nothing about rows that are hidden?
+    /// Do sizes of the relation, which include the width of each row, tell nothing about what is hidden? A
+    /// role that writes makes copies of a row until its width shows.
+    pub fn sizes_shown(&self, relid: Oid) -> bool {
+        self.counts_shown(relid) && !self.relation(table_of(relid)).hides_column(0)
+    }
+
+    /// Is that of the database the sum of what the role does not write?
+    pub fn database_size_shown(&self) -> bool {
+        !self.writes()
+    }
+
+    /// May the role write at all?
+    pub fn writes(&self) -> bool {
+        self.capability > Capability::ReadOnly
+    }
+
+    /// Do counters of the relation tell nothing about rows that are hidden?
     pub fn counts_shown(&self, relid: Oid) -> bool {
-        let table = if names::relation_kind(relid).is_index() {
-            names::table_of_index(relid).unwrap_or(relid)
-        } else {
-            relid
-        };
+        let table = table_of(relid);
         self.listed(class::RELATION, relid) && {
             if built_in(table) {
                 // How large pg_class is tells how many relations there are.

@@ -114,6 +114,10 @@ pub unsafe fn conceal() {
             // The parser of JSON quotes there what it read.
             edit(|error| error.context = std::ptr::null_mut());
         }
+        if tells_width(state) {
+            errmsg_internal(TOO_WIDE.as_ptr().add(1));
+            errdetail_internal(c"How wide is not shown: the relation has hidden values.".as_ptr());
+        }
         if names_part(state) {
             errmsg_internal(NO_SUCH_ROW.as_ptr().add(1));
             edit(|error| {
@@ -138,6 +142,7 @@ pub unsafe fn conceal() {
 /// As fields of an ErrorResponse; the texts are behind the first byte.
 const NO_SUCH_ROW: &CStr =
     c"Ma row does not satisfy a constraint of its table, or has no place in it";
+const TOO_WIDE: &CStr = c"Ma row or the key of an index is too wide";
 const NO_LOCK: &CStr = c"Mcould not obtain a lock";
 
 unsafe fn text_of<'a>(text: *const core::ffi::c_char) -> &'a [u8] {
@@ -151,6 +156,11 @@ unsafe fn text_of<'a>(text: *const core::ffi::c_char) -> &'a [u8] {
 /// Does an error of this kind name the partition that a row is in, which is hidden?
 fn names_part(state: [u8; 5]) -> bool {
     PARTS_TELL.load(Relaxed) && (state.starts_with(b"23") || state == *b"44000")
+}
+
+/// Does an error of this kind say how wide a row is, hidden values included?
+fn tells_width(state: [u8; 5]) -> bool {
+    CHANGES_HIDDEN.load(Relaxed) && state == *b"54000"
 }
 
 fn waited_for_lock(state: [u8; 5]) -> bool {
@@ -188,12 +198,17 @@ fn has_place(text: &[u8]) -> bool {
     })
 }
 
-/// The fields of an ErrorResponse without DETAIL, if the error is of that kind.
-pub fn without_detail(fields: &[u8], state: [u8; 5]) -> Option<Vec<u8>> {
-    if !quotes_row(state) {
+/// The fields of an ErrorResponse without what it says of a hidden row, if it is of that kind.
+pub fn without_row(fields: &[u8], state: [u8; 5]) -> Option<Vec<u8>> {
+    let wide = tells_width(state);
+    if !quotes_row(state) && !wide {
         return None;
     }
-    Some(edited(fields, |field| (field[0] != b'D').then_some(field)))
+    Some(edited(fields, |field| match field[0] {
+        b'D' => None,
+        b'M' if wide => Some(TOO_WIDE.to_bytes()),
+        _ => Some(field),
+    }))
 }
 
 /// The fields that `edit` leaves, as it leaves them.

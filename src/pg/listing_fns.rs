@@ -38,6 +38,11 @@ fn counts_shown(relation: Oid) -> bool {
 }
 
 #[pg_extern(sql = false)]
+fn sizes_shown(relation: Oid) -> bool {
+    under_policy(|policy| policy.sizes_shown(relation))
+}
+
+#[pg_extern(sql = false)]
 fn bound_shown(relation: Oid) -> bool {
     under_policy(|policy| policy.bound_shown(relation))
 }

@@ -177,6 +177,10 @@ pub fn refusal(policy: &Policy, kind: Named, name: &str) -> Option<Denial> {
         }
         Named::Database => judged(class::DATABASE, objects::database(name), true)
             .then(|| plan::name_denied(policy, "database", &canonical())),
+        Named::DatabaseSize => refusal(policy, Named::Database, name).or_else(|| {
+            (!policy.database_size_shown())
+                .then(|| plan::name_denied(policy, "size of the database", &canonical()))
+        }),
         Named::Setting => plan::judge_shown_setting(name).err(),
         Named::Other => Some(plan::name_denied(policy, "object", &canonical())),
     }

@@ -102,6 +102,35 @@ pub fn relation_kind(relid: Oid) -> Kind {
     Kind(unsafe { pg_sys::get_rel_relkind(relid) } as u8)
 }
 
+/// What `pg_class` says of a relation: as of the last VACUUM, ANALYZE, CREATE INDEX.
+pub struct Size {
+    pub pages: u32,
+    pub rows: f64,
+    pub all_visible: u32,
+}
+
+/// None where there was nothing yet.
+pub fn known_size(relid: Oid) -> Option<Size> {
+    // SAFETY: a syscache look-up; the row is released when it was read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::RELOID as i32,
+            pg_sys::Datum::from(relid),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let class = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>();
+        let size = Size {
+            pages: u32::try_from((*class).relpages).unwrap_or(0),
+            rows: f64::from((*class).reltuples),
+            all_visible: u32::try_from((*class).relallvisible).unwrap_or(0),
+        };
+        pg_sys::ReleaseSysCache(tuple);
+        (size.pages > 0 && size.rows >= 0.0).then_some(size)
+    }
+}
+
 /// The name of a schema, quoted where SQL needs it.
 pub fn schema_name(schema: Oid) -> Option<String> {
     // SAFETY: a syscache look-up that returns a palloc'd string or null.

@@ -104,6 +104,10 @@ pub unsafe fn apply(policy: &Policy, query: *mut Query) -> Result<Facts, Denial>
                 continue;
             }
             let relation = policy.relation((*rte).relid);
+            let own = relation.relid.to_u32() >= super::FIRST_NORMAL_OID;
+            if own && (!relation.filters.is_empty() || policy.writes() && relation.hides()) {
+                refuse_sample(rte, &relation)?;
+            }
             if relation.is_protected() {
                 found.push(Found {
                     owner,
@@ -188,7 +192,6 @@ unsafe fn apply_one(
             !relation.filters.is_empty() && relation.relid.to_u32() >= super::FIRST_NORMAL_OID;
         if own_rows {
             refuse_places(owner, rti, relation, special)?;
-            refuse_sample(rte, relation)?;
         }
         if found.is_target() {
             return filter_target(owner, rte, rti, relation, &template);
@@ -449,7 +452,8 @@ unsafe fn refuse_places(
     }
 }
 
-/// A sample that can be asked for again tells where each of its rows lies, and one by pages which lie together.
+/// A sample that can be asked for again tells where each of its rows lies, and one by pages which lie together:
+/// how many rows are hidden between them, and, to a role that makes copies of them, how wide rows are.
 unsafe fn refuse_sample(rte: *const RangeTblEntry, relation: &Relation) -> Result<(), Denial> {
     /// `tsm_system_handler`
     const BY_PAGES: u32 = 3314;
@@ -466,7 +470,7 @@ unsafe fn refuse_sample(rte: *const RangeTblEntry, relation: &Relation) -> Resul
     Err(Denial::new(
         Rule::StatementNotAllowed,
         name.as_str(),
-        format!("{name} has row filters: samples of it are by rows, and new each time"),
+        format!("{name} has hidden values: samples of it are by rows, and new each time"),
     )
     .hint("Use TABLESAMPLE BERNOULLI without REPEATABLE."))
 }

@@ -9,6 +9,7 @@ use policy::builtins::guards::class;
 use super::layers::{self, Layer};
 use super::planted::{self, Leak};
 use super::{internal, names, nodes, session};
+use crate::catalog::Relation;
 use crate::identity;
 
 static mut PREV_RELATION_STATS: pg_sys::get_relation_stats_hook_type = None;
@@ -119,6 +120,9 @@ unsafe extern "C-unwind" fn on_relation_info(
         }
         if session::confined() && layers::on(Layer::Statistics) {
             forget_hidden_orders(relid, (*info).indexlist);
+            if !inhparent {
+                take_known_sizes(relid, info);
+            }
         }
         if super::explain::explaining() && session::confined() {
             (*info).indexlist = shown_indexes((*info).indexlist);
@@ -151,19 +155,7 @@ unsafe extern "C-unwind" fn forget_hidden_orders(relid: Oid, indexes: *mut pg_sy
     // as long as the fields beside them say.
     unsafe {
         for index in nodes::pointers::<pg_sys::IndexOptInfo>(indexes) {
-            let keys =
-                std::slice::from_raw_parts((*index).indexkeys, (*index).nkeycolumns as usize);
-            let hides = |attno: i16| attno != 0 && relation.hides_column(attno);
-            let mut in_expressions = std::ptr::null_mut();
-            pg_sys::pull_varattnos(
-                (*index).indexprs.cast(),
-                (*(*index).rel).relid,
-                &raw mut in_expressions,
-            );
-            let expressions = nodes::attributes(in_expressions);
-            // A whole row has number 0.
-            let expression_hides = expressions.iter().any(|attno| *attno == 0 || hides(*attno));
-            if expression_hides || keys.iter().any(|attno| hides(*attno as i16)) {
+            if hides_key(&relation, index) {
                 (*index).amhasgettuple = false;
                 (*index).amcanorderbyop = false;
                 (*index).sortopfamily = std::ptr::null_mut();
@@ -174,6 +166,100 @@ unsafe extern "C-unwind" fn forget_hidden_orders(relid: Oid, indexes: *mut pg_sy
             }
         }
     }
+}
+
+/// Is a hidden column in the key of an index, or in an expression of it?
+unsafe fn hides_key(relation: &Relation, index: *mut pg_sys::IndexOptInfo) -> bool {
+    // SAFETY: the planner's own node; the array is as long as the field beside it says.
+    unsafe {
+        let keys = std::slice::from_raw_parts((*index).indexkeys, (*index).nkeycolumns as usize);
+        let hides = |attno: i16| attno != 0 && relation.hides_column(attno);
+        let mut in_expressions = std::ptr::null_mut();
+        pg_sys::pull_varattnos(
+            (*index).indexprs.cast(),
+            (*(*index).rel).relid,
+            &raw mut in_expressions,
+        );
+        let expressions = nodes::attributes(in_expressions);
+        // A whole row has number 0.
+        expressions.iter().any(|attno| *attno == 0 || hides(*attno))
+            || keys.iter().any(|attno| hides(*attno as i16))
+    }
+}
+
+/// How large a relation is depends on hidden values, and a role that writes makes copies of a row until a plan
+/// shows how wide it is. What the catalog says is as of the last VACUUM or ANALYZE; nothing that a statement
+/// has done since decides on plans. (The planner multiplies the density of then with the pages of now:
+/// `table_block_relation_estimate_size` in tableam.c.) Where there was none yet, the pages of now it is.
+#[pg_guard]
+unsafe extern "C-unwind" fn take_known_sizes(relid: Oid, info: *mut pg_sys::RelOptInfo) {
+    if relid == Oid::INVALID || internal::active() {
+        return;
+    }
+    let Some(policy) = identity::policy() else {
+        return;
+    };
+    let relation = policy.relation(relid);
+    if !relation.hides() {
+        return;
+    }
+    let Some(table) = names::known_size(relid) else {
+        return;
+    };
+    // SAFETY: the planner's own nodes, its to be changed for this plan.
+    unsafe {
+        (*info).pages = table.pages;
+        (*info).tuples = table.rows;
+        (*info).allvisfrac = f64::from(table.all_visible.min(table.pages)) / f64::from(table.pages);
+        for index in nodes::pointers::<pg_sys::IndexOptInfo>((*info).indexlist) {
+            let Some(size) = names::known_size((*index).indexoid) else {
+                continue;
+            };
+            (*index).tuples = size.rows.min(table.rows);
+            (*index).pages = if hides_key(&relation, index) {
+                // How many different values there are decides on its size.
+                usual_pages(relid, index)
+            } else {
+                size.pages
+            };
+            if (*index).tree_height >= 0 {
+                (*index).tree_height = usual_height((*index).pages);
+            }
+        }
+    }
+}
+
+/// The pages of an index of so many rows whose values are as wide as those of a column without statistics.
+unsafe fn usual_pages(relid: Oid, index: *mut pg_sys::IndexOptInfo) -> u32 {
+    /// Header and pointer of an entry; what of a page is filled.
+    const ENTRY: f64 = 16.0;
+    const FILLED: f64 = 0.9 * pg_sys::BLCKSZ as f64;
+    // SAFETY: the planner's own node; the array is as long as the field beside it says.
+    unsafe {
+        let columns = std::slice::from_raw_parts((*index).indexkeys, (*index).ncolumns as usize);
+        let width: i32 = columns
+            .iter()
+            .map(|attno| match *attno as i16 {
+                0 => pg_sys::get_typavgwidth(pg_sys::TEXTOID, -1),
+                attno => match pg_sys::get_attavgwidth(relid, attno) {
+                    0 => usual_width(relid, attno),
+                    known => known,
+                },
+            })
+            .sum();
+        ((*index).tuples * (ENTRY + f64::from(width)) / FILLED).ceil() as u32 + 1
+    }
+}
+
+/// Levels above the leaves of a tree of so many pages, the first of which is no part of it.
+fn usual_height(pages: u32) -> i32 {
+    const FANOUT: u32 = 256;
+    let (mut height, mut level) = (0, pages.saturating_sub(1));
+    while level > 1 {
+        level = level.div_ceil(FANOUT);
+        height += 1;
+    }
+    height
 }
 
 /// A plan that is shown uses no index whose name or condition is not.

@@ -636,7 +636,7 @@ fn tell(fields: &[u8], found: &ErrorFields) -> Option<Vec<u8>> {
         recorded = statement::failed(state, None);
         let watched = !identity::last_policy().is_some_and(|policy| policy.monitors());
         let told = failing_row::without_other_table(fields, state)
-            .or_else(|| failing_row::without_detail(fields, state))
+            .or_else(|| failing_row::without_row(fields, state))
             .or_else(|| name_answers::without_places(fields));
         watched
             .then(|| failing_row::without_place(told.as_deref().unwrap_or(fields), state))

@@ -23,6 +23,8 @@ pub const CASES: &[Case] = cases![
     what_writing_tells_of_partitions,
     what_a_foreign_key_tells,
     messages_about_locks,
+    how_wide_a_hidden_value_is,
+    rows_that_are_too_wide,
 ];
 
 /// Labels matter as soon as one of them has a mask. One that has none says nothing about a column that is masked
@@ -139,8 +141,107 @@ fn sizes_of_all_indexes(b: &Bench) {
     b.mask();
     assert_eq!(b.agent().query(sizes).texts(), [["∅", "∅"]]);
     let others =
-        "SELECT pg_indexes_size('shop.orders') > 0, pg_relation_size('shop.customers_pkey') > 0";
-    assert_eq!(b.allows(others).texts(), [["t", "t"]]);
+        "SELECT pg_indexes_size('shop.orders') > 0, pg_relation_size('shop.orders_pkey') > 0, pg_relation_size('shop.customers_pkey')";
+    assert_eq!(b.allows(others).texts(), [["t", "t", "∅"]]);
+}
+
+/// A narrow and a wide secret, in a table that the agent may write to.
+fn wide_and_narrow(b: &Bench) {
+    b.setup(
+        "CREATE TABLE shop.notes (id int PRIMARY KEY, tick int, pad text, secret text);
+         ALTER TABLE shop.notes ALTER secret SET STORAGE PLAIN, ALTER pad SET STORAGE PLAIN;
+         INSERT INTO shop.notes VALUES (1, 0, '', 'QUAGGA'), (2, 0, '', repeat('QUAGGA', 100));
+         CREATE INDEX ON shop.notes (pad, secret);
+         GRANT ALL ON shop.notes TO @agent@, @plain@",
+    );
+    b.setup("VACUUM ANALYZE shop.notes");
+    b.allow();
+    b.setup(
+        "SELECT agent_policy.protect_role('@agent@', 'read_write');
+         SELECT agent_policy.allow_relation('@agent@', 'shop.notes', 'write');
+         SELECT agent_policy.mask_column('shop.notes', 'secret')",
+    );
+}
+
+/// Who writes makes copies of a row, hidden values included, until something tells how much room they take.
+fn how_wide_a_hidden_value_is(b: &Bench) {
+    wide_and_narrow(b);
+    let grow = |wire: &mut cluster_tests::Wire, id: u32| {
+        wire.query("BEGIN");
+        for _ in 0..200 {
+            wire.query(&format!("UPDATE shop.notes SET tick = tick + 1 WHERE id = {id}"));
+        }
+        wire.query("COMMIT");
+    };
+    let told = [
+        "SELECT pg_relation_size('shop.notes'), pg_table_size('shop.notes'), pg_total_relation_size('shop.notes'), pg_relation_size('shop.notes', 'main'), pg_indexes_size('shop.notes')",
+        "SELECT relpages, relallvisible FROM pg_class WHERE oid IN ('shop.notes'::regclass, 'shop.notes_pkey'::regclass)",
+        "SELECT heap_blks_hit + heap_blks_read, n_tup_hot_upd, n_dead_tup FROM pg_statio_user_tables JOIN pg_stat_user_tables USING (relid) WHERE relid = 'shop.notes'::regclass",
+        "SELECT pg_database_size(oid) FROM pg_database WHERE datname = current_database()",
+        "EXPLAIN (COSTS OFF) SELECT tick FROM shop.notes WHERE id = 1",
+    ];
+    let ask = |wire: &mut cluster_tests::Wire| told.map(|sql| wire.query(sql).texts());
+    let mut plain = b.unconfined();
+    let narrow = ask(&mut plain);
+    grow(&mut plain, 2);
+    plain.query("SELECT pg_stat_force_next_flush()");
+    for (at, (before, after)) in narrow.iter().zip(ask(&mut plain)).enumerate() {
+        // Who vacuums tells of pages, nobody did.
+        assert_eq!(*before == after, at == 1, "control: {}", told[at]);
+    }
+    b.setup("TRUNCATE shop.notes; INSERT INTO shop.notes VALUES (1, 0, '', 'QUAGGA'), (2, 0, '', repeat('QUAGGA', 100))");
+    b.setup("VACUUM ANALYZE shop.notes");
+    let mut agent = b.agent();
+    let before = ask(&mut agent);
+    for (at, nothing) in [
+        (0, vec![vec!["∅"; 5]]),
+        (1, vec![vec!["0"; 2]; 2]),
+        (2, vec![vec!["∅"; 3]]),
+        (3, vec![vec!["∅"; 1]]),
+    ] {
+        assert_eq!(before[at], nothing, "{}", told[at]);
+    }
+    grow(&mut agent, 2);
+    b.setup("SELECT pg_stat_force_next_flush()");
+    assert_eq!(ask(&mut agent), before);
+    b.denies(
+        "SELECT pg_database_size(current_database())",
+        "42501",
+        "relation_not_allowed",
+    );
+    // Where a row found room tells, too.
+    for sql in [
+        "UPDATE shop.notes SET tick = 0 RETURNING ctid",
+        "SELECT ctid FROM shop.notes",
+        "DELETE FROM shop.notes WHERE ctid = '(0,1)'",
+    ] {
+        let control = b.unconfined().simple(sql);
+        assert!(control.errors.is_empty(), "control: {sql}");
+        b.denies(sql, "42501", "column_denied");
+    }
+    let sample = "SELECT id FROM shop.notes TABLESAMPLE SYSTEM (50)";
+    b.denies(sample, "42501", "statement_not_allowed");
+    // Who only reads is told the size of the database.
+    b.setup("SELECT agent_policy.protect_role('@agent@', 'read_only')");
+    b.allows("SELECT pg_database_size(current_database()), pg_size_pretty(pg_database_size(oid)) FROM pg_database");
+}
+
+/// The error says how wide the row is.
+fn rows_that_are_too_wide(b: &Bench) {
+    wide_and_narrow(b);
+    for digits in [2700, 8150] {
+        let update = |id: u32| {
+            format!(
+                "UPDATE shop.notes SET pad = (SELECT left(string_agg(md5(g::text), ''), {digits}) FROM generate_series(1, 300) g) WHERE id = {id}"
+            )
+        };
+        let controls = [1, 2].map(|id| b.unconfined().error(&update(id)));
+        assert_ne!(controls[0].message, controls[1].message, "control");
+        let errors = [1, 2].map(|id| b.agent().error(&update(id)));
+        assert_eq!(errors[0].message, errors[1].message);
+        assert_eq!(errors[0].detail, errors[1].detail);
+        assert_eq!(errors[0].hint, errors[1].hint);
+    }
 }
 
 /// Between two rows that lie apart are rows that are not shown.

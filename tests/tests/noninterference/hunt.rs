@@ -282,6 +282,10 @@ impl<'a> Hunt<'a> {
                         show(&small)
                     );
                 }
+                let apart = self.worlds.sizes_apart();
+                if !apart.is_empty() {
+                    text.push_str(&format!("\n  sizes: {apart:?}"));
+                }
                 self.figures.differences.push(text);
             }
         }

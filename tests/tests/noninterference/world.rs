@@ -88,16 +88,28 @@ impl Worlds {
 
     /// What is declassified agrees.
     fn same_sizes(&self) {
-        let sizes = |cluster: &Cluster, _: bool| {
+        let apart = self.sizes_apart();
+        assert!(
+            apart.is_empty(),
+            "the worlds differ in what is declassified: {apart:?}"
+        );
+    }
+
+    /// Where what is declassified does not agree: name, pages, rows, all-visible pages and bytes, here and there.
+    pub fn sizes_apart(&self) -> Vec<[Vec<String>; 2]> {
+        let (here, there) = self.both(|cluster, _| {
             su(cluster, "lab")
                 .query(
                     "SELECT oid::regclass, relpages, CASE WHEN relkind <> 'i' OR oid NOT IN (SELECT indexrelid FROM pg_index WHERE indpred IS NOT NULL) THEN reltuples END, relallvisible, pg_relation_size(oid)
                      FROM pg_class WHERE relnamespace = 'lab'::regnamespace AND relkind IN ('r', 'i', 'm') ORDER BY oid",
                 )
                 .texts()
-        };
-        let (here, there) = self.both(sizes);
-        assert_eq!(here, there, "the worlds differ in what is declassified");
+        });
+        here.into_iter()
+            .zip(there)
+            .filter(|(here, there)| here != there)
+            .map(|(here, there)| [here, there])
+            .collect()
     }
 
     /// Statistics of hidden values are stored in one piece or in several, and pieces have numbers: the next object gets

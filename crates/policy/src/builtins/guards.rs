@@ -19,8 +19,12 @@ pub enum Guard {
 pub enum Shown {
     /// Objects of this catalog (its OID) that are listed.
     Class(u32),
-    /// Relations whose counters and sizes tell nothing about hidden rows.
+    /// Relations whose counters tell nothing about hidden rows.
     Counts,
+    /// Relations whose sizes tell nothing about hidden rows or values either.
+    Sizes,
+    /// The own database, unless the role may make rows wider than it sees.
+    DatabaseSize,
     /// Partitions whose bounds may be seen.
     Bound,
     /// Partitioned tables whose key may be seen.
@@ -45,6 +49,8 @@ pub enum Named {
     Function,
     Role,
     Database,
+    /// A database whose size may be told, see [`Shown::DatabaseSize`].
+    DatabaseSize,
     /// A setting of the server: those that natively only superusers read are not shown.
     Setting,
     /// Foreign-data wrappers, servers, tablespaces: none is shown.
@@ -64,6 +70,8 @@ impl Shown {
             Self::Defaults => -5,
             Self::Ancestors => -6,
             Self::BuiltIn => -7,
+            Self::Sizes => -8,
+            Self::DatabaseSize => -9,
         }
     }
 
@@ -77,6 +85,8 @@ impl Shown {
             -4 => Self::View,
             -5 => Self::Defaults,
             -6 => Self::Ancestors,
+            -8 => Self::Sizes,
+            -9 => Self::DatabaseSize,
             oid if oid > 0 => Self::Class(oid as u32),
             _ => Self::BuiltIn,
         }
@@ -100,7 +110,8 @@ impl Named {
             4 => Self::Function,
             5 => Self::Role,
             6 => Self::Database,
-            7 => Self::Setting,
+            7 => Self::DatabaseSize,
+            8 => Self::Setting,
             _ => Self::Other,
         }
     }
@@ -171,6 +182,8 @@ const fn guard(letter: char) -> Option<Guard> {
         'p' => Object(Shown::Class(class::TS_PARSER)),
         't' => Object(Shown::Class(class::TS_TEMPLATE)),
         'Z' => Object(Shown::Counts),
+        'W' => Object(Shown::Sizes),
+        'M' => Object(Shown::DatabaseSize),
         'B' => Object(Shown::Bound),
         'P' => Object(Shown::PartitionKey),
         'V' => Object(Shown::View),
@@ -185,6 +198,7 @@ const fn guard(letter: char) -> Option<Guard> {
         'a' => Name(Named::Role),
         'b' => Name(Named::Database),
         's' => Name(Named::Setting),
+        'u' => Name(Named::DatabaseSize),
         'x' => Name(Named::Other),
         'q' => NameOrNull(Named::Relation),
         'z' => NameOrNull(Named::Type),
@@ -260,9 +274,9 @@ static GUARDS: &[(u32, &str)] = &[
     (1931, "Z"), // pg_stat_get_tuples_inserted(oid)
     (1932, "Z"), // pg_stat_get_tuples_updated(oid)
     (1933, "Z"), // pg_stat_get_tuples_deleted(oid)
-    (1934, "Z"), // pg_stat_get_blocks_fetched(oid)
-    (1935, "Z"), // pg_stat_get_blocks_hit(oid)
-    (1972, "Z"), // pg_stat_get_tuples_hot_updated(oid)
+    (1934, "W"), // pg_stat_get_blocks_fetched(oid)
+    (1935, "W"), // pg_stat_get_blocks_hit(oid)
+    (1972, "W"), // pg_stat_get_tuples_hot_updated(oid)
     (2077, "s"), // current_setting(text)
     (2079, "R"), // pg_table_is_visible(oid)
     (2080, "Y"), // pg_type_is_visible(oid)
@@ -272,7 +286,7 @@ static GUARDS: &[(u32, &str)] = &[
     (2093, "v"), // pg_conversion_is_visible(oid)
     (2162, "E"), // pg_get_function_arguments(oid)
     (2165, "F"), // pg_get_function_result(oid)
-    (2168, "b"), // pg_database_size(name)
+    (2168, "u"), // pg_database_size(name)
     (2181, "ar."), // has_sequence_privilege(name,text,text)
     (2182, "aR."), // has_sequence_privilege(name,oid,text)
     (2183, "Ar."), // has_sequence_privilege(oid,text,text)
@@ -302,10 +316,10 @@ static GUARDS: &[(u32, &str)] = &[
     (2271, "AN."), // has_schema_privilege(oid,oid,text)
     (2272, "n."), // has_schema_privilege(text,text)
     (2273, "N."), // has_schema_privilege(oid,text)
-    (2286, "Z"), // pg_total_relation_size(regclass)
-    (2324, "D"), // pg_database_size(oid)
-    (2325, "Z"), // pg_relation_size(regclass)
-    (2332, "Z."), // pg_relation_size(regclass,text)
+    (2286, "W"), // pg_total_relation_size(regclass)
+    (2324, "M"), // pg_database_size(oid)
+    (2325, "W"), // pg_relation_size(regclass)
+    (2332, "W."), // pg_relation_size(regclass,text)
     (2390, "ax."), // has_tablespace_privilege(name,text,text)
     (2391, "aX."), // has_tablespace_privilege(name,oid,text)
     (2392, "Ax."), // has_tablespace_privilege(oid,text,text)
@@ -330,12 +344,12 @@ static GUARDS: &[(u32, &str)] = &[
     (2783, "Z"), // pg_stat_get_last_analyze_time(oid)
     (2784, "Z"), // pg_stat_get_last_autoanalyze_time(oid)
     (2878, "Z"), // pg_stat_get_live_tuples(oid)
-    (2879, "Z"), // pg_stat_get_dead_tuples(oid)
+    (2879, "W"), // pg_stat_get_dead_tuples(oid)
     (2978, "F"), // pg_stat_get_function_calls(oid)
     (2979, "F"), // pg_stat_get_function_total_time(oid)
     (2980, "F"), // pg_stat_get_function_self_time(oid)
-    (2997, "Z"), // pg_table_size(regclass)
-    (2998, "Z"), // pg_indexes_size(regclass)
+    (2997, "W"), // pg_table_size(regclass)
+    (2998, "W"), // pg_indexes_size(regclass)
     (3000, "ax."), // has_foreign_data_wrapper_privilege(name,text,text)
     (3001, "aX."), // has_foreign_data_wrapper_privilege(name,oid,text)
     (3002, "Ax."), // has_foreign_data_wrapper_privilege(oid,text,text)
@@ -405,7 +419,7 @@ static GUARDS: &[(u32, &str)] = &[
     (6197, "X"), // pg_get_function_sqlbody(oid)
     (6205, "a.."), // has_parameter_privilege(name,text,text)
     (6206, "A.."), // has_parameter_privilege(oid,text,text)
-    (6217, "Z"), // pg_stat_get_tuples_newpage_updated(oid)
+    (6217, "W"), // pg_stat_get_tuples_newpage_updated(oid)
     (6310, "Z"), // pg_stat_get_lastscan(oid)
     (6315, "Y"), // pg_basetype(regtype)
     (6317, "z"), // to_regtypemod(text)

@@ -79,9 +79,9 @@ static LISTINGS: &[Row] = &[
         AND (castfunc = 0 OR agent_policy.listed(1255, castfunc)))", &[]),
     ("pg_class", "agent_policy.listed(1259, oid)", &[
         ("relacl", "agent_policy.shown_acl(relacl)"),
-        ("relallfrozen", "CASE WHEN agent_policy.counts_shown(oid) THEN relallfrozen ELSE 0 END"),
-        ("relallvisible", "CASE WHEN agent_policy.counts_shown(oid) THEN relallvisible ELSE 0 END"),
-        ("relpages", "CASE WHEN agent_policy.counts_shown(oid) THEN relpages ELSE 0 END"),
+        ("relallfrozen", "CASE WHEN agent_policy.sizes_shown(oid) THEN relallfrozen ELSE 0 END"),
+        ("relallvisible", "CASE WHEN agent_policy.sizes_shown(oid) THEN relallvisible ELSE 0 END"),
+        ("relpages", "CASE WHEN agent_policy.sizes_shown(oid) THEN relpages ELSE 0 END"),
         ("relpartbound", "CASE WHEN agent_policy.bound_shown(oid) THEN relpartbound END"),
         ("reltuples", "CASE WHEN agent_policy.counts_shown(oid) THEN reltuples ELSE -1 END"),
     ]),
