@@ -85,6 +85,8 @@ struct State {
     /// What the names above were looked up under.
     names: u32,
     origin: Option<KnownOrigin>,
+    /// [`audit::mended`] when the transaction's first record was written.
+    mended: Option<u64>,
     /// What monitor mode found before the statement was opened.
     pending: Option<(Verdict, String, String)>,
 }
@@ -336,6 +338,8 @@ pub fn write_start() -> Result<(), Denial> {
         audit::start(&open.start).map_err(|e| unavailable(&e))?;
         open.written = true;
         open.mended = audit::mended();
+        let mended = open.mended;
+        s.mended.get_or_insert(mended);
         Ok(())
     })
 }
@@ -441,10 +445,11 @@ fn end_of(open: &Open) -> End {
 pub fn transaction_ended() {
     let number = facts::ending_transaction_id();
     STATE.with(|state| {
-        if let Ok(mut s) = state.try_borrow_mut()
-            && let Some(open) = s.open.first_mut()
-        {
-            open.transaction_id = open.transaction_id.max(number);
+        if let Ok(mut s) = state.try_borrow_mut() {
+            s.mended = None;
+            if let Some(open) = s.open.first_mut() {
+                open.transaction_id = open.transaction_id.max(number);
+            }
         }
     });
 }
@@ -677,6 +682,12 @@ pub fn will_be_recorded() -> bool {
 /// Is the record of the statement at hand, and are those before it, durable?
 pub fn is_recorded() -> bool {
     audit::wait_durable().is_ok() && !is_lost()
+}
+
+/// The same of all statements of the transaction: was none given up, and did the next one mend the spool?
+pub fn transaction_is_recorded() -> bool {
+    let first = STATE.with_borrow(|s| s.mended);
+    is_recorded() && first.is_none_or(|first| first == audit::mended())
 }
 
 /// Has the transaction written anything?

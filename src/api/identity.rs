@@ -25,6 +25,17 @@ thread_local! {
     /// The subtransaction in which the user was asserted.
     static LEVEL: Cell<pg_sys::SubTransactionId> = const { Cell::new(0) };
     static ASSERTED: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
+    /// It does not count any more, and there is none in its place until the transaction ends.
+    static WITHDRAWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// RESET ALL and the like, by which a pool takes back what a session was: so with the asserted user.
+pub fn withdraw() {
+    WITHDRAWN.set(ASSERTED.with_borrow(Option::is_some));
+}
+
+fn asserted() -> Option<Rc<str>> {
+    ASSERTED.with_borrow(Clone::clone).filter(|_| !WITHDRAWN.get())
 }
 
 /// How far an identity can be trusted.
@@ -118,7 +129,7 @@ pub fn current() -> Option<Identity> {
             assurance: Assurance::Connection,
         })
         .or_else(|| {
-            ASSERTED.with_borrow(Clone::clone).map(|email| Identity {
+            asserted().map(|email| Identity {
                 email,
                 assurance: Assurance::Asserted,
             })
@@ -169,7 +180,10 @@ fn assert_user(email: Option<Text>) {
         PgXactCallbackEvent::Abort,
         PgXactCallbackEvent::Prepare,
     ] {
-        register_xact_callback(event, || ASSERTED.set(None));
+        register_xact_callback(event, || {
+            ASSERTED.set(None);
+            WITHDRAWN.set(false);
+        });
     }
     // What is rolled back was never said.
     let level = pg::subtransaction();

@@ -8,6 +8,7 @@
 //! memory, and a file beside the key, written after each commit. Where the table has lost or changed
 //! blocks that the others know of, the chain goes on behind *those*, so that the loss stays visible.
 
+use super::api::raise;
 use super::tables;
 use super::{now, session, settings, spool};
 use crate::pg::rows::{self, Cursor};
@@ -20,7 +21,7 @@ use pgrx::{PgXactCallbackEvent, register_xact_callback};
 use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -369,13 +370,28 @@ pub fn witness() -> Option<Head> {
     read_head(&head_file(&bgworker::this_backend()))
 }
 
-/// Where the key is, and when it was written.
-type KeyFile = (PathBuf, Option<SystemTime>);
+/// Where the key is, when it was written, and who may read it.
+type KeyFile = (PathBuf, Option<(SystemTime, u32)>);
 
 fn key_file() -> KeyFile {
     let path = settings::key_file(Path::new(&bgworker::this_backend().data_dir));
-    let written = fs::metadata(&path).and_then(|m| m.modified()).ok();
-    (path, written)
+    let file = fs::metadata(&path).ok();
+    let state = file.and_then(|m| Some((m.modified().ok()?, m.mode())));
+    (path, state)
+}
+
+/// Whether others than the server can read, or change, a key of the DBA's: as PostgreSQL asks it of the key of
+/// its certificate. What is wrong, and how it should be.
+fn exposed(file: &fs::Metadata) -> Option<(&'static str, &'static str)> {
+    const OWNER: &str = "The file must belong to the user that the server runs as, or to root.";
+    const MODE: &str = "The file must have permissions u=rw (0600) or less if it belongs to the user that the \
+                        server runs as, or u=rw,g=r (0640) or less if it belongs to root.";
+    let too_much = match file.uid() {
+        uid if uid == geteuid() => 0o077,
+        0 => 0o037,
+        _ => return Some(("belongs to another user", OWNER)),
+    };
+    (file.mode() & too_much != 0).then_some(("has group or world access", MODE))
 }
 
 fn signing() -> (Keys, KeyFile) {
@@ -389,6 +405,16 @@ fn signing() -> (Keys, KeyFile) {
 /// What is in the key file; with `make`, a new key where there is none.
 pub fn keys(make: bool) -> Option<Keys> {
     let (path, _) = key_file();
+    if !settings::key_file_is_ours()
+        && let Ok(file) = fs::metadata(&path)
+        && let Some((what, hint)) = exposed(&file)
+    {
+        raise(
+            PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
+            &format!("the audit's key file \"{}\" {what}", path.display()),
+            hint,
+        );
+    }
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound && !make => return None,

@@ -9,6 +9,7 @@ mod canonical;
 mod chain;
 #[cfg(any(test, feature = "pg_test"))]
 mod debug;
+mod erase;
 mod ingest;
 mod journal;
 mod launcher;

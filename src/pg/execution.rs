@@ -59,17 +59,16 @@ unsafe fn start_query(query: *mut QueryDesc, eflags: c_int) -> Result<(), Thrown
         let _level = depth::enter(&depth::START);
         let next = || next_start(query, eflags);
         if is_worker() || exempt() {
+            if depth::trusted() {
+                record_trusted(query);
+            }
             return boundary::call(next);
         }
         let Some(policy) = begin() else {
             return boundary::call(next);
         };
         let planned = (*query).plannedstmt;
-        let _source = source::enter(
-            (*query).sourceText,
-            (*planned).stmt_location,
-            (*planned).stmt_len,
-        );
+        let _source = source_of(query);
         receiver::forget(query);
         let stamp = check_stamp(&policy, planned, eflags);
         if stamp.flags & stamp::MAY_RAISE != 0 {
@@ -262,6 +261,36 @@ unsafe fn particulars(planned: *const pg_sys::PlannedStmt, stamp: stamp::Stamp) 
     }
 }
 
+unsafe fn source_of(query: *const QueryDesc) -> impl Drop + use<> {
+    // SAFETY: a query that is about to start or to run.
+    unsafe {
+        let planned = (*query).plannedstmt;
+        source::enter(
+            (*query).sourceText,
+            (*planned).stmt_location,
+            (*planned).stmt_len,
+        )
+    }
+}
+
+/// A trusted function may do what the policy does not allow, and is recorded all the same.
+unsafe fn record_trusted(query: *mut QueryDesc) {
+    if is_worker() || super::internal::active() || super::hooks::checks_foreign_key() || crate::trial::is_nobodys()
+    {
+        return;
+    }
+    // SAFETY: a query that is about to start.
+    unsafe {
+        let _source = source_of(query);
+        let of = particulars((*query).plannedstmt, stamp::Stamp::default());
+        if let Err(denial) =
+            statement::begin_nested(query as usize, &of, depth::nesting().max(1))
+        {
+            denial.raise();
+        }
+    }
+}
+
 /// Opens the record of a query that is about to start, or tells it to the utility command that
 /// carries it.
 unsafe fn open_statement(
@@ -329,11 +358,7 @@ pub unsafe fn confined_run(query: *mut QueryDesc, next: impl FnOnce()) -> Result
             return boundary::call(next);
         };
         let planned = (*query).plannedstmt;
-        let _source = source::enter(
-            (*query).sourceText,
-            (*planned).stmt_location,
-            (*planned).stmt_len,
-        );
+        let _source = source_of(query);
         refuse_into(&policy, query);
         let needs = formats::of_plan(planned);
         // A cursor that goes on: they may have changed in between.

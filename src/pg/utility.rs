@@ -9,7 +9,9 @@ use policy::rule::Rule;
 
 use super::boundary::{self, Thrown};
 use super::layers::{self, Layer};
-use super::{definition, depth, hooks, internal, names, nodes, raw, session, source, text};
+use super::{
+    definition, depth, hooks, internal, names, nodes, raw, session, source, text,
+};
 use crate::catalog::Policy;
 use crate::denial::Denial;
 use crate::pg::touched::Use;
@@ -276,8 +278,12 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
     // SAFETY: the arguments are the server's own.
     unsafe {
         let node = (*call.statement).utilityStmt;
-        if internal::active() || depth::trusted() {
+        if internal::active() {
             return boundary::call(|| next(call));
+        }
+        if depth::trusted() {
+            let _source = source_of(call);
+            return recorded(node, || boundary::call(|| next(call)));
         }
         if !raw::IsTransactionState() {
             // The transaction has failed: the server accepts its end only, and no catalog can be
@@ -288,21 +294,16 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
         let Some(policy) = hooks::begin() else {
             return boundary::call(|| next(call));
         };
-        let _source = source::enter(
-            call.query_string,
-            (*call.statement).stmt_location,
-            (*call.statement).stmt_len,
-        );
+        let _source = source_of(call);
+        let nested = depth::nested();
         let outermost =
-            depth::UTILITY.load(std::sync::atomic::Ordering::Relaxed) == 0 && !depth::nested();
+            depth::UTILITY.load(std::sync::atomic::Ordering::Relaxed) == 0 && !nested;
         let _level = depth::enter_utility();
         let what = classify(node);
         if outermost {
             statement::begin(0, &particulars_of(node), policy.effective_limits());
             enforce(&policy, statement::check_audit());
-            if nodes::is_a(node, NodeTag::T_ExecuteStmt)
-                && let Some(text) = prepared_text(node)
-            {
+            if let Some(text) = carried_execute(node).and_then(|execute| prepared_text(execute)) {
                 statement::executes(text);
             }
         }
@@ -351,11 +352,14 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
             enforce(&policy, identity::judge(&policy));
         }
         let explaining = matches!(what, Utility::Explain);
-        let ended = if explaining {
-            super::explain::run(|| hooks::timed(|| next(&call)))
-        } else {
-            hooks::timed(|| next(&call))
+        let go = || {
+            if explaining {
+                super::explain::run(|| hooks::timed(|| next(&call)))
+            } else {
+                hooks::timed(|| next(&call))
+            }
         };
+        let ended = if nested { recorded(node, go) } else { go() };
         drop(carried);
         ended?;
         if matches!(
@@ -365,8 +369,54 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
             session::unpin_settings();
             session::pin_settings();
         }
+        if matches!(what, Utility::Discard | Utility::ResetAll) {
+            crate::api::identity::withdraw();
+        }
     }
     Ok(())
+}
+
+unsafe fn source_of(call: &Call) -> impl Drop + use<> {
+    // SAFETY: the server's own statement.
+    unsafe {
+        source::enter(
+            call.query_string,
+            (*call.statement).stmt_location,
+            (*call.statement).stmt_len,
+        )
+    }
+}
+
+/// Runs a command inside a function, with a record of its own.
+unsafe fn recorded<T, E>(
+    node: *mut pg_sys::Node,
+    go: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    // What carries a query is told by that.
+    // SAFETY: the server's own tree.
+    let carries = unsafe {
+        matches!(
+            (*node).type_,
+            NodeTag::T_FetchStmt | NodeTag::T_RefreshMatViewStmt
+        ) || carried_execute(node).is_some()
+            || carried_query(node).is_some()
+    };
+    if carries || crate::trial::is_nobodys() {
+        return go();
+    }
+    // SAFETY: the server's own tree.
+    let of = unsafe { particulars_of(node) };
+    let at = node as usize;
+    if let Err(denial) = statement::begin_nested(at, &of, depth::nesting().max(1)) {
+        denial.raise();
+    }
+    let ended = go();
+    if ended.is_ok() {
+        statement::query_ended(at, 0, true);
+    } else {
+        statement::has_failed(at);
+    }
+    ended
 }
 
 /// What is known of a command before anything is looked up: its tag.
@@ -380,11 +430,10 @@ unsafe fn particulars_of(node: *mut pg_sys::Node) -> Particulars {
 }
 
 /// The text of the statement that an EXECUTE runs, as it was prepared.
-unsafe fn prepared_text<'a>(node: *const pg_sys::Node) -> Option<&'a [u8]> {
-    // SAFETY: the caller has looked at the tag; the text lives as long as the prepared statement.
+unsafe fn prepared_text<'a>(execute: *const pg_sys::ExecuteStmt) -> Option<&'a [u8]> {
+    // SAFETY: the text lives as long as the prepared statement.
     unsafe {
-        let name = (*node.cast::<pg_sys::ExecuteStmt>()).name;
-        let prepared = pg_sys::FetchPreparedStatement(name, false);
+        let prepared = pg_sys::FetchPreparedStatement((*execute).name, false);
         if prepared.is_null() {
             return None;
         }

@@ -252,10 +252,12 @@ pub unsafe extern "C-unwind" fn before_commit() {
     }
     // SAFETY: inside a transaction that may still fail.
     unsafe {
-        if pg_sys::XactReadOnly {
+        let written = statement::has_written();
+        // One that has written may have become read-only since.
+        if pg_sys::XactReadOnly && !written {
             return;
         }
-        if !settle() || statement::has_written() && !statement::is_recorded() {
+        if !settle() || written && !statement::transaction_is_recorded() {
             refuse_data();
         }
     }

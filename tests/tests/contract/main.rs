@@ -52,6 +52,7 @@ mod c25_restore;
 mod c25_shipping;
 mod c25_standby;
 mod c26_reviewed;
+mod c28_recorded;
 
 fn main() -> std::process::ExitCode {
     cluster_tests::run::main(cluster_tests::run::trials(&[
@@ -104,6 +105,7 @@ fn main() -> std::process::ExitCode {
         c25_promotion::CASES,
         c25_restore::CASES,
         c26_reviewed::CASES,
+        c28_recorded::CASES,
         c25_shipping::CASES,
     ]))
 }
