@@ -95,6 +95,14 @@ pub fn over_bytes(length: usize) -> bool {
         })
 }
 
+/// A message of data that was counted does not leave.
+pub fn take_back(length: usize) {
+    let mut meter = METER.get();
+    meter.rows = meter.rows.saturating_sub(1);
+    meter.bytes = meter.bytes.saturating_sub(length as u64);
+    METER.set(meter);
+}
+
 /// A message of data is about to be sent.
 pub fn count(length: usize) {
     let mut meter = METER.get();

@@ -356,6 +356,8 @@ fn is_lost() -> bool {
 /// A query inside the statement begins.
 pub fn begin_nested(query: usize, of: &Particulars, level: u32) -> Result<(), Denial> {
     open_outermost();
+    // Whoever reads the records takes what is open for lost when another outermost statement begins.
+    write_start()?;
     has_failed(query);
     let mut start = new_start(level);
     describe(&mut start, of);

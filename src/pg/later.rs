@@ -63,23 +63,39 @@ pub fn release<E>(mut send: impl FnMut(u8, &[u8]) -> Result<(), E>) -> Result<()
     }
     // Sending may end the session: nothing is borrowed meanwhile.
     let mut kept = KEPT.take();
-    let mut rest = kept.as_slice();
-    while let Some((head, behind)) = rest.split_first_chunk::<HEAD>() {
-        let [kind, length @ ..] = *head;
-        let length = usize::try_from(u32::from_ne_bytes(length)).unwrap_or(0);
-        let (body, behind) = behind.split_at_checked(length).unwrap_or((behind, &[]));
+    for (kind, body) in messages(&kept) {
         send(kind, body)?;
-        rest = behind;
     }
     kept.clear();
     KEPT.set(kept);
     Ok(())
 }
 
-/// What waited is not sent, and nothing behind it is, before an error has been.
-pub fn discard() {
-    KEPT.with_borrow_mut(Vec::clear);
+/// What waited is not sent, and nothing behind it is, before an error has been. `of_data`: the length of
+/// each message of data that was among it.
+pub fn discard(mut of_data: impl FnMut(usize)) {
     DROPPED.set(true);
+    KEPT.with_borrow_mut(|kept| {
+        for (kind, body) in messages(kept) {
+            if matches!(kind, b'D' | b'd' | b'V') {
+                of_data(body.len());
+            }
+        }
+        kept.clear();
+    });
+}
+
+/// What is kept, one message after the other.
+fn messages(kept: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = kept;
+    std::iter::from_fn(move || {
+        let (head, behind) = rest.split_first_chunk::<HEAD>()?;
+        let [kind, length @ ..] = *head;
+        let length = usize::try_from(u32::from_ne_bytes(length)).unwrap_or(0);
+        let (body, behind) = behind.split_at_checked(length).unwrap_or((behind, &[]));
+        rest = behind;
+        Some((kind, body))
+    })
 }
 
 /// The client learns of it by an error.

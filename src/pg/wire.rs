@@ -338,7 +338,7 @@ fn is_settled() -> bool {
             && audit::wait_durable().is_ok()
             && !later::is_lost(audit::mended());
     if !settled {
-        later::discard();
+        later::discard(limits::take_back);
     }
     settled
 }

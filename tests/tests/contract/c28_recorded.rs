@@ -11,6 +11,8 @@ pub const CASES: &[Case] = cases![
     commands_inside_a_function,
     execute_inside_another_command,
     a_withdrawn_identity,
+    what_fails_while_a_statement_is_planned,
+    rows_that_never_left,
 ];
 
 fn definer(b: &Bench) {
@@ -191,4 +193,64 @@ fn a_withdrawn_identity(b: &Bench) {
     agent.query("BEGIN");
     agent.query("SELECT agent_policy.assert_user('bob@example.com')");
     agent.query("SELECT count(*) FROM shop.orders");
+}
+
+/// The planner folds a call: what runs in it begins before the statement does.
+fn what_fails_while_a_statement_is_planned(b: &Bench) {
+    b.setup(
+        "CREATE FUNCTION shop.folded(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+             BEGIN PERFORM id / (id - id) FROM shop.scratch; EXCEPTION WHEN division_by_zero THEN NULL; END;
+             RETURN (SELECT count(*) FROM shop.scratch); END $$;
+         GRANT EXECUTE ON FUNCTION shop.folded(int) TO @agent@",
+    );
+    b.allow();
+    b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.folded(int)')");
+    for sql in [
+        "SELECT id FROM shop.orders WHERE id = shop.folded(1)",
+        "SELECT id FROM shop.orders WHERE id = shop.folded(2)",
+    ] {
+        b.agent().query(sql);
+    }
+    b.flush_audit();
+    let outcomes = |filter: &str| -> Vec<String> {
+        let rows = b.audit(filter);
+        rows.iter().map(|row| row["outcome"].to_string()).collect()
+    };
+    assert_eq!(outcomes("nesting_level = 0"), ["\"ok\"", "\"ok\""]);
+    let failed = outcomes("nesting_level > 0 AND statement ~ 'id - id'");
+    assert!(
+        !failed.is_empty() && failed.iter().all(|outcome| outcome == "\"error\""),
+        "{failed:?}"
+    );
+    let rows = b.audit("nesting_level = 0");
+    assert!(
+        rows.iter().all(|row| row["relations"][0] == "shop.orders"),
+        "{rows:?}"
+    );
+}
+
+/// Rows that waited for a record which never came are none that the client got.
+fn rows_that_never_left(b: &Bench) {
+    let own = Bench::new(Arc::new(Cluster::start_faulty(b.version, "")));
+    own.allow();
+    let mut agent = own.agent();
+    agent.query("SELECT id AS row_kept FROM shop.orders LIMIT 7");
+    own.cluster.faults().begin(Fault::SyncFails);
+    let answer = agent.simple("SELECT id AS row_lost FROM shop.orders LIMIT 7");
+    own.cluster.faults().end(Fault::SyncFails);
+    assert!(answer.rows.is_empty());
+    assert_eq!(answer.err().code, "58030");
+    while !agent.simple("SELECT 1").errors.is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    own.flush_audit();
+    for row in own.audit("statement LIKE '%row_lost%'") {
+        assert_eq!(
+            (&row["rows_returned"], &row["bytes_returned"]),
+            (&0.into(), &0.into()),
+            "{row}"
+        );
+    }
+    let kept = own.audit("statement LIKE '%row_kept%'");
+    assert_eq!(kept[0]["rows_returned"], 7, "control");
 }

@@ -52,6 +52,7 @@ mod c25_restore;
 mod c25_shipping;
 mod c25_standby;
 mod c26_reviewed;
+mod c27_audit_reviewed;
 mod c28_recorded;
 
 fn main() -> std::process::ExitCode {
@@ -105,6 +106,7 @@ fn main() -> std::process::ExitCode {
         c25_promotion::CASES,
         c25_restore::CASES,
         c26_reviewed::CASES,
+        c27_audit_reviewed::CASES,
         c28_recorded::CASES,
         c25_shipping::CASES,
     ]))
