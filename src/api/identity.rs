@@ -198,6 +198,8 @@ fn assert_user(email: Option<Text>) {
             LEVEL.set(parent);
         }
     });
+    // What a savepoint took back was not there to be withdrawn.
+    WITHDRAWN.set(false);
     ASSERTED.set(Some(email));
 }
 

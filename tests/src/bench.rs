@@ -241,6 +241,55 @@ impl Bench {
             .expect("the plain role connects")
     }
 
+    /// Every session of this database shares its work with parallel workers wherever that is possible, the agent's
+    /// included, which may not SET that. `shop.worked_by()` tells whose process has made a row.
+    pub fn in_workers(&self) {
+        let force = if self.version >= 16 {
+            "debug_parallel_query"
+        } else {
+            "force_parallel_mode"
+        };
+        for setting in [
+            &format!("{force} = on"),
+            "parallel_setup_cost = 0",
+            "parallel_tuple_cost = 0",
+            "min_parallel_table_scan_size = 0",
+            "min_parallel_index_scan_size = 0",
+            "max_parallel_workers_per_gather = 2",
+            "parallel_leader_participation = off",
+        ] {
+            self.setup(&format!("ALTER DATABASE @db@ SET {setting}"));
+        }
+        self.setup(
+            "CREATE FUNCTION shop.worked_by() RETURNS int LANGUAGE internal PARALLEL SAFE AS 'pg_backend_pid';
+             SELECT agent_policy.allow_function('@agent@', 'shop.worked_by()')",
+        );
+    }
+
+    /// `shop.generic_plans()`: how often prepared statements of the session ran by a generic plan. A confined session has
+    /// plan_cache_mode pinned: it gets one by executing a statement six times or more.
+    pub fn counts_generic_plans(&self) {
+        self.setup(
+            "CREATE FUNCTION shop.generic_plans() RETURNS numeric LANGUAGE sql SECURITY DEFINER RETURN (SELECT sum(generic_plans) FROM pg_catalog.pg_prepared_statement());
+             SELECT agent_policy.allow_function('@agent@', 'shop.generic_plans()', trusted => true)",
+        );
+    }
+
+    /// The rows of a statement with `shop.worked_by()` as its first column, when workers have made some of them.
+    #[track_caller]
+    pub fn from_workers(&self, wire: &mut Wire, sql: &str) -> Vec<Vec<String>> {
+        let own = wire.pid.to_string();
+        // Other tests may have all the workers that there are.
+        for _ in 0..100 {
+            let rows = wire.query(sql).texts();
+            if rows.iter().any(|row| row[0] != own) {
+                return rows;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("no worker has part in {sql}");
+    }
+
     /// Waits for the audit to be in its table.
     pub fn flush_audit(&self) {
         self.setup("SELECT agent_policy.audit_flush()");

@@ -1,10 +1,12 @@
 //! Row filters, with the forwarded user in them.
 
-use cluster_tests::{Bench, Case, cases};
+use cluster_tests::{Bench, Case, Wire, cases};
 
 pub const CASES: &[Case] = cases![
     rows_beyond_the_filter_do_not_exist,
     the_users_email_decides,
+    a_claim_decides,
+    with_native_row_level_security,
     two_users_on_one_prepared_statement,
     filters_are_anded,
     a_filter_of_one_role_leaves_the_other,
@@ -70,31 +72,153 @@ fn the_users_email_decides(b: &Bench) {
     assert!(distinct(b, "nobody@example.com").is_empty());
 }
 
+fn a_claim_decides(b: &Bench) {
+    b.allow();
+    b.setup(
+        "CREATE TABLE shop.mine (id int, owner text); INSERT INTO shop.mine VALUES (1, 'alice@example.com'), (2, 'bob@example.com'), (3, NULL), (4, 'Alice@Example.com');
+         GRANT SELECT ON shop.mine TO @agent@, @plain@;
+         SELECT agent_policy.filter_rows('shop.mine', $$owner = agent_policy.claim('email')$$)",
+    );
+    let ids = |wire: &mut Wire| wire.query("SELECT id FROM shop.mine ORDER BY id").column();
+    assert_eq!(
+        ids(&mut b.unconfined()),
+        ["1", "2", "3", "4"],
+        "control run"
+    );
+    assert_eq!(ids(&mut b.agent()), ["1"]);
+    assert_eq!(ids(&mut b.agent_for("bob@example.com")), ["2"]);
+    assert_eq!(ids(&mut b.agent_for("ALICE@example.com")), ["1"]);
+    assert!(ids(&mut b.agent_for("nobody@example.com")).is_empty());
+    // Nobody, and a claim that nobody has, own nothing.
+    b.setup("SELECT agent_policy.require_identity('@agent@', 'asserted')");
+    let mut pooled = b.agent_with(&[]).expect("connects");
+    for (email, expected) in [("bob@example.com", "2"), ("alice@example.com", "1")] {
+        pooled.query("BEGIN");
+        pooled.query(&format!("SELECT agent_policy.assert_user('{email}')"));
+        assert_eq!(ids(&mut pooled), [expected]);
+        pooled.query("COMMIT");
+    }
+    b.setup("SELECT agent_policy.require_identity('@agent@', 'none')");
+    assert!(ids(&mut b.agent_with(&[]).expect("connects")).is_empty());
+    b.setup(
+        "SELECT agent_policy.filter_rows('shop.mine', $$agent_policy.claim('sub') IS NOT NULL$$)",
+    );
+    assert!(ids(&mut b.agent()).is_empty());
+}
+
+/// The server's own row level security and the filter: what both show.
+fn with_native_row_level_security(b: &Bench) {
+    b.allow();
+    b.setup(
+        "CREATE TABLE shop.both (id int PRIMARY KEY, note text); INSERT INTO shop.both SELECT i, 'n' || i FROM generate_series(1, 10) i;
+         ALTER TABLE shop.both ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY of_both ON shop.both TO @agent@, @plain@ USING (id <= 6) WITH CHECK (id <= 20);
+         CREATE VIEW shop.both_list WITH (security_invoker) AS SELECT id FROM shop.both;
+         CREATE VIEW shop.both_of_owner AS SELECT id FROM shop.both;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON shop.both TO @agent@, @plain@; GRANT SELECT ON shop.both_list, shop.both_of_owner TO @agent@, @plain@",
+    );
+    let ids = |wire: &mut Wire, from: &str| {
+        wire.query(&format!("SELECT id FROM {from} ORDER BY id"))
+            .column()
+    };
+    let only = |from: i32, to: i32| -> Vec<String> { (from..=to).map(|i| i.to_string()).collect() };
+    assert_eq!(
+        ids(&mut b.agent(), "shop.both"),
+        only(1, 6),
+        "control run: without a filter"
+    );
+    let mut before = b.agent();
+    before.query("PREPARE p AS SELECT count(*) FROM shop.both");
+    assert_eq!(before.query("EXECUTE p").one(), "6");
+    b.setup("SELECT agent_policy.filter_rows('shop.both', 'id >= 4')");
+    assert_eq!(
+        ids(&mut b.unconfined(), "shop.both"),
+        only(1, 6),
+        "control run"
+    );
+    assert_eq!(b.value("SELECT count(*) FROM shop.both"), "10");
+    assert_eq!(before.query("EXECUTE p").one(), "3");
+    for from in [
+        "shop.both",
+        "ONLY shop.both",
+        "shop.both_list",
+        "shop.both b WHERE true OR note = 'n9'",
+    ] {
+        assert_eq!(ids(&mut b.agent(), from), only(4, 6), "{from}");
+    }
+    // Below an owner's view the native policy is not the agent's, the filter is.
+    assert_eq!(
+        ids(&mut b.unconfined(), "shop.both_of_owner"),
+        only(1, 10),
+        "control run"
+    );
+    assert_eq!(ids(&mut b.agent(), "shop.both_of_owner"), only(4, 10));
+    assert_eq!(b.allows("COPY shop.both TO STDOUT").tags, ["COPY 3"]);
+    // The native side may not be switched off, neither by the table's other policies.
+    let mut agent = b.agent();
+    agent.simple("SET row_security = off");
+    assert_eq!(ids(&mut agent, "shop.both"), only(4, 6));
+    b.setup("CREATE POLICY wider ON shop.both FOR SELECT TO @agent@ USING (id = 2 OR id = 9)");
+    assert_eq!(ids(&mut b.agent(), "shop.both"), ["4", "5", "6", "9"]);
+    b.setup("DROP POLICY wider ON shop.both");
+    // Writes reach what both show.
+    writable(b);
+    assert_eq!(
+        b.agent().query("UPDATE shop.both SET note = 'x'").tags,
+        ["UPDATE 3"]
+    );
+    assert_eq!(
+        b.agent()
+            .query("DELETE FROM shop.both WHERE id IN (3, 4, 7)")
+            .tags,
+        ["DELETE 1"]
+    );
+    assert_eq!(
+        b.setup("SELECT id FROM shop.both WHERE note = 'x' ORDER BY id")
+            .column(),
+        ["5", "6"]
+    );
+    // No policy for the role: nothing, whatever the filter says.
+    b.setup(
+        "DROP POLICY of_both ON shop.both; SELECT agent_policy.filter_rows('shop.both', 'true')",
+    );
+    assert!(ids(&mut b.agent(), "shop.both").is_empty());
+}
+
 fn two_users_on_one_prepared_statement(b: &Bench) {
     regions(b);
     b.setup("SELECT agent_policy.require_identity('@agent@', 'asserted')");
-    for mode in ["auto", "force_generic_plan", "force_custom_plan"] {
-        b.setup(&format!("ALTER ROLE @agent@ SET plan_cache_mode = {mode}"));
+    b.counts_generic_plans();
+    // Without a parameter it has one plan for all; with one it has after five executions. plan_cache_mode is pinned.
+    for (sql, values) in [
+        ("SELECT DISTINCT region FROM shop.customers", &[][..]),
+        (
+            "SELECT DISTINCT region FROM shop.customers WHERE id > $1",
+            &[Some("5")],
+        ),
+    ] {
         let mut pooled = b.agent_with(&[]).expect("connects");
         let mut prepared = false;
-        let mut region = |email: &str| {
+        let mut run = |email: &str, other: Option<&str>| {
             pooled.query("BEGIN");
             pooled.query(&format!("SELECT agent_policy.assert_user('{email}')"));
             if !prepared {
-                pooled
-                    .parse("p", "SELECT DISTINCT region FROM shop.customers")
-                    .sync()
-                    .ok();
+                pooled.parse("p", sql).sync().ok();
                 prepared = true;
             }
-            let rows = pooled.run("p", &[]).ok().column();
+            let rows = match other {
+                Some(sql) => pooled.query(sql).column(),
+                None => pooled.run("p", values).ok().column(),
+            };
             pooled.query("COMMIT");
             rows
         };
         for _ in 0..7 {
-            assert_eq!(region("alice@example.com"), ["north"], "{mode}");
-            assert_eq!(region("bob@example.com"), ["south"], "{mode}");
+            assert_eq!(run("alice@example.com", None), ["north"], "{sql}");
+            assert_eq!(run("bob@example.com", None), ["south"], "{sql}");
         }
+        let generic = run("bob@example.com", Some("SELECT shop.generic_plans() > 5"));
+        assert_eq!(generic, ["t"], "control: {sql} has a generic plan");
     }
 }
 
@@ -320,7 +444,7 @@ fn statistics_of_hidden_rows_decide_on_no_plan(b: &Bench) {
     }
     b.allow();
     b.setup("ALTER ROLE @agent@ SET enable_bitmapscan = off; ALTER ROLE @plain@ SET enable_bitmapscan = off");
-    let ids = |wire: &mut cluster_tests::Wire, table: &str| {
+    let ids = |wire: &mut Wire, table: &str| {
         wire.query(&format!(
             "SELECT id FROM shop.{table} WHERE qty < 500 AND owner = 'alice@example.com'"
         ))
@@ -360,7 +484,7 @@ fn common_values_of_hidden_rows_come_first_in_no_hash_join(b: &Bench) {
             "ALTER ROLE @agent@ SET {setting}; ALTER ROLE @plain@ SET {setting}"
         ));
     }
-    let ids = |wire: &mut cluster_tests::Wire, table: &str, condition: &str| {
+    let ids = |wire: &mut Wire, table: &str, condition: &str| {
         wire.query(&format!(
             "SELECT t.id, t.pad, w.pad FROM shop.{table} t JOIN shop.wide w ON w.id = t.wide{condition}"
         ))

@@ -173,19 +173,36 @@ fn cursors_add_up(b: &Bench) {
     let mut agent = b.agent();
     agent.query("BEGIN");
     agent.query("DECLARE c SCROLL CURSOR FOR SELECT id FROM shop.orders");
-    let mut rows = 0;
-    for fetch in [
-        "FETCH 60 FROM c",
-        "FETCH 60 FROM c",
-        "FETCH 60 FROM c",
-        "FETCH ALL FROM c",
-        "FETCH BACKWARD ALL FROM c",
-        "MOVE FIRST IN c",
-        "FETCH ALL FROM c",
+    let mut warnings = Vec::new();
+    for (fetch, rows) in [
+        ("FETCH 60 FROM c", 60),
+        ("FETCH 60 FROM c", 40),
+        ("FETCH 60 FROM c", 0),
+        ("FETCH ALL FROM c", 0),
+        ("FETCH BACKWARD ALL FROM c", 0),
+        ("MOVE FIRST IN c", 0),
+        ("FETCH ALL FROM c", 0),
+        ("FETCH LAST FROM c", 0),
+        ("FETCH ABSOLUTE 5 FROM c", 0),
     ] {
-        rows += agent.simple(fetch).rows.len();
+        let answer = agent.query(fetch);
+        assert_eq!(answer.rows.len(), rows, "{fetch}");
+        warnings.push(answer.warned("truncated after 100 rows"));
     }
-    assert!((60..=100).contains(&rows), "{rows} rows through one cursor");
+    assert_eq!(warnings[..2], [false, true]);
+    // Another cursor is another result.
+    agent.query("DECLARE d CURSOR FOR SELECT id FROM shop.orders");
+    assert_eq!(agent.query("FETCH ALL FROM d").rows.len(), 100);
+    // Where too much is an error, nothing beyond comes either.
+    agent.query("ROLLBACK");
+    b.setup("SELECT agent_policy.set_limits('@agent@', on_excess => 'error')");
+    let mut agent = b.agent();
+    agent.query("BEGIN; DECLARE c CURSOR FOR SELECT id FROM shop.orders");
+    assert_eq!(agent.query("FETCH 60 FROM c").rows.len(), 60);
+    assert_eq!(agent.query("FETCH 40 FROM c").rows.len(), 40);
+    let answer = agent.simple("FETCH 1 FROM c");
+    assert!(answer.rows.is_empty());
+    assert_eq!(answer.err().rule(), "max_rows");
 }
 
 fn copy_is_limited(b: &Bench) {

@@ -3,6 +3,8 @@
 use cluster_tests::{Bench, Case, cases};
 use std::time::Duration;
 
+use super::c07_complete::{empty, only};
+
 pub const CASES: &[Case] = cases![
     one_row_a_statement,
     keyed_by_the_forwarded_user,
@@ -575,11 +577,73 @@ fn several_statements_in_one_query(b: &Bench) {
 }
 
 fn explain_analyze_and_exists(b: &Bench) {
-    b.allow();
+    b.mask();
     b.agent().query("SELECT EXISTS (SELECT 1 FROM shop.orders)");
     assert_eq!(b.audit("true")[0]["rows_returned"], 1);
     b.agent().query("EXPLAIN SELECT * FROM shop.orders");
     assert!(b.audit("command_tag LIKE 'EXPLAIN%'").len() == 1);
+    for (sql, relations) in [
+        (
+            "EXPLAIN ANALYZE SELECT count(*) FROM shop.orders WHERE id < 4711",
+            &["shop.orders"][..],
+        ),
+        (
+            "EXPLAIN (ANALYZE, COSTS OFF, FORMAT json) SELECT email FROM shop.customers c JOIN shop.orders o ON o.customer_id = c.id WHERE o.id < 4711",
+            &["shop.customers", "shop.orders", "shop.vips"],
+        ),
+    ] {
+        for extended in [false, true] {
+            empty(b);
+            let mut agent = b.agent();
+            let answer = if extended {
+                agent.extended(sql, &[]).ok()
+            } else {
+                agent.query(sql)
+            };
+            assert!(!answer.rows.is_empty());
+            let row = only(b);
+            assert_eq!(
+                (
+                    row["command_tag"].as_str(),
+                    row["outcome"].as_str(),
+                    row["verdict"].as_str()
+                ),
+                (Some("EXPLAIN"), Some("ok"), Some("allowed")),
+                "{row}"
+            );
+            assert_eq!(row["relations"], serde_json::json!(relations), "{row}");
+            let text = row["statement"].as_str().expect("a text");
+            assert!(
+                text.starts_with("EXPLAIN") && !text.contains("4711"),
+                "{row}"
+            );
+            // What is sent is the plan; what ran has sent nothing.
+            assert_eq!(row["rows_returned"], answer.rows.len(), "{row}");
+        }
+    }
+    // It runs what it shows: what that changes, calls or may not read is told.
+    empty(b);
+    b.agent()
+        .error("EXPLAIN ANALYZE SELECT 1 / (id - 5) FROM shop.orders");
+    let row = only(b);
+    assert_eq!(
+        (row["outcome"].as_str(), row["sqlstate"].as_str()),
+        (Some("error"), Some("22012")),
+        "{row}"
+    );
+    assert!(
+        row["relations"].to_string().contains("shop.orders"),
+        "{row}"
+    );
+    empty(b);
+    b.agent()
+        .error("EXPLAIN ANALYZE SELECT token FROM vault.secrets");
+    let row = only(b);
+    assert_eq!(
+        (row["verdict"].as_str(), row["rule"].as_str()),
+        (Some("denied"), Some("relation_not_allowed")),
+        "{row}"
+    );
 }
 
 fn text_that_does_not_lex(b: &Bench) {
@@ -591,14 +655,59 @@ fn text_that_does_not_lex(b: &Bench) {
     assert!(!rows[0].to_string().contains("SECRET"), "{}", rows[0]);
 }
 
+/// What a function raises reaches the client, and is no record of its own.
 fn forged_looking_notices(b: &Bench) {
+    const FORGED: [&str; 2] = [
+        "AUDIT: SESSION,1,1,READ,SELECT,,,forged_1",
+        r#"{"role_name":"nobody","statement":"SELECT forged_2","verdict":"allowed","user_email":"bob@example.com"}"#,
+    ];
     b.allow();
-    b.setup("CREATE FUNCTION shop.forge() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'AUDIT: SESSION,1,1,READ,SELECT,,,x'; RETURN 1; END $$; SELECT agent_policy.allow_function('@agent@', 'shop.forge()')");
-    b.agent().query("SELECT shop.forge()");
+    b.setup(&format!(
+        "CREATE FUNCTION shop.forge() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE LOG '%', '{0}'; RAISE NOTICE '%', '{0}'; RAISE WARNING '%', '{1}'; RETURN 1; END $$;
+         CREATE FUNCTION shop.forge_and_fail() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '%', '{1}'; END $$;
+         SELECT agent_policy.allow_function('@agent@', 'shop.forge()'), agent_policy.allow_function('@agent@', 'shop.forge_and_fail()')",
+        FORGED[0], FORGED[1]
+    ));
+    let mut agent = b.agent();
+    let answer = agent.query("SELECT shop.forge()");
+    let raised: Vec<&str> = answer.notices.iter().map(|n| n.message.as_str()).collect();
+    assert_eq!(raised, FORGED, "control: they were raised");
+    assert_eq!(
+        agent.error("SELECT shop.forge_and_fail()").message,
+        FORGED[1],
+        "control"
+    );
     assert!(
-        b.audit("true")
-            .iter()
-            .all(|r| !r["statement"].as_str().unwrap_or("").contains("AUDIT:"))
+        b.cluster.log().contains(FORGED[0]),
+        "control: the server has logged it"
+    );
+    let rows = b.audit("true");
+    let told: Vec<_> = rows
+        .iter()
+        .map(|r| {
+            (
+                r["statement"].as_str(),
+                r["outcome"].as_str(),
+                r["user_email"].as_str(),
+            )
+        })
+        .collect();
+    let alice = Some("alice@example.com");
+    assert_eq!(
+        told,
+        [
+            (Some("SELECT shop.forge()"), Some("ok"), alice),
+            (Some("SELECT shop.forge_and_fail()"), Some("error"), alice),
+        ]
+    );
+    for row in &rows {
+        let row = row.to_string();
+        assert!(!row.contains("forged_") && !row.contains("AUDIT:"), "{row}");
+    }
+    // Nor under another's name.
+    assert_eq!(
+        b.value("SELECT count(*) FROM agent_policy.audit_log a WHERE to_jsonb(a)::text LIKE '%forged#_%' ESCAPE '#'"),
+        "0"
     );
 }
 
@@ -658,17 +767,34 @@ fn connection_details(b: &Bench) {
 
 fn parallel_plans_count_once(b: &Bench) {
     b.allow();
-    let force = if b.version >= 16 {
-        "debug_parallel_query"
-    } else {
-        "force_parallel_mode"
-    };
-    b.setup(&format!("ALTER ROLE @agent@ SET {force} = on"));
-    b.agent().query("SELECT id FROM shop.orders LIMIT 9");
-    let rows = b.audit("relations::text LIKE '%orders%'");
-    assert_eq!(
-        (rows.len(), rows[0]["rows_returned"].as_i64()),
-        (1, Some(9)),
-        "{rows:?}"
-    );
+    b.in_workers();
+    let mut agent = b.agent();
+    for (sql, count) in [
+        (
+            "SELECT shop.worked_by(), id FROM shop.orders WHERE id <= 9",
+            9,
+        ),
+        (
+            "SELECT shop.worked_by(), count(*) FROM shop.orders GROUP BY 1 HAVING count(*) > 0",
+            0,
+        ),
+    ] {
+        b.from_workers(&mut agent, sql);
+        // Now that it is known to be shared: once more, for the record.
+        empty(b);
+        let answer = agent.query(sql);
+        let row = only(b);
+        assert_eq!(row["rows_returned"], answer.rows.len(), "{row}");
+        assert!(count == 0 || answer.rows.len() == count);
+        assert_eq!(
+            row["relations"],
+            serde_json::json!(["shop.orders"]),
+            "{row}"
+        );
+        assert_eq!(
+            b.audit("true").len(),
+            1,
+            "no worker has a record of its own"
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! Durable before the first row or error leaves: a proxy stops the world at the first byte of data.
 
 use cluster_tests::faults::Fault;
-use cluster_tests::{Bench, Case, Cluster, Wire, cases};
+use cluster_tests::{Answer, Bench, Case, Cluster, Wire, cases};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = cases![
     the_power_goes_at_the_first_byte,
+    the_power_goes_at_the_first_byte_of_others,
     rows_wait_for_the_disk_and_the_work_does_not,
     that_there_are_none_waits_for_the_disk,
     rows_that_wait_are_dropped_together,
@@ -26,7 +27,8 @@ fn faulty(b: &Bench) -> Bench {
 }
 
 /// A proxy between one client and its server. It reads the server's messages, and at the first one
-/// of data or an error, before a byte of it is handed on, everything ends.
+/// of data, an error, or that there is no more (which says that there was nothing, where nothing
+/// came before), before a byte of it is handed on, everything ends.
 struct Proxy {
     path: PathBuf,
     armed: Arc<AtomicBool>,
@@ -57,7 +59,7 @@ impl Proxy {
             let mut head = [0_u8; 5];
             while server.read_exact(&mut head).is_ok() {
                 let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-                let data = matches!(head[0], b'D' | b'd' | b'E' | b'V');
+                let data = matches!(head[0], b'D' | b'd' | b'E' | b'V' | b'C' | b'c' | b's');
                 if data && armed.load(Ordering::SeqCst) {
                     cluster.power_cut();
                     cut.store(true, Ordering::SeqCst);
@@ -128,6 +130,142 @@ fn the_power_goes_at_the_first_byte(b: &Bench) {
         let rows = own.audit(&format!("statement LIKE '%{name}%'"));
         assert_eq!(rows.len(), 1, "{sql}: {rows:?}");
         assert_eq!(rows[0]["verdict"], verdict, "{sql}: {}", rows[0]);
+        assert_eq!(rows[0]["user_email"], "alice@example.com");
+    }
+}
+
+/// The same where the first byte comes by the extended protocol, from a cursor, or says that there is no row.
+fn the_power_goes_at_the_first_byte_of_others(b: &Bench) {
+    let own = faulty(b);
+    own.mask();
+    let extended = |agent: &mut Wire, sql: &str| agent.extended(sql, &[]);
+    let simple = |agent: &mut Wire, sql: &str| agent.simple(sql);
+    let in_slices = |agent: &mut Wire, _: &str| agent.execute("p", 2).sync();
+    type Ask<'a> = &'a dyn Fn(&mut Wire, &str) -> Answer;
+    // What is done before, what is asked then, how, and the relation and verdict in its record.
+    let asked: &[(&[&str], &str, Ask, &str, &str)] = &[
+        (
+            &[],
+            "SELECT id AS row_1 FROM shop.orders",
+            &extended,
+            "shop.orders",
+            "allowed",
+        ),
+        (
+            &[],
+            "SELECT token AS row_2 FROM vault.secrets",
+            &extended,
+            "",
+            "denied",
+        ),
+        (
+            &[],
+            "SELECT 1 / (id - 1) AS row_3 FROM shop.orders",
+            &extended,
+            "shop.orders",
+            "allowed",
+        ),
+        (
+            &["BEGIN", "bind"],
+            "SELECT email AS row_4 FROM shop.customers",
+            &in_slices,
+            "shop.customers",
+            "allowed",
+        ),
+        (
+            &[
+                "BEGIN",
+                "DECLARE row_5 CURSOR FOR SELECT email FROM shop.customers",
+            ],
+            "FETCH 2 FROM row_5",
+            &simple,
+            "shop.customers",
+            "allowed",
+        ),
+        (
+            &[
+                "BEGIN",
+                "DECLARE row_6 CURSOR FOR SELECT email FROM shop.customers",
+            ],
+            "FETCH 2 FROM row_6",
+            &extended,
+            "shop.customers",
+            "allowed",
+        ),
+        (
+            &[
+                "BEGIN",
+                "DECLARE row_7 CURSOR FOR SELECT email FROM shop.customers",
+            ],
+            "MOVE 500 FROM row_7",
+            &simple,
+            "shop.customers",
+            "allowed",
+        ),
+        (
+            &[],
+            "SELECT id AS row_8 FROM shop.orders WHERE id = -1",
+            &simple,
+            "shop.orders",
+            "allowed",
+        ),
+        (
+            &[],
+            "SELECT id AS row_9 FROM shop.orders WHERE false",
+            &simple,
+            "shop.orders",
+            "allowed",
+        ),
+        (
+            &[],
+            "SELECT id AS row_a FROM shop.orders WHERE id = -1",
+            &extended,
+            "shop.orders",
+            "allowed",
+        ),
+        (
+            &[],
+            "COPY (SELECT id AS row_b FROM shop.orders WHERE id = -1) TO STDOUT",
+            &simple,
+            "shop.orders",
+            "allowed",
+        ),
+    ];
+    for (before, sql, ask, relation, verdict) in asked {
+        let proxy = Proxy::new(&own.cluster);
+        let mut agent = proxy.connect(&own);
+        agent.query("SELECT 1 AS nothing");
+        for step in *before {
+            if *step == "bind" {
+                agent.parse("", sql).bind("p", "", &[], false).sync().ok();
+            } else {
+                agent.query(step);
+            }
+        }
+        proxy.arm();
+        let answer = ask(&mut agent, sql);
+        assert!(
+            answer.closed
+                && answer.rows.is_empty()
+                && answer.errors.is_empty()
+                && answer.tags.is_empty(),
+            "{sql}"
+        );
+        assert!(proxy.cut.load(Ordering::SeqCst), "{sql}");
+        own.cluster.start_again();
+        let name = &sql[sql.find("row_").expect("a name")..][..5];
+        let rows = own.audit(&format!("statement LIKE '%{name}%'"));
+        let rows: Vec<_> = rows
+            .iter()
+            .filter(|r| r["command_tag"] != "DECLARE CURSOR")
+            .collect();
+        assert_eq!(rows.len(), 1, "{sql}: {rows:?}");
+        assert_eq!(rows[0]["verdict"], *verdict, "{sql}: {}", rows[0]);
+        assert!(
+            rows[0]["relations"].to_string().contains(relation),
+            "{sql}: {}",
+            rows[0]
+        );
         assert_eq!(rows[0]["user_email"], "alice@example.com");
     }
 }

@@ -12,6 +12,7 @@ pub const CASES: &[Case] = cases![
     once_per_transaction,
     sql_cannot_change_the_connections_identity,
     pool_resets_clear_it,
+    reset_all_inside_the_transaction_clears_it,
     identity_survives_savepoints,
     user_email_in_sql,
     with_hold_does_not_cross_users,
@@ -210,6 +211,96 @@ fn pool_resets_clear_it(b: &Bench) {
             "{reset}"
         );
     }
+}
+
+fn reset_all_inside_the_transaction_clears_it(b: &Bench) {
+    const ASSERT: &str = "SELECT agent_policy.assert_user('alice@example.com')";
+    const COUNT: &str = "SELECT count(*) FROM shop.orders";
+    b.allow();
+    b.setup("SELECT agent_policy.require_identity('@agent@', 'asserted')");
+    for (steps, extended) in [
+        (&["BEGIN", ASSERT, "RESET ALL"][..], false),
+        (&["BEGIN", ASSERT, "RESET ALL"], true),
+        (&["BEGIN", ASSERT, COUNT, "RESET ALL", "RESET ALL"], false),
+        (
+            &["BEGIN", ASSERT, "SAVEPOINT s", "RESET ALL", "RELEASE s"],
+            false,
+        ),
+        // Once withdrawn it does not come back.
+        (
+            &["BEGIN", ASSERT, "SAVEPOINT s", "RESET ALL", "ROLLBACK TO s"],
+            false,
+        ),
+        (
+            &["BEGIN", "SAVEPOINT s", ASSERT, "RELEASE s", "RESET ALL"],
+            false,
+        ),
+    ] {
+        let mut agent = b.agent_with(&[]).expect("connects");
+        for step in steps {
+            if extended {
+                agent.extended(step, &[]).ok();
+            } else {
+                agent.query(step);
+            }
+        }
+        assert_eq!(
+            agent
+                .query("SELECT agent_policy.user_email(), agent_policy.claim('email')")
+                .texts(),
+            [["∅", "∅"]],
+            "{steps:?}"
+        );
+        assert_eq!(
+            agent
+                .query("SELECT email, assurance FROM agent_policy.identity()")
+                .texts(),
+            [["∅", "none"]],
+            "{steps:?}"
+        );
+        let answer = agent.simple(COUNT);
+        denial(&answer, COUNT, "28000", "identity_required");
+        // The next transaction has its own.
+        agent.query("ROLLBACK; BEGIN");
+        agent.query(&ASSERT.replace("alice", "bob"));
+        assert_eq!(
+            agent.query("SELECT agent_policy.user_email()").one(),
+            "bob@example.com"
+        );
+        assert_eq!(agent.query(COUNT).one(), "3000");
+        agent.query("COMMIT");
+    }
+    // In one message.
+    for reset in ["RESET ALL", "DISCARD TEMP; RESET ALL"] {
+        let sql = format!("{ASSERT}; {reset}; {COUNT}");
+        let answer = b.agent_with(&[]).expect("connects").simple(&sql);
+        denial(&answer, &sql, "28000", "identity_required");
+        assert!(
+            answer
+                .rows
+                .iter()
+                .all(|row| row[0].as_deref() != Some(b"3000"))
+        );
+    }
+    // No second user comes in the place of the first.
+    let mut agent = b.agent_with(&[]).expect("connects");
+    agent.query("BEGIN");
+    agent.query(ASSERT);
+    agent.query("RESET ALL");
+    assert_eq!(agent.error(&ASSERT.replace("alice", "bob")).code, "25001");
+    // Before it, and what is not all, takes nothing away; nor does it from a connection's identity.
+    let mut agent = b.agent_with(&[]).expect("connects");
+    agent.query("BEGIN; RESET ALL");
+    agent.query(ASSERT);
+    agent.query("RESET DateStyle");
+    assert_eq!(agent.query(COUNT).one(), "3000");
+    let mut agent = b.agent();
+    agent.query("BEGIN; RESET ALL");
+    assert_eq!(
+        agent.query("SELECT agent_policy.user_email()").one(),
+        "alice@example.com"
+    );
+    assert_eq!(agent.query(COUNT).one(), "3000");
 }
 
 fn identity_survives_savepoints(b: &Bench) {

@@ -50,21 +50,28 @@ fn allowlist_changes_at_once(b: &Bench) {
 
 fn a_new_mask_reaches_prepared_statements(b: &Bench) {
     b.allow();
-    for mode in ["auto", "force_generic_plan", "force_custom_plan"] {
-        b.setup(&format!("ALTER ROLE @agent@ SET plan_cache_mode = {mode}"));
+    b.counts_generic_plans();
+    // Two executions leave a custom plan, seven a generic one.
+    for (times, generic) in [(2, false), (7, true)] {
+        let mode = format!("after {times} executions");
         let mut agent = b.agent();
         agent
             .parse("p", "SELECT email FROM shop.customers WHERE id < $1")
             .sync()
             .ok();
         agent.query("PREPARE q(int) AS SELECT email FROM shop.customers WHERE id < $1");
-        for _ in 0..7 {
+        for _ in 0..times {
             assert!(
                 agent.run("p", &[Some("5")]).ok().shows("okapi.test"),
                 "control run"
             );
             agent.query("EXECUTE q(5)");
         }
+        assert_eq!(
+            agent.value("SELECT shop.generic_plans() > 2") == "t",
+            generic,
+            "control: {mode}"
+        );
         b.setup("SELECT agent_policy.mask_column('shop.customers', 'email', 'redact')");
         let answer = agent.run("p", &[Some("5")]).ok();
         assert_eq!(
@@ -108,17 +115,34 @@ fn a_new_mask_reaches_generic_plans_and_functions(b: &Bench) {
 
 fn a_new_filter_reaches_prepared_statements(b: &Bench) {
     b.allow();
-    b.setup("ALTER ROLE @agent@ SET plan_cache_mode = force_generic_plan");
+    b.counts_generic_plans();
     let mut agent = b.agent();
+    // Without a parameter it has one plan for all from the first time on.
     agent
         .parse("p", "SELECT count(*) FROM shop.orders")
         .sync()
         .ok();
-    assert_eq!(agent.run("p", &[]).ok().one(), "3000");
+    agent
+        .parse("q", "SELECT count(*) FROM shop.orders WHERE id > $1")
+        .sync()
+        .ok();
+    let mut counts = || {
+        let all = agent.run("p", &[]).ok().one();
+        let some = agent.run("q", &[Some("5")]).ok().one();
+        [all, some]
+    };
+    for _ in 0..7 {
+        assert_eq!(counts(), ["3000", "2995"]);
+    }
     b.setup("SELECT agent_policy.filter_rows('shop.orders', 'id <= 10')");
-    assert_eq!(agent.run("p", &[]).ok().one(), "10");
+    assert_eq!(counts(), ["10", "5"]);
     b.setup("SELECT agent_policy.remove_row_filter('shop.orders')");
-    assert_eq!(agent.run("p", &[]).ok().one(), "3000");
+    assert_eq!(counts(), ["3000", "2995"]);
+    assert_eq!(
+        agent.value("SELECT shop.generic_plans() >= 9 + 2"),
+        "t",
+        "control"
+    );
 }
 
 fn limits_change_at_once(b: &Bench) {
@@ -264,12 +288,17 @@ fn what_changes_nothing_refuses_nothing(b: &Bench) {
     );
     b.setup("SELECT agent_policy.mask_column('shop.customers', 'email', 'expression', '{\"sql\":\"public.veil(email)\"}')");
     b.control("SELECT email FROM shop.customers WHERE id < 5");
-    b.setup("ALTER ROLE @agent@ SET plan_cache_mode = force_generic_plan");
+    b.counts_generic_plans();
     let mut agent = b.agent();
     agent.query("PREPARE q(int) AS SELECT email FROM shop.customers WHERE id = $1");
     for _ in 0..7 {
         agent.query("EXECUTE q(5)");
     }
+    assert_eq!(
+        agent.value("SELECT shop.generic_plans() > 0"),
+        "t",
+        "control"
+    );
     for change in [
         "CREATE FUNCTION public.unrelated() RETURNS int LANGUAGE sql RETURN 1",
         "CREATE ROLE unrelated_@agent@",

@@ -12,7 +12,7 @@ pub const CASES: &[Case] = cases![
     writes_carry_masked_values_only,
     foreign_keys_are_no_oracle,
     functions_of_every_language,
-    just_in_time_and_parallel,
+    parallel_and_by_partitions,
     explain_in_every_format,
     explain_shows_no_row_level_security,
     explain_shows_no_hidden_computation,
@@ -416,16 +416,12 @@ fn functions_of_every_language(b: &Bench) {
     );
 }
 
-fn just_in_time_and_parallel(b: &Bench) {
+/// Compiled is nothing of a confined session: jit is pinned off there, c21 has a test.
+fn parallel_and_by_partitions(b: &Bench) {
     b.mask();
-    let force = if b.version >= 16 {
-        "debug_parallel_query"
-    } else {
-        "force_parallel_mode"
-    };
-    let setup = format!(
-        "SET jit = on; SET jit_above_cost = 0; SET jit_inline_above_cost = 0; SET jit_optimize_above_cost = 0; SET {force} = on;
-         SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET enable_partitionwise_join = on; SET enable_partitionwise_aggregate = on"
+    b.in_workers();
+    b.setup(
+        "ALTER DATABASE @db@ SET enable_partitionwise_join = on; ALTER DATABASE @db@ SET enable_partitionwise_aggregate = on",
     );
     for sql in [
         "SELECT email, ssn, born, salary FROM shop.customers",
@@ -434,7 +430,11 @@ fn just_in_time_and_parallel(b: &Bench) {
         "SELECT a.payload FROM shop.events a JOIN shop.events b USING (at, email)",
         "SELECT c.email FROM shop.customers c JOIN shop.orders o ON o.customer_id = c.id ORDER BY c.ssn",
     ] {
-        b.masks(&format!("{setup}; {sql}"));
+        for mut wire in [b.unconfined(), b.agent()] {
+            let plan = wire.query(&format!("EXPLAIN {sql}")).column().join("\n");
+            assert!(plan.contains("Gather"), "{sql}: {plan}");
+        }
+        b.masks(sql);
     }
 }
 

@@ -140,8 +140,7 @@ fn sizes_of_all_indexes(b: &Bench) {
     );
     b.mask();
     assert_eq!(b.agent().query(sizes).texts(), [["∅", "∅"]]);
-    let others =
-        "SELECT pg_indexes_size('shop.orders') > 0, pg_relation_size('shop.orders_pkey') > 0, pg_relation_size('shop.customers_pkey')";
+    let others = "SELECT pg_indexes_size('shop.orders') > 0, pg_relation_size('shop.orders_pkey') > 0, pg_relation_size('shop.customers_pkey')";
     assert_eq!(b.allows(others).texts(), [["t", "t", "∅"]]);
 }
 
@@ -169,7 +168,9 @@ fn how_wide_a_hidden_value_is(b: &Bench) {
     let grow = |wire: &mut cluster_tests::Wire, id: u32| {
         wire.query("BEGIN");
         for _ in 0..200 {
-            wire.query(&format!("UPDATE shop.notes SET tick = tick + 1 WHERE id = {id}"));
+            wire.query(&format!(
+                "UPDATE shop.notes SET tick = tick + 1 WHERE id = {id}"
+            ));
         }
         wire.query("COMMIT");
     };
