@@ -96,6 +96,26 @@ CREATE TABLE audit_progress (
 
 SELECT pg_catalog.pg_extension_config_dump('audit_state', '');
 
+-- The partitions and what they are for, whoever made them. A default one has no bounds.
+CREATE FUNCTION audit_partitions(
+    OUT part regclass, OUT is_default boolean, OUT low timestamptz, OUT high timestamptz
+) RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET "TimeZone" = 'UTC'
+SET "DateStyle" = 'ISO'
+AS $$
+    SELECT p.oid::regclass, p.bound = 'DEFAULT',
+           CASE b[1] WHEN 'MINVALUE' THEN '-infinity' ELSE trim(BOTH '''' FROM b[1]) END::timestamptz,
+           CASE b[2] WHEN 'MAXVALUE' THEN 'infinity' ELSE trim(BOTH '''' FROM b[2]) END::timestamptz
+    FROM (SELECT c.oid, pg_get_expr(c.relpartbound, c.oid) AS bound
+          FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+          WHERE i.inhparent = 'agent_policy.audit_log'::regclass AND NOT i.inhdetachpending) p,
+         LATERAL regexp_match(p.bound, '^FOR VALUES FROM \((.+)\) TO \((.+)\)$') b
+    WHERE p.bound IS NOT NULL
+$$;
+COMMENT ON FUNCTION audit_partitions() IS 'partitions of audit_log with their bounds (internal)';
+
 -- The day's partition, if no partition has that day already: a DBA may have made one of his own, or
 -- a default one. A table of the name that is none (detached, or made by hand) is left alone.
 CREATE FUNCTION audit_partition(day integer) RETURNS void
@@ -103,19 +123,17 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    base text := 'audit_log_' || to_char(date '1970-01-01' + day, 'YYYYMMDD');
-    name text := base;
-    low  text := to_char(date '1970-01-01' + day, 'YYYY-MM-DD') || ' 00:00:00+00';
-    high text := to_char(date '1970-01-01' + day + 1, 'YYYY-MM-DD') || ' 00:00:00+00';
-    n    integer := 1;
+    base   text := 'audit_log_' || to_char(date '1970-01-01' + day, 'YYYYMMDD');
+    name   text := base;
+    begins text := to_char(date '1970-01-01' + day, 'YYYY-MM-DD') || ' 00:00:00+00';
+    ends   text := to_char(date '1970-01-01' + day + 1, 'YYYY-MM-DD') || ' 00:00:00+00';
+    n      integer := 1;
 BEGIN
-    LOOP
-        IF EXISTS (SELECT FROM pg_inherits
-                   WHERE inhrelid = to_regclass('agent_policy.' || name)
-                     AND inhparent = 'agent_policy.audit_log'::regclass AND NOT inhdetachpending) THEN
-            RETURN;
-        END IF;
-        EXIT WHEN to_regclass('agent_policy.' || name) IS NULL;
+    IF EXISTS (SELECT FROM agent_policy.audit_partitions() p
+               WHERE p.low <= begins::timestamptz AND p.high >= ends::timestamptz) THEN
+        RETURN;
+    END IF;
+    WHILE to_regclass('agent_policy.' || name) IS NOT NULL LOOP
         n := n + 1;
         name := base || '_' || n;
     END LOOP;
@@ -125,7 +143,7 @@ BEGIN
     EXECUTE format('CREATE INDEX ON agent_policy.%I (seq)', name);
     EXECUTE format(
         'ALTER TABLE agent_policy.audit_log ATTACH PARTITION agent_policy.%I FOR VALUES FROM (%L) TO (%L)',
-        name, low, high);
+        name, begins, ends);
 EXCEPTION
     -- Another partition has that day, or a default one has rows of it.
     WHEN invalid_object_definition OR check_violation THEN
@@ -147,8 +165,31 @@ AS $$
 $$;
 COMMENT ON FUNCTION audit_keep(interval) IS 'a retention as signed blocks have it (internal)';
 
--- Whole days only, and none that is being read or written: those are dropped another time. Readers
--- do not queue up behind this for longer than its lock_timeout.
+-- Days from one time to another that have rows, or records of readers, by their blocks, and were not dropped since.
+CREATE FUNCTION audit_days(low timestamptz, high timestamptz) RETURNS date[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET "TimeZone" = 'UTC'
+AS $$
+    WITH RECURSIVE each (day) AS (
+        SELECT min(b.day) FROM agent_policy.audit_block b WHERE b.day >= low::date
+        UNION ALL
+        SELECT (SELECT min(b.day) FROM agent_policy.audit_block b WHERE b.day > each.day)
+        FROM each WHERE each.day < high
+    )
+    SELECT coalesce(array_agg(each.day ORDER BY each.day), '{}')
+    FROM each
+    WHERE each.day < high
+      AND EXISTS (SELECT FROM agent_policy.audit_block b
+                  WHERE b.day = each.day AND (b.kind = 0 OR b.kind = 1 AND b.note IS NOT NULL)
+                    AND b.number > coalesce((SELECT max(d.number) FROM agent_policy.audit_block d
+                                             WHERE d.day = each.day AND d.kind = 2), 0))
+$$;
+COMMENT ON FUNCTION audit_days(timestamptz, timestamptz) IS
+    'days (UTC) between two times of which blocks have rows or records of readers (internal)';
+
+-- Partitions of which every day is over, and none that is being read or written: those are dropped another time.
+-- Readers do not queue up behind this for longer than its lock_timeout.
 CREATE FUNCTION audit_drop_expired() RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -156,20 +197,29 @@ SET lock_timeout = '100ms'
 SET "TimeZone" = 'UTC'
 AS $$
 DECLARE
-    child  text;
-    dated  date;
-    kept   jsonb;
-    signed jsonb;
-    n      bigint := 0;
+    kept    jsonb;
+    over    timestamptz;
+    signed  jsonb;
+    child   record;
+    aligned boolean;
+    days    date[];
+    dated   date;
+    found   boolean;
+    stuck   text[] := '{}';
+    n       bigint := 0;
 BEGIN
-    FOR child, dated, kept IN
-        SELECT c.relname, to_date(substr(c.relname, 11, 8), 'YYYYMMDD'), agent_policy.audit_keep(s.keep)
-        FROM pg_inherits i
-        JOIN pg_class c ON c.oid = i.inhrelid, agent_policy.audit_state s
-        WHERE i.inhparent = 'agent_policy.audit_log'::regclass
-          AND c.relname ~ '^audit_log_[0-9]{8}(_[0-9]+)?$'
-          AND to_date(substr(c.relname, 11, 8), 'YYYYMMDD') + 1 <= (now() - s.keep) AT TIME ZONE 'UTC'
-        ORDER BY 1
+    -- What started before is over: whole days.
+    SELECT agent_policy.audit_keep(s.keep), date_trunc('day', now() - s.keep) INTO kept, over
+    FROM agent_policy.audit_state s;
+    IF over IS NULL THEN
+        RETURN 0;
+    END IF;
+    FOR child IN
+        SELECT p.part, p.part::text AS name, p.is_default, p.low, p.high, p.high <= over AS ended
+        FROM agent_policy.audit_partitions() p
+        WHERE p.is_default OR p.low < over
+        -- The default one last: what is left is looked for there.
+        ORDER BY p.low NULLS LAST
     LOOP
         -- Whoever may write to audit_state has nothing dropped by that.
         signed := coalesce(signed, agent_policy.audit_retention()::jsonb);
@@ -178,24 +228,66 @@ BEGIN
                 USING HINT = 'Set it with agent_policy.set_audit_retention().';
             RETURN n;
         END IF;
-        -- All or nothing of a day: the block that tells of it, then its rows. The lock of audit_state
+        IF child.is_default THEN
+            -- Where no other partition has them. The log is read only if blocks know of such days.
+            SELECT EXISTS (SELECT FROM unnest(agent_policy.audit_days('-infinity', over)) AS d (day)
+                           WHERE NOT EXISTS (SELECT FROM agent_policy.audit_partitions() p
+                                             WHERE p.low <= d.day AND p.high >= d.day + 1)) INTO found;
+            IF found THEN
+                EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE started_at < $1)', child.part) INTO found USING over;
+            END IF;
+            IF found THEN
+                stuck := stuck || format('%s, the default one', child.name);
+            END IF;
+            CONTINUE;
+        ELSIF NOT child.ended THEN
+            -- One of several days goes with the last of them; not if that takes for ever, or nearly so.
+            IF child.high = 'infinity' AND cardinality(agent_policy.audit_days(child.low, over)) > 0 THEN
+                stuck := stuck || format('%s, which has no end', child.name);
+            ELSIF child.low < over - interval '31 days'
+                AND cardinality(agent_policy.audit_days(child.low, over - interval '31 days')) > 0 THEN
+                stuck := stuck || format('%s, which ends at %s', child.name, child.high);
+            END IF;
+            CONTINUE;
+        END IF;
+        -- All or nothing of its days: the blocks that tell of them, then the rows. The lock of audit_state
         -- comes first, as in the worker.
         BEGIN
-            PERFORM agent_policy.audit_note(2, dated - date '1970-01-01',
-                jsonb_build_object('dropped', child, 'by', session_user)::text);
-            EXECUTE format('DROP TABLE agent_policy.%I', child);
+            PERFORM agent_policy.audit_next_block();
+            aligned := date_trunc('day', child.low) = child.low AND date_trunc('day', child.high) = child.high;
+            days := CASE WHEN aligned AND child.high = child.low + interval '1 day' THEN ARRAY[child.low::date]
+                    ELSE agent_policy.audit_days(child.low, child.high) END;
+            FOREACH dated IN ARRAY days LOOP
+                PERFORM agent_policy.audit_note(2, dated - date '1970-01-01',
+                    jsonb_build_object('dropped', child.name, 'by', session_user)::text);
+            END LOOP;
+            EXECUTE format('DROP TABLE %s', child.part);
+            IF NOT aligned THEN
+                -- A day goes whole: what other partitions have of the first and the last one, too.
+                DELETE FROM agent_policy.audit_log
+                WHERE started_at >= date_trunc('day', child.low) AND started_at < child.low
+                   OR started_at >= child.high
+                      AND started_at < date_trunc('day', child.high - interval '1 us') + interval '1 day';
+            END IF;
             -- Records of who read the log go with its days.
-            UPDATE agent_policy.audit_block SET note = NULL WHERE day = dated AND kind = 1;
+            UPDATE agent_policy.audit_block SET note = NULL WHERE day = ANY (days) AND kind = 1;
             n := n + 1;
-        EXCEPTION WHEN lock_not_available THEN
-            RAISE LOG 'partition % of agent_policy.audit_log is in use, it will be dropped later', child;
+        EXCEPTION
+            WHEN lock_not_available OR object_in_use THEN
+                RAISE LOG 'partition % of agent_policy.audit_log is in use, it will be dropped later', child.name;
+            WHEN dependent_objects_still_exist OR wrong_object_type THEN
+                stuck := stuck || format('%s: %s', child.name, SQLERRM);
         END;
     END LOOP;
+    IF stuck <> '{}' THEN
+        RAISE WARNING 'rows that are over stay in agent_policy.audit_log: %', array_to_string(stuck, '; ')
+            USING HINT = 'A partition is dropped when its upper bound is over, a default one never is.';
+    END IF;
     RETURN n;
 END
 $$;
 COMMENT ON FUNCTION audit_drop_expired() IS
-    'drops the days of audit_log that set_audit_retention does not keep; the number of partitions';
+    'drops the partitions of audit_log that set_audit_retention does not keep; their number';
 
 CREATE FUNCTION set_audit_retention(keep interval) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
@@ -275,7 +367,8 @@ COMMENT ON COLUMN health.write_failures IS
     'records that backends could not make durable since the server started: their statements were refused';
 
 REVOKE ALL ON audit_log, audit_state, audit_progress, health FROM PUBLIC;
-REVOKE ALL ON FUNCTION audit_partition(integer), audit_keep(interval), audit_drop_expired(), set_audit_retention(interval),
+REVOKE ALL ON FUNCTION audit_partitions(), audit_partition(integer), audit_days(timestamptz, timestamptz),
+    audit_keep(interval), audit_drop_expired(), set_audit_retention(interval),
     audit_flush(interval), audit_flush_seconds(float8), audit_health() FROM PUBLIC;
 GRANT USAGE ON SCHEMA agent_policy TO agent_policy_admin;
 GRANT SELECT ON audit_log, health TO agent_policy_admin;

@@ -19,7 +19,8 @@ CREATE TABLE audit_block (
     key_id     bytea NOT NULL,
     signature  bytea NOT NULL
 );
-CREATE INDEX ON audit_block (day);
+CREATE INDEX ON audit_block (day, number);
+CREATE INDEX ON audit_block (day, number) WHERE kind = 2;
 CREATE INDEX ON audit_block (number) WHERE kind = 4;
 COMMENT ON TABLE audit_block IS
     'headers of the blocks that the rows of audit_log are chained in, each with the hash over the one before and a signature';
@@ -91,22 +92,36 @@ SELECT audit_begins();
 DROP FUNCTION audit_begins();
 
 -- Who read the log. The notes of blocks of kind 1 are lists of such records.
+CREATE FUNCTION audit_reads(
+    note text,
+    OUT n integer, OUT read_at bigint, OUT role_name text, OUT session_user_name text,
+    OUT application_name text, OUT client_addr text, OUT backend_pid integer, OUT session_id text,
+    OUT relations text[], OUT statement text, OUT carried_from bigint
+) RETURNS SETOF record
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'audit_reads_wrapper';
+COMMENT ON FUNCTION audit_reads(text) IS
+    'the records of a note of audit_block that tells who read the log, in any encoding of the database (internal)';
+
 CREATE VIEW audit_access AS
 SELECT b.number AS block,
-       pg_catalog.to_timestamp((r ->> 'read_at')::float8 / 1000000) AS read_at,
-       r ->> 'role_name' AS role_name,
-       r ->> 'session_user_name' AS session_user_name,
-       r ->> 'application_name' AS application_name,
-       (r ->> 'client_addr')::inet AS client_addr,
-       (r ->> 'backend_pid')::integer AS backend_pid,
-       r ->> 'session_id' AS session_id,
-       ARRAY(SELECT pg_catalog.jsonb_array_elements_text(r -> 'relations')) AS relations,
-       r ->> 'statement' AS statement
+       pg_catalog.to_timestamp(r.read_at::float8 / 1000000) AS read_at,
+       r.role_name,
+       r.session_user_name,
+       r.application_name,
+       r.client_addr::inet AS client_addr,
+       r.backend_pid,
+       r.session_id,
+       r.relations,
+       r.statement,
+       r.carried_from
 FROM audit_block b
-CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(b.note::jsonb) r
+CROSS JOIN LATERAL audit_reads(b.note) r
 WHERE b.kind = 1 AND b.note IS NOT NULL;
 COMMENT ON VIEW audit_access IS
     'who read or changed audit_log, one row a statement of a session that is not confined; kept as long as audit_log, and chained like it';
+COMMENT ON COLUMN audit_access.carried_from IS
+    'the block that the record came in, where a person was erased from that one';
 
 -- --- export ---------------------------------------------------------------------------------------
 
@@ -263,6 +278,12 @@ AS 'MODULE_PATHNAME', 'audit_in_transaction_wrapper';
 COMMENT ON FUNCTION audit_in_transaction(bigint) IS
     'whether an xmin or xmax is that of the transaction at hand or of a savepoint in it (internal)';
 
+CREATE FUNCTION audit_carry(note text, root bytea, block bigint, groups integer[]) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'audit_carry_wrapper';
+COMMENT ON FUNCTION audit_carry(text, bytea, bigint, integer[]) IS
+    'the note of a block that takes the place of another with records of readers, some of which are erased; NULL where the note is not the one that was signed (internal)';
+
 CREATE FUNCTION erase_user(email text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -272,7 +293,11 @@ DECLARE
     person  text := lower(email);
     block   bigint;
     days    jsonb;
-    reads   jsonb;
+    -- blocks with records of readers, their days, and the notes of those that take their place
+    reads   bigint[];
+    dated   date[];
+    notes   text[];
+    changed text;
     total   bigint;
     touched text;
 BEGIN
@@ -327,17 +352,35 @@ BEGIN
            string_agg(DISTINCT part, ', ')
     INTO days, total, touched FROM by_day;
 
-    SELECT jsonb_agg(number ORDER BY number) INTO reads
-    FROM agent_policy.audit_block WHERE kind = 1 AND strpos(lower(note), person) > 0;
-    UPDATE agent_policy.audit_block SET note = NULL
-    WHERE kind = 1 AND strpos(lower(note), person) > 0;
+    -- In records of readers a person is a role, or quoted; all of them go on in a block behind this one. A note
+    -- that is not the one that was signed stays, or nobody would find that.
+    WITH named AS MATERIALIZED (
+        SELECT b.number, b.day, agent_policy.audit_carry(b.note, b.root, b.number, r.groups) AS carried
+        FROM agent_policy.audit_block b
+        CROSS JOIN LATERAL (
+            SELECT array_agg(CASE
+                       WHEN person IN (lower(a.role_name), lower(a.session_user_name)) THEN 3
+                       WHEN strpos(lower(concat_ws(' ', a.application_name, a.statement)), person) > 0 THEN 2
+                       ELSE 0 END ORDER BY a.n) AS groups
+            FROM agent_policy.audit_reads(b.note) a) r
+        WHERE b.kind = 1 AND b.note IS NOT NULL AND r.groups && ARRAY[2, 3]
+    )
+    SELECT array_agg(d.number ORDER BY d.number) FILTER (WHERE d.carried IS NOT NULL),
+           array_agg(d.day ORDER BY d.number) FILTER (WHERE d.carried IS NOT NULL),
+           array_agg(d.carried ORDER BY d.number) FILTER (WHERE d.carried IS NOT NULL),
+           string_agg(d.number::text, ', ' ORDER BY d.number) FILTER (WHERE d.carried IS NULL)
+    INTO reads, dated, notes, changed FROM named d;
+    UPDATE agent_policy.audit_block b SET note = NULL WHERE b.number = ANY (reads);
 
     total := coalesce(total, 0);
     IF total > 0 OR reads IS NOT NULL THEN
         IF block <> agent_policy.audit_note(3, current_date - date '1970-01-01', jsonb_build_object(
-                'by', session_user, 'days', coalesce(days, '{}'), 'reads', coalesce(reads, '[]'))::text) THEN
+                'by', session_user, 'days', coalesce(days, '{}'), 'reads', coalesce(reads, '{}'))::text) THEN
             RAISE EXCEPTION 'another block came between';
         END IF;
+        FOR i IN 1 .. coalesce(cardinality(reads), 0) LOOP
+            PERFORM agent_policy.audit_note(1, dated[i] - date '1970-01-01', notes[i]);
+        END LOOP;
         -- Statistics quote the most common values.
         IF touched IS NOT NULL THEN
             EXECUTE 'ANALYZE ' || touched;
@@ -351,6 +394,15 @@ BEGIN
 
     IF EXISTS (SELECT FROM agent_policy.audit_log l WHERE strpos(lower(l::text), person) > 0) THEN
         RAISE WARNING 'names of relations, functions or databases in agent_policy.audit_log still contain the address';
+    END IF;
+    IF EXISTS (SELECT FROM agent_policy.audit_block b, agent_policy.audit_reads(b.note) r
+               WHERE b.kind = 1
+                 AND strpos(lower(concat_ws(' ', r.role_name, r.session_user_name, r.relations::text)), person) > 0) THEN
+        RAISE WARNING 'names of roles or relations in agent_policy.audit_access still contain the address';
+    END IF;
+    IF changed IS NOT NULL THEN
+        RAISE WARNING 'the note of block % was changed, and is left as it is', changed
+            USING HINT = 'It is no part of the log that was written: see agent_policy.audit_verify().';
     END IF;
     IF EXISTS (SELECT FROM agent_policy.audit_progress
                WHERE position(convert_to(email, 'UTF8') IN pending) > 0) THEN
@@ -368,10 +420,11 @@ REVOKE ALL ON FUNCTION audit_note(integer, integer, text), audit_retention(), au
     audit_in_transaction(bigint),
     audit_verify_log(timestamptz, timestamptz, text[]), audit_verify(timestamptz, timestamptz, text[]),
     audit_commitment(integer, text, text, text, text, text, text, bytea, text, text, text, text, bytea),
-    audit_closed(audit_log, integer), audit_names(audit_log, text),
+    audit_closed(audit_log, integer), audit_names(audit_log, text), audit_reads(text),
+    audit_carry(text, bytea, bigint, integer[]),
     audit_export(timestamptz, timestamptz, boolean), audit_gaps(timestamptz, timestamptz),
     erase_user(text) FROM PUBLIC;
 GRANT SELECT ON audit_block, audit_key, audit_checkpoints, audit_access TO agent_policy_admin;
-GRANT EXECUTE ON FUNCTION audit_verify(timestamptz, timestamptz, text[]),
+GRANT EXECUTE ON FUNCTION audit_reads(text), audit_verify(timestamptz, timestamptz, text[]),
     audit_export(timestamptz, timestamptz, boolean), audit_gaps(timestamptz, timestamptz), erase_user(text)
     TO agent_policy_admin;

@@ -35,7 +35,9 @@ pub fn withdraw() {
 }
 
 fn asserted() -> Option<Rc<str>> {
-    ASSERTED.with_borrow(Clone::clone).filter(|_| !WITHDRAWN.get())
+    ASSERTED
+        .with_borrow(Clone::clone)
+        .filter(|_| !WITHDRAWN.get())
 }
 
 /// How far an identity can be trusted.

@@ -230,6 +230,14 @@ pub fn ensure_partitions(days: &BTreeSet<i64>) {
     }
 }
 
+/// Has every session read the list of partitions again, in a transaction of its own after the one that made some: a
+/// session that reads the list while word of a change arrives keeps what it has read (`RelationBuildPartitionDesc` in
+/// partdesc.c), and would miss the new day until something else changes.
+pub fn announce_partitions() {
+    let oid = number("SELECT 'agent_policy.audit_log'::regclass::oid::bigint", &[]);
+    facts::relation_changes((oid as u32).into());
+}
+
 /// Drops the partitions that the retention is over for, but those that are in use.
 pub fn drop_expired() {
     run("SELECT agent_policy.audit_drop_expired()", &[]);

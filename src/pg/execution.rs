@@ -275,7 +275,10 @@ unsafe fn source_of(query: *const QueryDesc) -> impl Drop + use<> {
 
 /// A trusted function may do what the policy does not allow, and is recorded all the same.
 unsafe fn record_trusted(query: *mut QueryDesc) {
-    if is_worker() || super::internal::active() || super::hooks::checks_foreign_key() || crate::trial::is_nobodys()
+    if is_worker()
+        || super::internal::active()
+        || super::hooks::checks_foreign_key()
+        || crate::trial::is_nobodys()
     {
         return;
     }
@@ -283,9 +286,7 @@ unsafe fn record_trusted(query: *mut QueryDesc) {
     unsafe {
         let _source = source_of(query);
         let of = particulars((*query).plannedstmt, stamp::Stamp::default());
-        if let Err(denial) =
-            statement::begin_nested(query as usize, &of, depth::nesting().max(1))
-        {
+        if let Err(denial) = statement::begin_nested(query as usize, &of, depth::nesting().max(1)) {
             denial.raise();
         }
     }

@@ -57,6 +57,12 @@ pub fn server_started_at() -> i64 {
     unsafe { pg_sys::PgStartTime }
 }
 
+/// Has every session read again what it keeps of a relation, once this transaction is over.
+pub fn relation_changes(relid: pg_sys::Oid) {
+    // SAFETY: in a transaction; the relation is there.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relid) };
+}
+
 /// The transaction's commit reaches the disk before anybody hears of it, whatever `synchronous_commit` says.
 pub fn commit_durably() {
     // SAFETY: sets a flag of the transaction at hand.

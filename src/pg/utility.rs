@@ -9,9 +9,7 @@ use policy::rule::Rule;
 
 use super::boundary::{self, Thrown};
 use super::layers::{self, Layer};
-use super::{
-    definition, depth, hooks, internal, names, nodes, raw, session, source, text,
-};
+use super::{definition, depth, hooks, internal, names, nodes, raw, session, source, text};
 use crate::catalog::Policy;
 use crate::denial::Denial;
 use crate::pg::touched::Use;
@@ -296,8 +294,7 @@ unsafe fn run(call: &Call) -> Result<(), Thrown> {
         };
         let _source = source_of(call);
         let nested = depth::nested();
-        let outermost =
-            depth::UTILITY.load(std::sync::atomic::Ordering::Relaxed) == 0 && !nested;
+        let outermost = depth::UTILITY.load(std::sync::atomic::Ordering::Relaxed) == 0 && !nested;
         let _level = depth::enter_utility();
         let what = classify(node);
         if outermost {

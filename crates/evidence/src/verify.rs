@@ -332,7 +332,8 @@ impl<'k> Headers<'k> {
 }
 
 /// What the note of an erasure says: `{"days": {"20778": "12 <hash>"}, "reads": [7], …}`, the days
-/// since 1970 with what [`erasure_digest`] gives, the numbers of blocks that lost their note.
+/// since 1970 with what [`erasure_digest`] gives, the numbers of blocks that lost their note. The records of readers
+/// that were in these go on in blocks of their own behind the erasure, which are checked like any other.
 fn erasure(note: &str) -> (BTreeMap<i32, String>, Vec<i64>) {
     let note: serde_json::Value = serde_json::from_str(note).unwrap_or_default();
     let days = note.get("days").and_then(|d| d.as_object());

@@ -84,6 +84,7 @@ impl Ingest<'_> {
             .collect();
         if !days.is_empty() {
             holding(|| tables::ensure_partitions(&days));
+            holding(tables::announce_partitions);
             self.partitions.extend(days);
         }
     }

@@ -251,8 +251,16 @@ fn rows_that_never_left(b: &Bench) {
     }
     own.flush_audit();
     let rows = own.audit("nesting_level = 0 AND statement LIKE '%shop.naps%'");
-    assert_eq!((&rows[0]["outcome"], &rows[0]["rows_returned"]), (&"ok".into(), &5.into()), "control");
+    assert_eq!(
+        (&rows[0]["outcome"], &rows[0]["rows_returned"]),
+        (&"ok".into(), &5.into()),
+        "control"
+    );
     for row in &rows[1..] {
-        assert_eq!((&row["rows_returned"], &row["bytes_returned"]), (&0.into(), &0.into()), "{row}");
+        assert_eq!(
+            (&row["rows_returned"], &row["bytes_returned"]),
+            (&0.into(), &0.into()),
+            "{row}"
+        );
     }
 }

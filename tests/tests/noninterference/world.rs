@@ -24,6 +24,8 @@ pub struct Worlds {
     pub version: u32,
     /// What one world is made of, and the other.
     pub seed: u64,
+    /// Settings of the servers.
+    conf: String,
 }
 
 /// As superuser.
@@ -63,6 +65,7 @@ impl Worlds {
             there: start(),
             version,
             seed,
+            conf: conf.to_owned(),
         };
         worlds.both(|cluster, other| {
             let mut wire = su(cluster, "postgres");
@@ -86,24 +89,48 @@ impl Worlds {
         worlds
     }
 
+    /// The same worlds, as they were in the beginning.
+    pub fn anew(&self) -> Self {
+        let worlds = Self::new(self.version, self.seed, &self.conf);
+        worlds.settle();
+        worlds.forget_counters();
+        worlds
+    }
+
     /// What is declassified agrees.
     fn same_sizes(&self) {
-        let apart = self.sizes_apart();
+        let apart = self.apart();
         assert!(
             apart.is_empty(),
             "the worlds differ in what is declassified: {apart:?}"
         );
     }
 
-    /// Where what is declassified does not agree: name, pages, rows, all-visible pages and bytes, here and there.
-    pub fn sizes_apart(&self) -> Vec<[Vec<String>; 2]> {
+    /// Where what is declassified does not agree, here and there: name, pages, rows, all-visible pages and bytes of a
+    /// relation, or which row lies where.
+    pub fn apart(&self) -> Vec<[Vec<String>; 2]> {
         let (here, there) = self.both(|cluster, _| {
-            su(cluster, "lab")
+            let mut wire = su(cluster, "lab");
+            let mut all = wire
                 .query(
                     "SELECT oid::regclass, relpages, CASE WHEN relkind <> 'i' OR oid NOT IN (SELECT indexrelid FROM pg_index WHERE indpred IS NOT NULL) THEN reltuples END, relallvisible, pg_relation_size(oid)
                      FROM pg_class WHERE relnamespace = 'lab'::regnamespace AND relkind IN ('r', 'i', 'm') ORDER BY oid",
                 )
-                .texts()
+                .texts();
+            let tables = wire
+                .query(
+                    "SELECT oid::regclass, CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'id') THEN 'id' ELSE '0' END
+                     FROM pg_class c WHERE relnamespace = 'lab'::regnamespace AND relkind = 'r' ORDER BY oid",
+                )
+                .texts();
+            for table in tables {
+                let places = format!(
+                    "SELECT md5(string_agg(concat(ctid, {}), '')) FROM ONLY {}",
+                    table[1], table[0]
+                );
+                all.push(vec![table[0].clone(), wire.value(&places)]);
+            }
+            all
         });
         here.into_iter()
             .zip(there)
