@@ -234,7 +234,10 @@ pub fn ensure_partitions(days: &BTreeSet<i64>) {
 /// session that reads the list while word of a change arrives keeps what it has read (`RelationBuildPartitionDesc` in
 /// partdesc.c), and would miss the new day until something else changes.
 pub fn announce_partitions() {
-    let oid = number("SELECT 'agent_policy.audit_log'::regclass::oid::bigint", &[]);
+    let oid = number(
+        "SELECT 'agent_policy.audit_log'::regclass::oid::bigint",
+        &[],
+    );
     facts::relation_changes((oid as u32).into());
 }
 
