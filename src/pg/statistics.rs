@@ -157,6 +157,8 @@ unsafe extern "C-unwind" fn forget_hidden_orders(relid: Oid, indexes: *mut pg_sy
         for index in nodes::pointers::<pg_sys::IndexOptInfo>(indexes) {
             if hides_key(&relation, index) {
                 (*index).amhasgettuple = false;
+                // A partial path over an index asks for this alone (`build_index_paths` in indxpath.c).
+                (*index).amcanparallel = false;
                 (*index).amcanorderbyop = false;
                 (*index).sortopfamily = std::ptr::null_mut();
                 if !(*index).canreturn.is_null() {

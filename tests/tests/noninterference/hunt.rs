@@ -296,6 +296,10 @@ impl<'a> Hunt<'a> {
                         show(&small)
                     );
                 }
+                let settings = su(&self.worlds.here, "postgres")
+                    .query("SELECT unnest(setconfig) FROM pg_db_role_setting")
+                    .column();
+                text.push_str(&format!("\n  with {}", settings.join(", ")));
                 self.figures.differences.push(text);
             }
         }
@@ -304,7 +308,7 @@ impl<'a> Hunt<'a> {
     /// Copies of rows are as wide as what is hidden in them: after many statements that write, rows may lie elsewhere in
     /// one of the worlds, which is declassified. Then it counts what the case is answered in new ones.
     fn drifted(&self, case: &Case) -> bool {
-        if case.database != "lab" || self.worlds.apart().is_empty() {
+        if case.database != "lab" || !self.worlds.have_drifted() {
             return false;
         }
         !differs(&self.worlds.anew(), case)
