@@ -257,10 +257,8 @@ impl Policy {
     fn statistics_listed(&self, statistics: Oid) -> bool {
         Row::fetch(Cache::StatisticExt, statistics).is_some_and(|row| {
             let relid = row.oid("stxrelid");
-            let hidden = self.relation(relid);
             self.listed(class::RELATION, relid)
-                && !hidden.is_protected()
-                && hidden.denied.is_empty()
+                && !self.relation(relid).hides()
                 && row
                     .named_in("stxexprs")
                     .is_none_or(|names| self.expression_shown(&names, Some(relid)))
@@ -385,7 +383,7 @@ impl Policy {
             && !self.relation(relid).hides_rows()
             && names::ancestors(relid).into_iter().all(|parent| {
                 let hidden = self.relation(parent);
-                hidden.masks.is_empty() && hidden.denied.is_empty()
+                !hidden.hides_column(0)
                     || objects::partition_columns(parent)
                         .is_none_or(|key| !key.iter().any(|attno| hidden.hides_column(*attno)))
             })

@@ -382,10 +382,7 @@ impl Policy {
         }
         if let Some(base) = names::view_sources(relation.relid)
             .into_iter()
-            .find(|base| {
-                let base = self.relation(*base);
-                base.is_protected() || !base.denied.is_empty()
-            })
+            .find(|base| self.relation(*base).hides())
         {
             relation.broken = Some(format!(
                 "it is a materialized copy of {}, which has masks, row filters or denied columns",

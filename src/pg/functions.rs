@@ -52,10 +52,7 @@ fn column_readable(relation: pg_sys::Oid, attribute: i16) -> bool {
     // Statistics of an index over expressions are its table's.
     if names::relation_kind(relation).is_index() {
         return names::table_of_index(relation).is_some_and(|table| {
-            policy.access(table) > Access::Deny && {
-                let hidden = policy.relation(table);
-                !hidden.is_protected() && hidden.denied.is_empty()
-            }
+            policy.access(table) > Access::Deny && !policy.relation(table).hides()
         });
     }
     policy.column_readable(relation, attribute)

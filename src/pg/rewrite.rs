@@ -188,9 +188,7 @@ unsafe fn apply_one(
     facts.needs |= template.needs;
     // SAFETY: see `apply`.
     unsafe {
-        let own_rows =
-            !relation.filters.is_empty() && relation.relid.to_u32() >= super::FIRST_NORMAL_OID;
-        if own_rows {
+        if !relation.filters.is_empty() && relation.relid.to_u32() >= super::FIRST_NORMAL_OID {
             refuse_places(owner, rti, relation, special)?;
         }
         if found.is_target() {

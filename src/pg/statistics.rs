@@ -119,10 +119,7 @@ unsafe extern "C-unwind" fn on_relation_info(
             previous(root, relid, inhparent, info);
         }
         if session::confined() && layers::on(Layer::Statistics) {
-            forget_hidden_orders(relid, (*info).indexlist);
-            if !inhparent {
-                take_known_sizes(relid, info);
-            }
+            look_away(relid, inhparent, info);
         }
         if super::explain::explaining() && session::confined() {
             (*info).indexlist = shown_indexes((*info).indexlist);
@@ -137,35 +134,54 @@ unsafe extern "C-unwind" fn on_relation_info(
     }
 }
 
-/// An index whose key has a hidden column hands rows out in the order of its raw values, also where
-/// the condition is on another column. Such serve for bitmaps only, which give rows as they lie.
+/// What the planner is not to see of a relation: orders of hidden values, and how much room they take now.
 #[pg_guard]
-unsafe extern "C-unwind" fn forget_hidden_orders(relid: Oid, indexes: *mut pg_sys::List) {
-    if relid == Oid::INVALID || internal::active() || indexes.is_null() {
+unsafe extern "C-unwind" fn look_away(relid: Oid, inhparent: bool, info: *mut pg_sys::RelOptInfo) {
+    if relid == Oid::INVALID || internal::active() {
         return;
     }
     let Some(policy) = identity::policy() else {
         return;
     };
     let relation = policy.relation(relid);
-    if relation.masks.is_empty() && relation.denied.is_empty() {
+    if !relation.hides() {
         return;
     }
-    // SAFETY: the planner's own list of IndexOptInfo, its to be changed for this plan; the arrays are
-    // as long as the fields beside them say.
+    let size = if inhparent {
+        None
+    } else {
+        names::known_size(relid)
+    };
+    // SAFETY: the planner's own nodes, its to be changed for this plan.
     unsafe {
-        for index in nodes::pointers::<pg_sys::IndexOptInfo>(indexes) {
-            if hides_key(&relation, index) {
-                (*index).amhasgettuple = false;
-                // A partial path over an index asks for this alone (`build_index_paths` in indxpath.c).
-                (*index).amcanparallel = false;
-                (*index).amcanorderbyop = false;
-                (*index).sortopfamily = std::ptr::null_mut();
-                if !(*index).canreturn.is_null() {
-                    std::slice::from_raw_parts_mut((*index).canreturn, (*index).ncolumns as usize)
-                        .fill(false);
-                }
+        if let Some(table) = &size {
+            take_known_size(info, table);
+        }
+        for index in nodes::pointers::<pg_sys::IndexOptInfo>((*info).indexlist) {
+            let hides = hides_key(&relation, index);
+            if hides && relation.hides_column(0) {
+                forget_order(index);
             }
+            if let Some(table) = &size {
+                take_known_size_of_index(relid, table, index, hides);
+            }
+        }
+    }
+}
+
+/// An index whose key has a hidden column hands rows out in the order of its raw values, also where
+/// the condition is on another column. Such serve for bitmaps only, which give rows as they lie.
+unsafe fn forget_order(index: *mut pg_sys::IndexOptInfo) {
+    // SAFETY: as `look_away`; the array is as long as the field beside it says.
+    unsafe {
+        (*index).amhasgettuple = false;
+        // A partial path over an index asks for this alone (`build_index_paths` in indxpath.c).
+        (*index).amcanparallel = false;
+        (*index).amcanorderbyop = false;
+        (*index).sortopfamily = std::ptr::null_mut();
+        if !(*index).canreturn.is_null() {
+            std::slice::from_raw_parts_mut((*index).canreturn, (*index).ncolumns as usize)
+                .fill(false);
         }
     }
 }
@@ -193,40 +209,35 @@ unsafe fn hides_key(relation: &Relation, index: *mut pg_sys::IndexOptInfo) -> bo
 /// shows how wide it is. What the catalog says is as of the last VACUUM or ANALYZE; nothing that a statement
 /// has done since decides on plans. (The planner multiplies the density of then with the pages of now:
 /// `table_block_relation_estimate_size` in tableam.c.) Where there was none yet, the pages of now it is.
-#[pg_guard]
-unsafe extern "C-unwind" fn take_known_sizes(relid: Oid, info: *mut pg_sys::RelOptInfo) {
-    if relid == Oid::INVALID || internal::active() {
-        return;
-    }
-    let Some(policy) = identity::policy() else {
-        return;
-    };
-    let relation = policy.relation(relid);
-    if !relation.hides() {
-        return;
-    }
-    let Some(table) = names::known_size(relid) else {
-        return;
-    };
-    // SAFETY: the planner's own nodes, its to be changed for this plan.
+unsafe fn take_known_size(info: *mut pg_sys::RelOptInfo, table: &names::Size) {
+    // SAFETY: as `look_away`.
     unsafe {
         (*info).pages = table.pages;
         (*info).tuples = table.rows;
         (*info).allvisfrac = f64::from(table.all_visible.min(table.pages)) / f64::from(table.pages);
-        for index in nodes::pointers::<pg_sys::IndexOptInfo>((*info).indexlist) {
-            let Some(size) = names::known_size((*index).indexoid) else {
-                continue;
-            };
-            (*index).tuples = size.rows.min(table.rows);
-            (*index).pages = if hides_key(&relation, index) {
-                // How many different values there are decides on its size.
-                usual_pages(relid, index)
-            } else {
-                size.pages
-            };
-            if (*index).tree_height >= 0 {
-                (*index).tree_height = usual_height((*index).pages);
-            }
+    }
+}
+
+unsafe fn take_known_size_of_index(
+    relid: Oid,
+    table: &names::Size,
+    index: *mut pg_sys::IndexOptInfo,
+    hides: bool,
+) {
+    // SAFETY: as `look_away`.
+    unsafe {
+        let Some(size) = names::known_size((*index).indexoid) else {
+            return;
+        };
+        (*index).tuples = size.rows.min(table.rows);
+        (*index).pages = if hides {
+            // How many different values there are decides on its size.
+            usual_pages(relid, index)
+        } else {
+            size.pages
+        };
+        if (*index).tree_height >= 0 {
+            (*index).tree_height = usual_height((*index).pages);
         }
     }
 }
@@ -284,11 +295,7 @@ unsafe extern "C-unwind" fn shown_indexes(all: *mut pg_sys::List) -> *mut pg_sys
 
 #[pg_guard]
 unsafe extern "C-unwind" fn hides_extended_statistics(relid: Oid) -> bool {
-    !internal::active()
-        && identity::policy().is_some_and(|policy| {
-            let relation = policy.relation(relid);
-            relation.is_protected() || !relation.denied.is_empty()
-        })
+    !internal::active() && identity::policy().is_some_and(|policy| policy.relation(relid).hides())
 }
 
 #[pg_guard]

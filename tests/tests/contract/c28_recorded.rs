@@ -5,6 +5,8 @@ use std::sync::Arc;
 use cluster_tests::faults::Fault;
 use cluster_tests::{Bench, Case, Cluster, cases};
 
+use crate::c25_standby::wait;
+
 pub const CASES: &[Case] = cases![
     no_change_without_its_record,
     a_trusted_function_is_recorded,
@@ -77,11 +79,9 @@ fn no_change_without_its_record(b: &Bench) {
                 assert!(!rows.is_empty(), "{what}");
                 own.setup("DROP TABLE shop.made");
             } else {
-                let mut agent = own.agent();
-                while !agent.simple("SELECT 1").errors.is_empty() {
-                    std::thread::sleep(std::time::Duration::from_millis(50));
-                    agent = own.agent();
-                }
+                wait("agent served again", || {
+                    own.agent().simple("SELECT 1").errors.is_empty()
+                });
             }
         }
     }
@@ -246,9 +246,9 @@ fn rows_that_never_left(b: &Bench) {
     own.cluster.faults().end(Fault::SyncFails);
     assert!(answer.rows.is_empty());
     assert_eq!(answer.err().code, "58030");
-    while !agent.simple("SELECT 1").errors.is_empty() {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    wait("statement that is recorded", || {
+        agent.simple("SELECT 1").errors.is_empty()
+    });
     own.flush_audit();
     let rows = own.audit("nesting_level = 0 AND statement LIKE '%shop.naps%'");
     assert_eq!(
