@@ -82,7 +82,7 @@ test-cassert: ## a part of the cluster tests against PostgreSQL 18 with assertio
 	@scripts/test.sh cassert
 
 sqlsmith: ## random statements as a confined role, for SECONDS=1200, on 18 or V=
-	@SQLSMITH_SECONDS='$(SECONDS)' scripts/test.sh sqlsmith $(or $(V),18)
+	@SQLSMITH_SEED="$${SQLSMITH_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d " ")}" SQLSMITH_SECONDS='$(SECONDS)' scripts/test.sh sqlsmith $(or $(V),18)
 
 lint: ## rustfmt, clippy for every version, cargo deny, committed schema
 	@scripts/test.sh lint $(V)

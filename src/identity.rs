@@ -14,7 +14,7 @@ use pgrx::pg_sys::Oid;
 use policy::rule::Rule;
 
 use crate::api::identity::{self as forwarded, Assurance};
-use crate::catalog::{self, Closed, Policy, RoleRow};
+use crate::catalog::{self, Closed, Policy, Relation, RoleRow};
 use crate::denial::Denial;
 use crate::pg::{self, label::Labelled, session::Users};
 
@@ -191,11 +191,21 @@ pub fn policy() -> Option<Rc<Policy>> {
     }
     let policy = STATE.with_borrow(|s| s.policy.clone());
     if let Some(policy) = &policy
+        && RELATIONS_CHANGED.load(Relaxed)
         && RELATIONS_CHANGED.swap(false, Relaxed)
     {
         policy.forget_relations();
     }
     policy
+}
+
+/// What the policy that confines the statement at hand says of a relation, where that has been worked out before and
+/// still holds. None: ask [`policy`].
+pub fn known_relation<T>(relid: Oid, look: impl FnOnce(&Relation) -> T) -> Option<T> {
+    if !pg::session::confined() || RELATIONS_CHANGED.load(Relaxed) {
+        return None;
+    }
+    STATE.with_borrow(|s| s.policy.as_ref()?.known_relation(relid, look))
 }
 
 /// Runs `work` as if the session were confined by `role` too. Afterwards, ERROR or not, it is what

@@ -236,6 +236,10 @@ impl Policy {
     /// Some relations that the role may read, for hints. They are looked up before any statement is
     /// judged, so that the answer to a name that is not there can be the same as to one that is.
     pub fn readable(&self) -> Vec<String> {
+        // A parallel worker begins no statement.
+        if pg::hooks::is_worker() {
+            self.prepare_hints();
+        }
         self.readable.borrow().names.clone()
     }
 

@@ -117,6 +117,11 @@ impl Policy {
         resolved
     }
 
+    /// The same where it has been worked out, else None.
+    pub fn known_relation<T>(&self, relid: Oid, look: impl FnOnce(&Relation) -> T) -> Option<T> {
+        self.relations.borrow().get(&relid).map(|known| look(known))
+    }
+
     /// The relation's masks and filters as trees; a denial when the stored text does not fit the
     /// relation any more.
     pub fn template(&self, relation: &Relation) -> Result<Rc<Template>, Denial> {

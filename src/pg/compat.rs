@@ -686,6 +686,25 @@ pub unsafe fn group_expressions(_rte: *const RangeTblEntry) -> *mut pg_sys::List
     std::ptr::null_mut()
 }
 
+/// May an outer join make the column NULL? 15 does not say.
+///
+/// # Safety
+/// `var` is a Var.
+#[cfg(feature = "pg15")]
+pub unsafe fn may_be_nulled(_var: *const pg_sys::Var) -> bool {
+    false
+}
+
+/// May an outer join make the column NULL?
+///
+/// # Safety
+/// `var` is a Var.
+#[cfg(not(feature = "pg15"))]
+pub unsafe fn may_be_nulled(var: *const pg_sys::Var) -> bool {
+    // SAFETY: by the caller's promise.
+    unsafe { !(*var).varnullingrels.is_null() }
+}
+
 /// Plans a query of so many relations. Version 18 looks for self-joins among all of them, which takes more than the
 /// square of their number and never looks for a cancellation.
 pub fn without_long_searches<T>(relations: usize, plan: impl FnOnce() -> T) -> T {

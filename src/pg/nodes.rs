@@ -88,19 +88,25 @@ pub unsafe fn copy<T>(node: *const T) -> *mut T {
 /// # Safety
 /// `set` is null or a bitmap set.
 pub unsafe fn attributes(set: *const pg_sys::Bitmapset) -> Vec<i16> {
-    let mut found = Vec::new();
     if set.is_null() {
-        return found;
+        return Vec::new();
     }
-    let mut member = -1;
-    loop {
-        // SAFETY: by the caller's promise; it only reads the set.
-        member = unsafe { raw::bms_next_member(set, member) };
-        if member < 0 {
-            return found;
+    // SAFETY: not null, so a set by the caller's promise: as many words follow it as it says.
+    let words = unsafe {
+        let first = (&raw const (*set).words).cast::<pg_sys::bitmapword>();
+        std::slice::from_raw_parts(first, (*set).nwords as usize)
+    };
+    let members = words.iter().map(|word| word.count_ones() as usize).sum();
+    let mut found = Vec::with_capacity(members);
+    for (i, word) in words.iter().enumerate() {
+        let mut left = *word;
+        while left != 0 {
+            let member = i as i32 * pg_sys::bitmapword::BITS as i32 + left.trailing_zeros() as i32;
+            found.push((member + pg_sys::FirstLowInvalidHeapAttributeNumber) as i16);
+            left &= left - 1;
         }
-        found.push((member + pg_sys::FirstLowInvalidHeapAttributeNumber) as i16);
     }
+    found
 }
 
 type Visit<'a> = &'a mut dyn FnMut(*mut Node, u32) -> bool;
@@ -108,6 +114,7 @@ type Visit<'a> = &'a mut dyn FnMut(*mut Node, u32) -> bool;
 struct Walk<'a, 'b> {
     visit: &'b mut Visit<'a>,
     level: u32,
+    flags: i32,
 }
 
 unsafe extern "C-unwind" fn step(node: *mut Node, context: *mut c_void) -> bool {
@@ -123,14 +130,11 @@ unsafe extern "C-unwind" fn step(node: *mut Node, context: *mut c_void) -> bool 
         }
         if is_a(node, NodeTag::T_Query) {
             (*walk).level += 1;
-            let stop = raw::query_tree_walker(
-                node.cast(),
-                Some(step),
-                context,
-                pg_sys::QTW_EXAMINE_RTES_BEFORE as i32,
-            );
+            let stop = raw::query_tree_walker(node.cast(), Some(step), context, (*walk).flags);
             (*walk).level -= 1;
             stop
+        } else if is_a(node, NodeTag::T_TargetEntry) {
+            step((*node.cast::<pg_sys::TargetEntry>()).expr.cast(), context)
         } else if matches!(
             (*node).type_,
             // The walker visits what hangs below an entry by itself; below the others is nothing.
@@ -153,11 +157,27 @@ unsafe extern "C-unwind" fn step(node: *mut Node, context: *mut c_void) -> bool 
 ///
 /// # Safety
 /// `node` is a query or expression tree.
-pub unsafe fn walk(node: *mut Node, mut visit: impl FnMut(*mut Node, u32) -> bool) {
+pub unsafe fn walk(node: *mut Node, visit: impl FnMut(*mut Node, u32) -> bool) {
+    // SAFETY: by the caller's promise.
+    unsafe { walk_flagged(node, pg_sys::QTW_EXAMINE_RTES_BEFORE, visit) };
+}
+
+/// The same, without what stands for the columns of joins.
+///
+/// # Safety
+/// As [`walk`].
+pub unsafe fn walk_past_joins(node: *mut Node, visit: impl FnMut(*mut Node, u32) -> bool) {
+    let flags = pg_sys::QTW_EXAMINE_RTES_BEFORE | pg_sys::QTW_IGNORE_JOINALIASES;
+    // SAFETY: by the caller's promise.
+    unsafe { walk_flagged(node, flags, visit) };
+}
+
+unsafe fn walk_flagged(node: *mut Node, flags: u32, mut visit: impl FnMut(*mut Node, u32) -> bool) {
     let mut dynamic: Visit<'_> = &mut visit;
     let mut state = Walk {
         visit: &mut dynamic,
         level: 0,
+        flags: flags as i32,
     };
     // SAFETY: the guard turns the ERROR of a tree that is too deep into a panic; between it and
     // the walkers no frame owns anything.

@@ -181,7 +181,9 @@ unsafe fn plan_query(
                 && utility::sends_rows()
                 && row_limit::limit(parse, *rows)
         });
-        let planned = compat::without_long_searches(calls.relations.len(), || timed(next))?;
+        let planned = compat::without_long_searches(calls.relations.len(), || {
+            row_limit::joining(limited, || timed(next))
+        })?;
         if !policy.monitors() && layers::on(Layer::Statistics) {
             skew::forget(&policy, planned);
         }

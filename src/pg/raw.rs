@@ -48,7 +48,6 @@ unsafe extern "C-unwind" {
         checker: Option<unsafe extern "C-unwind" fn(Oid, *mut c_void) -> bool>,
         context: *mut c_void,
     ) -> bool;
-    pub fn bms_next_member(set: *const pg_sys::Bitmapset, previous: c_int) -> c_int;
 
     pub fn ProcessInterrupts();
     pub fn GetCurrentTimestamp() -> i64;
@@ -67,6 +66,16 @@ unsafe extern "C-unwind" {
         cursor_options: c_int,
         params: pg_sys::ParamListInfo,
     ) -> *mut pg_sys::PlannedStmt;
+    pub fn geqo(
+        root: *mut pg_sys::PlannerInfo,
+        levels: c_int,
+        initial: *mut pg_sys::List,
+    ) -> *mut pg_sys::RelOptInfo;
+    pub fn standard_join_search(
+        root: *mut pg_sys::PlannerInfo,
+        levels: c_int,
+        initial: *mut pg_sys::List,
+    ) -> *mut pg_sys::RelOptInfo;
     pub fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, eflags: c_int);
     pub fn standard_ExecutorFinish(query: *mut pg_sys::QueryDesc);
     pub fn standard_ExecutorEnd(query: *mut pg_sys::QueryDesc);

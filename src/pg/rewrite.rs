@@ -2,8 +2,9 @@
 //!
 //! A masked relation is replaced by a plain sub-query over it, full width, so that every Var
 //! keeps its number and the planner pulls the sub-query up again: indexes on other columns serve
-//! as before, and whatever the statement does with the column, it does with the mask. Filters go
-//! where row security has its own: into `securityQuals`.
+//! as before, and whatever the statement does with the column, it does with the mask. In simple
+//! queries the tree that this leads to is made at once, see [`in_place`]. Filters go where row
+//! security has its own: into `securityQuals`.
 
 use std::rc::Rc;
 
@@ -12,7 +13,7 @@ use policy::rule::Rule;
 
 use super::group_size::{self, Demand};
 use super::planted::{self, Leak};
-use super::{compat, marks, names, nodes, template::Template, touched::Command};
+use super::{compat, in_place, marks, names, nodes, template::Template, touched::Command};
 use crate::catalog::{Policy, Relation};
 use crate::denial::Denial;
 use crate::plan;
@@ -41,6 +42,8 @@ struct Survey {
     relations: Vec<(*mut Query, *mut RangeTblEntry, i32)>,
     /// Vars of system columns and whole rows, with the query that their range table entry is of.
     special: Vec<(*mut Query, *mut pg_sys::Var)>,
+    /// Those of all other columns.
+    columns: Vec<in_place::Use>,
     functions: Vec<*mut pg_sys::FuncExpr>,
 }
 
@@ -48,6 +51,7 @@ unsafe fn survey(query: *mut Query) -> Survey {
     let mut seen = Survey {
         relations: Vec::new(),
         special: Vec::new(),
+        columns: Vec::new(),
         functions: Vec::new(),
     };
     let mut levels: Vec<*mut Query> = Vec::new();
@@ -67,13 +71,15 @@ unsafe fn survey(query: *mut Query) -> Survey {
                 }
                 NodeTag::T_Var => {
                     let var = node.cast::<pg_sys::Var>();
-                    if (*var).varattno <= 0 {
-                        let up = (*var).varlevelsup as usize;
-                        if let Some(owner) = (level as usize)
-                            .checked_sub(1 + up)
-                            .and_then(|l| levels.get(l))
-                        {
+                    let up = (*var).varlevelsup as usize;
+                    if let Some(owner) = (level as usize)
+                        .checked_sub(1 + up)
+                        .and_then(|l| levels.get(l))
+                    {
+                        if (*var).varattno <= 0 {
                             seen.special.push((*owner, var));
+                        } else {
+                            seen.columns.push(in_place::Use { owner: *owner, var });
                         }
                     }
                 }
@@ -99,7 +105,7 @@ pub unsafe fn apply(policy: &Policy, query: *mut Query) -> Result<Facts, Denial>
         substitute_functions(&seen.functions);
         super::bounded::substitute(&seen.functions);
         let mut found = Vec::new();
-        for (owner, rte, rti) in seen.relations {
+        for &(owner, rte, rti) in &seen.relations {
             if !policy.kind((*rte).relid).is_readable() || (*rte).relkind as u8 == b'v' {
                 continue;
             }
@@ -123,7 +129,7 @@ pub unsafe fn apply(policy: &Policy, query: *mut Query) -> Result<Facts, Denial>
         }
         for one in &found {
             facts.protected = true;
-            apply_one(policy, query, one, &seen.special, &mut facts)?;
+            apply_one(policy, query, one, &seen, &mut facts)?;
         }
     }
     Ok(facts)
@@ -156,9 +162,10 @@ unsafe fn apply_one(
     policy: &Policy,
     top: *mut Query,
     found: &Found,
-    special: &[(*mut Query, *mut pg_sys::Var)],
+    seen: &Survey,
     facts: &mut Facts,
 ) -> Result<(), Denial> {
+    let special = &seen.special;
     let Found {
         owner,
         rte,
@@ -207,7 +214,18 @@ unsafe fn apply_one(
         }
         note_masked_columns(owner, rte, relation, facts);
         let foreign = policy.kind(relation.relid).is_foreign() && !relation.filters.is_empty();
-        if template.has_masks() || foreign {
+        if template.is_simple()
+            && relation.group_size.is_none()
+            && !special
+                .iter()
+                .any(|(of, var)| *of == owner && (**var).varno as i32 == rti)
+            && in_place::possible(owner, rte)
+            && !planted::open(Leak::Predicate)
+        {
+            in_place::mask(owner, rti, &template, &seen.columns);
+            add_filters(owner, rte, rti, &template);
+            marks::mark(rte);
+        } else if template.has_masks() || foreign {
             replace(owner, rte, rti, relation, &template, special)?;
             // Another server does not know which of its conditions has to come first.
             (*rte).security_barrier = foreign;

@@ -298,20 +298,28 @@ unsafe extern "C-unwind" fn hides_extended_statistics(relid: Oid) -> bool {
     !internal::active() && identity::policy().is_some_and(|policy| policy.relation(relid).hides())
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn hides_statistics(relid: Oid, attno: pg_sys::AttrNumber) -> bool {
+/// Asked for each column of each relation of a query.
+unsafe fn hides_statistics(relid: Oid, attno: pg_sys::AttrNumber) -> bool {
     if relid == Oid::INVALID || internal::active() {
         return false;
     }
-    identity::policy().is_some_and(|policy| {
-        let relation = policy.relation(relid);
-        // Hidden rows are in them: they would decide on the plan, and that on the order of rows. Those of
-        // catalogs tell little of what is hidden, and views over catalogs take many times as long
-        // without.
-        let matters = relid.to_u32() >= super::FIRST_NORMAL_OID || super::explain::plain();
-        (matters && relation.hides_rows() && !planted::open(Leak::Estimate))
-            || attno != 0 && relation.hides_column(attno)
-    })
+    identity::known_relation(relid, |relation| column_hides(relation, attno))
+        // SAFETY: the guard is for the caller's sake.
+        .unwrap_or_else(|| unsafe { found_to_hide(relid, attno) })
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn found_to_hide(relid: Oid, attno: pg_sys::AttrNumber) -> bool {
+    identity::policy().is_some_and(|policy| column_hides(&policy.relation(relid), attno))
+}
+
+fn column_hides(relation: &Relation, attno: pg_sys::AttrNumber) -> bool {
+    // Hidden rows are in them: they would decide on the plan, and that on the order of rows. Those of
+    // catalogs tell little of what is hidden, and views over catalogs take many times as long
+    // without.
+    let matters = relation.relid.to_u32() >= super::FIRST_NORMAL_OID || super::explain::plain();
+    (matters && relation.hides_rows() && !planted::open(Leak::Estimate))
+        || attno != 0 && relation.hides_column(attno)
 }
 
 #[pg_guard]

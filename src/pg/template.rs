@@ -19,6 +19,8 @@ pub struct Template {
     context: pg_sys::MemoryContext,
     /// `SELECT <every column or its mask> FROM relation`; null without masks.
     masked: *mut Query,
+    /// The planner would pull `masked` up wherever nothing is joined to it from outside.
+    simple: bool,
     /// The filters, each an expression over the relation at range table index 1; NIL without.
     filters: *mut List,
     /// The condition on a group of its rows; null where rows are shown one by one.
@@ -126,9 +128,9 @@ fn build(relation: &Relation) -> Template {
         // What parsing calls is no function that the agent calls.
         let _internal = internal::enter();
         let (mut may_raise, mut needs) = (false, 0);
+        // Also a foreign table without masks is read through a sub-query, see `rewrite`.
+        let plain = !names::relation_kind(relid).is_foreign();
         let (masked, quals, group) = under_own_settings(|| {
-            // Also a foreign table without masks is read through a sub-query, see `rewrite`.
-            let plain = !super::names::relation_kind(relid).is_foreign();
             let masked = if masks.is_empty() && plain {
                 std::ptr::null_mut()
             } else {
@@ -153,6 +155,10 @@ fn build(relation: &Relation) -> Template {
         let filters: *mut List = nodes::copy(quals);
         let group = nodes::copy(group);
         pg_sys::MemoryContextSwitchTo(caller);
+        let simple = !masked.is_null() && plain && {
+            let list = (*masked).targetList.cast();
+            !pg_sys::contain_volatile_functions(list) && !pg_sys::expression_returns_set(list)
+        };
         let mut functions = Vec::new();
         collect_functions(masked.cast(), &mut functions);
         for filter in nodes::pointers::<pg_sys::Node>(filters) {
@@ -161,6 +167,7 @@ fn build(relation: &Relation) -> Template {
         Template {
             context,
             masked,
+            simple,
             filters,
             group,
             functions,
@@ -492,6 +499,43 @@ impl Template {
 
     pub fn has_masks(&self) -> bool {
         !self.masked.is_null()
+    }
+
+    /// May its masks be put in the place of columns? They are neither volatile nor sets, and the relation is not a
+    /// foreign one.
+    pub fn is_simple(&self) -> bool {
+        self.simple
+    }
+
+    /// A copy of what is shown in the place of a column of range table index `rti`, `up` query levels above, in the
+    /// current memory context. None: the column itself.
+    pub fn mask(&self, attno: i16, rti: i32, up: u32) -> Option<*mut pg_sys::Node> {
+        // SAFETY: the template lives while it is copied; the copy is the query's own. The target list has an entry for
+        // each column, in their order.
+        unsafe {
+            let list = (*self.masked).targetList;
+            assert!(
+                attno > 0 && i32::from(attno) <= (*list).length,
+                "the columns of a relation have changed under its lock"
+            );
+            let entry = (*(*list).elements.add(attno as usize - 1))
+                .ptr_value
+                .cast::<pg_sys::TargetEntry>();
+            let shown = (*entry).expr.cast::<pg_sys::Node>();
+            if nodes::is_a(shown, NodeTag::T_Var)
+                && (*shown.cast::<pg_sys::Var>()).varattno == attno
+            {
+                return None;
+            }
+            let copied: *mut pg_sys::Node = nodes::copy(shown);
+            if rti != 1 {
+                pg_sys::ChangeVarNodes(copied, 1, rti, 0);
+            }
+            if up > 0 {
+                pg_sys::IncrementVarSublevelsUp(copied, up as i32, 0);
+            }
+            Some(copied)
+        }
     }
 
     /// A copy of the masked query, in the current memory context.

@@ -6,7 +6,7 @@ use pgrx::pg_sys::{self, CmdType, NodeTag, Oid, Query, RTEKind};
 
 use policy::builtins::guards::{names_array, names_type};
 
-use super::{compat, json_constructor, nodes, objects, raw};
+use super::{compat, join_columns, json_constructor, nodes, objects, raw};
 
 /// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -154,7 +154,8 @@ pub struct Calls {
     pub secured: bool,
 }
 
-/// Collects what `query` calls, and takes apart what PostgreSQL mixes up: see [`json_constructor`].
+/// Collects what `query` calls. Takes apart what PostgreSQL mixes up (see [`json_constructor`]) and empties what nobody
+/// looks at (see [`join_columns`]).
 ///
 /// # Safety
 /// `query` is a rewritten query tree, which may be changed.
@@ -167,10 +168,10 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
         compares: false,
         secured: false,
     };
-    // SAFETY: the tree is the caller's and outlives this function; the walk only notes pointers.
-    // The guard turns an ERROR into a panic; between it and the calls no frame owns anything.
-    unsafe {
-        nodes::walk(query.cast(), |node, _| {
+    let mut joins = join_columns::Watch::default();
+    let mut note = |node: *mut pg_sys::Node| {
+        // SAFETY: a node of the tree that is walked below.
+        unsafe {
             match (*node).type_ {
                 NodeTag::T_RangeTblEntry => {
                     let rte = node.cast::<pg_sys::RangeTblEntry>();
@@ -196,8 +197,22 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
                 }
                 _ => json.note(node),
             }
+        }
+    };
+    // SAFETY: the tree is the caller's and outlives this function; the walks only note pointers.
+    // The guard turns an ERROR into a panic; between it and the calls no frame owns anything.
+    unsafe {
+        nodes::walk_past_joins(query.cast(), |node, level| {
+            joins.note(node, level);
+            note(node);
             false
         });
+        for columns in joins.columns_in_use() {
+            nodes::walk(columns.cast(), |node, _| {
+                note(node);
+                false
+            });
+        }
         json.take_apart(query);
         pg_sys::ffi::pg_guard_ffi_boundary(|| {
             for node in &nodes {

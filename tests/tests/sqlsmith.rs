@@ -1,7 +1,8 @@
 //! Random statements by sqlsmith as a confined role, through a relay that reads every byte the
 //! server sends: no raw value of a masked column, no internal error, no crash.
 //!
-//! SQLSMITH_SECONDS says for how long (default 30), SQLSMITH_SEED with which seed.
+//! SQLSMITH_SECONDS says for how long (default 30), SQLSMITH_SEED with which seed (by itself always the same one;
+//! `make sqlsmith` takes another each time).
 
 #![forbid(unsafe_code)]
 
@@ -64,7 +65,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 fn smith(version: u32) {
     let seconds = number("SQLSMITH_SECONDS", 30);
-    let seed = number("SQLSMITH_SEED", u64::from(std::process::id()));
+    let seed = number("SQLSMITH_SEED", 27_186);
     // The SQLSTATE begins each line of the log.
     let cluster = Arc::new(Cluster::start(version, "log_line_prefix = '%e %u '"));
     let bench = Bench::new(Arc::clone(&cluster));

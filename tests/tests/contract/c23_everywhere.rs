@@ -13,6 +13,7 @@ pub const CASES: &[Case] = cases![
     foreign_keys_are_no_oracle,
     functions_of_every_language,
     parallel_and_by_partitions,
+    a_denial_of_a_worker_helps,
     explain_in_every_format,
     explain_shows_no_row_level_security,
     explain_shows_no_hidden_computation,
@@ -436,6 +437,27 @@ fn parallel_and_by_partitions(b: &Bench) {
         }
         b.masks(sql);
     }
+}
+
+/// What a worker refuses says what would pass, as the leader does.
+fn a_denial_of_a_worker_helps(b: &Bench) {
+    b.allow();
+    let sql = "SELECT has_table_privilege('nobody'::name, c.oid, 'SELECT') FROM pg_class c";
+    let of_leader = b.denies(sql, "42501", "relation_not_allowed");
+    b.in_workers();
+    let plan = b
+        .agent()
+        .query(&format!("EXPLAIN {sql}"))
+        .column()
+        .join("\n");
+    assert!(plan.contains("Gather"), "{plan}");
+    let of_worker = b.denies(sql, "42501", "relation_not_allowed");
+    assert_eq!(of_worker.hint, of_leader.hint);
+    assert!(
+        of_worker.hint.contains("shop.customers"),
+        "{}",
+        of_worker.hint
+    );
 }
 
 fn explain_in_every_format(b: &Bench) {

@@ -1,0 +1,82 @@
+//! What stands for the columns of joins.
+//!
+//! An entry of a join lists what each of its columns is, down to the last join of a chain all columns of all relations.
+//! Few queries refer to a column by its join (a whole row of it, a column merged by FULL JOIN USING); in all others the
+//! list is never looked at, but walked over and copied again and again, and masks would be put into it.
+
+use pgrx::pg_sys::{self, List, Node, NodeTag, Query, RTEKind, RangeTblEntry};
+
+use super::nodes;
+
+/// Looks at the nodes of a query for columns of joins.
+#[derive(Default)]
+pub struct Watch {
+    levels: Vec<*mut Query>,
+    joins: Vec<*mut RangeTblEntry>,
+    used: bool,
+}
+
+impl Watch {
+    /// Notes a node.
+    ///
+    /// # Safety
+    /// It is one that [`nodes::walk_past_joins`] visits in a query, at this level; all of them are noted, in order.
+    pub unsafe fn note(&mut self, node: *mut Node, level: u32) {
+        // SAFETY: by the caller's promise; the casts follow the tags.
+        unsafe {
+            match (*node).type_ {
+                NodeTag::T_Query => {
+                    self.levels.truncate(level as usize);
+                    self.levels.push(node.cast());
+                }
+                NodeTag::T_RangeTblEntry => {
+                    let rte = node.cast::<RangeTblEntry>();
+                    if (*rte).rtekind == RTEKind::RTE_JOIN {
+                        self.joins.push(rte);
+                    }
+                }
+                NodeTag::T_Var if !self.used => {
+                    self.used = self.refers_to_join(level as usize, node.cast());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Does it, at this level? What cannot be told counts as one that does.
+    unsafe fn refers_to_join(&self, level: usize, var: *const pg_sys::Var) -> bool {
+        // SAFETY: a Var of the query that is walked, below the queries noted.
+        unsafe {
+            let Some(owner) = level
+                .checked_sub(1 + (*var).varlevelsup as usize)
+                .and_then(|i| self.levels.get(i))
+            else {
+                return true;
+            };
+            let (number, table) = ((*var).varno as i64, (**owner).rtable);
+            let known = !table.is_null() && (1..=i64::from((*table).length)).contains(&number);
+            !known || (*nodes::rte(table, number as u32)).rtekind == RTEKind::RTE_JOIN
+        }
+    }
+
+    /// The lists of all joins where something refers to one; else they are emptied.
+    ///
+    /// # Safety
+    /// The query has been noted as a whole; it goes to the planner next and is the caller's own.
+    pub unsafe fn columns_in_use(self) -> Vec<*mut List> {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            if self.used {
+                return self
+                    .joins
+                    .iter()
+                    .map(|join| (**join).joinaliasvars)
+                    .collect();
+            }
+            for join in self.joins {
+                (*join).joinaliasvars = std::ptr::null_mut();
+            }
+        }
+        Vec::new()
+    }
+}
