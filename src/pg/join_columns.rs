@@ -59,24 +59,26 @@ impl Watch {
         }
     }
 
-    /// The lists of all joins where something refers to one; else they are emptied.
+    /// The lists of all joins, where something refers to one; else none.
+    ///
+    /// # Safety
+    /// The query has been noted as a whole, and is as it was.
+    pub unsafe fn in_use(&self) -> impl Iterator<Item = *mut List> {
+        let joins = if self.used { &self.joins[..] } else { &[] };
+        // SAFETY: by the caller's promise.
+        joins.iter().map(|join| unsafe { (**join).joinaliasvars })
+    }
+
+    /// Empties the lists where nothing refers to one.
     ///
     /// # Safety
     /// The query has been noted as a whole; it goes to the planner next and is the caller's own.
-    pub unsafe fn columns_in_use(self) -> Vec<*mut List> {
-        // SAFETY: by the caller's promise.
-        unsafe {
-            if self.used {
-                return self
-                    .joins
-                    .iter()
-                    .map(|join| (**join).joinaliasvars)
-                    .collect();
-            }
+    pub unsafe fn forget_unused(self) {
+        if !self.used {
             for join in self.joins {
-                (*join).joinaliasvars = std::ptr::null_mut();
+                // SAFETY: by the caller's promise.
+                unsafe { (*join).joinaliasvars = std::ptr::null_mut() };
             }
         }
-        Vec::new()
     }
 }

@@ -51,7 +51,7 @@ unsafe fn survey(query: *mut Query) -> Survey {
     let mut seen = Survey {
         relations: Vec::new(),
         special: Vec::new(),
-        columns: Vec::new(),
+        columns: Vec::with_capacity(64),
         functions: Vec::new(),
     };
     let mut levels: Vec<*mut Query> = Vec::new();
@@ -274,6 +274,9 @@ unsafe fn has_row_mark(owner: *mut Query, rti: i32) -> bool {
 
 /// Adds the filters to an entry that stays a relation. Its own row security stays in front.
 unsafe fn add_filters(owner: *mut Query, rte: *mut RangeTblEntry, rti: i32, template: &Template) {
+    if !template.has_filters() {
+        return;
+    }
     // SAFETY: see `apply`.
     unsafe {
         (*rte).securityQuals = pg_sys::list_concat((*rte).securityQuals, template.filters(rti));

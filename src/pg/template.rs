@@ -544,6 +544,10 @@ impl Template {
         unsafe { nodes::copy(self.masked) }
     }
 
+    pub fn has_filters(&self) -> bool {
+        !self.filters.is_null()
+    }
+
     /// Copies of the filters over range table index `rti`, ready for a query that is about to be
     /// planned; the relations of their sub-queries are locked.
     pub fn filters(&self, rti: i32) -> *mut List {

@@ -195,6 +195,7 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
                 NodeTag::T_CaseExpr => {
                     calls.compares |= !(*node.cast::<pg_sys::CaseExpr>()).arg.is_null();
                 }
+                NodeTag::T_Var | NodeTag::T_TargetEntry => {}
                 _ => json.note(node),
             }
         }
@@ -207,12 +208,13 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
             note(node);
             false
         });
-        for columns in joins.columns_in_use() {
+        for columns in joins.in_use() {
             nodes::walk(columns.cast(), |node, _| {
                 note(node);
                 false
             });
         }
+        joins.forget_unused();
         json.take_apart(query);
         pg_sys::ffi::pg_guard_ffi_boundary(|| {
             for node in &nodes {
@@ -238,43 +240,54 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
     // Types of values that are read from text, and constant arrays of regclass and the like.
     let mut made: Vec<Oid> = Vec::new();
     let mut arrays: Vec<(pg_sys::Datum, Oid)> = Vec::new();
-    // SAFETY: the tree is the caller's and outlives this function; the walk only notes pointers.
+    let mut joins = join_columns::Watch::default();
+    // SAFETY: the tree is the caller's and outlives this function; the walks only note pointers.
     unsafe {
-        nodes::walk(query.cast(), |node, _| {
-            match (*node).type_ {
-                NodeTag::T_Query => queries.push(node.cast()),
-                NodeTag::T_FuncExpr
-                | NodeTag::T_OpExpr
-                | NodeTag::T_DistinctExpr
-                | NodeTag::T_NullIfExpr
-                | NodeTag::T_ScalarArrayOpExpr
-                | NodeTag::T_RowCompareExpr
-                | NodeTag::T_Aggref
-                | NodeTag::T_WindowFunc
-                | NodeTag::T_Const
-                | NodeTag::T_Param
-                | NodeTag::T_TableSampleClause
-                | NodeTag::T_CoerceToDomain
-                | NodeTag::T_CoerceViaIO
-                | NodeTag::T_RowExpr
-                | NodeTag::T_FieldStore
-                | NodeTag::T_ConvertRowtypeExpr => expressions.push(node),
-                NodeTag::T_TableFunc => {
-                    let table = node.cast::<pg_sys::TableFunc>();
-                    made.extend(nodes::oids((*table).coltypes));
-                }
-                NodeTag::T_RangeTblFunction => {
-                    let function = node.cast::<pg_sys::RangeTblFunction>();
-                    made.extend(nodes::oids((*function).funccoltypes));
-                }
-                _ => {
-                    if let Some(typid) = compat::json_type(node) {
-                        made.push(typid);
-                    }
+        let mut note = |node: *mut pg_sys::Node| match (*node).type_ {
+            NodeTag::T_Query => queries.push(node.cast()),
+            NodeTag::T_FuncExpr
+            | NodeTag::T_OpExpr
+            | NodeTag::T_DistinctExpr
+            | NodeTag::T_NullIfExpr
+            | NodeTag::T_ScalarArrayOpExpr
+            | NodeTag::T_RowCompareExpr
+            | NodeTag::T_Aggref
+            | NodeTag::T_WindowFunc
+            | NodeTag::T_Const
+            | NodeTag::T_Param
+            | NodeTag::T_TableSampleClause
+            | NodeTag::T_CoerceToDomain
+            | NodeTag::T_CoerceViaIO
+            | NodeTag::T_RowExpr
+            | NodeTag::T_FieldStore
+            | NodeTag::T_ConvertRowtypeExpr => expressions.push(node),
+            NodeTag::T_TableFunc => {
+                let table = node.cast::<pg_sys::TableFunc>();
+                made.extend(nodes::oids((*table).coltypes));
+            }
+            NodeTag::T_RangeTblFunction => {
+                let function = node.cast::<pg_sys::RangeTblFunction>();
+                made.extend(nodes::oids((*function).funccoltypes));
+            }
+            NodeTag::T_Var | NodeTag::T_TargetEntry => {}
+            _ => {
+                if let Some(typid) = compat::json_type(node) {
+                    made.push(typid);
                 }
             }
+        };
+        // What stands for a column of a join counts where one is asked for.
+        nodes::walk_past_joins(query.cast(), |node, level| {
+            joins.note(node, level);
+            note(node);
             false
         });
+        for columns in joins.in_use() {
+            nodes::walk(columns.cast(), |node, _| {
+                note(node);
+                false
+            });
+        }
         for query in &queries {
             for rte in nodes::pointers::<pg_sys::RangeTblEntry>((**query).rtable) {
                 entries.push((*query, rte));
