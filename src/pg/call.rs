@@ -6,9 +6,16 @@
 use pgrx::pg_sys;
 use std::ffi::c_char;
 
-/// Defines the C function `$name` and the record that PostgreSQL looks up beside it.
+/// Defines the C function `$name` and the record that PostgreSQL looks up beside it. What is `at_once` there, an
+/// expression of type `Option<Datum>`, runs first and without the guard, which costs as much as masking a short value:
+/// it neither panics nor calls what raises an ERROR, and leaves everything else to the body with None.
 macro_rules! sql_function {
     ($(#[$doc:meta])* fn $name:ident / $info:ident($fcinfo:ident) $body:block) => {
+        $crate::pg::call::sql_function! {
+            $(#[$doc])* fn $name / $info($fcinfo) at_once { None } $body
+        }
+    };
+    ($(#[$doc:meta])* fn $name:ident / $info:ident($fcinfo:ident) at_once $short:block $body:block) => {
         #[doc(hidden)]
         #[unsafe(no_mangle)]
         pub extern "C" fn $info() -> *const pgrx::pg_sys::Pg_finfo_record {
@@ -25,7 +32,13 @@ macro_rules! sql_function {
             // SAFETY: PostgreSQL calls this with a valid FunctionCallInfo whose arguments are as
             // many and of such types as CREATE FUNCTION declares; STRICT ones have no NULLs. The
             // guard turns a panic into an ERROR before it could unwind into C.
-            unsafe { pgrx::pg_sys::submodules::panic::pgrx_extern_c_guard(move || $body) }
+            unsafe {
+                let short: Option<pgrx::pg_sys::Datum> = $short;
+                match short {
+                    Some(result) => result,
+                    None => pgrx::pg_sys::submodules::panic::pgrx_extern_c_guard(move || $body),
+                }
+            }
         }
     };
 }
@@ -73,6 +86,25 @@ pub unsafe fn bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
             pgrx::vardata_any(p).cast::<u8>(),
             pgrx::varsize_any_exhdr(p),
         )
+    }
+}
+
+/// The bytes of a text that is stored in line and as it is, else None. It calls nothing.
+///
+/// # Safety
+/// As [`bytes`].
+#[inline(always)]
+pub unsafe fn plain_bytes<'a>(datum: pg_sys::Datum) -> Option<&'a [u8]> {
+    let p = datum.cast_mut_ptr::<pg_sys::varlena>();
+    // SAFETY: a varlena has at least its header, which tells how it is stored.
+    unsafe {
+        let plain = pgrx::varatt_is_4b_u(p) || (pgrx::varatt_is_1b(p) && !pgrx::varatt_is_1b_e(p));
+        plain.then(|| {
+            std::slice::from_raw_parts(
+                pgrx::vardata_any(p).cast::<u8>(),
+                pgrx::varsize_any_exhdr(p),
+            )
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The mask functions. None raises, whatever the input: an error's text would carry raw values.
 
-use super::call::{arg, bytes, new_varlena, return_null, sql_function};
+use super::call::{arg, bytes, new_varlena, plain_bytes, return_null, sql_function};
 use super::secret;
 use pgrx::pg_sys::{self, Datum};
 use policy::mask::hash::hex;
@@ -49,30 +49,61 @@ fn cut(text: &[u8], first: usize, last: usize) -> Partial {
 
 sql_function! {
     /// mask_partial(value text, keep_first int, keep_last int, pad text)
-    fn mask_partial / pg_finfo_mask_partial(fcinfo) {
+    fn mask_partial / pg_finfo_mask_partial(fcinfo)
+    // Characters of one byte each, and one to put in their place: as in most databases with most values.
+    at_once {
+        match (plain_bytes(arg(fcinfo, 0)), plain_bytes(arg(fcinfo, 3))) {
+            (Some(text), Some(&[pad])) if text.is_ascii() => {
+                let keep = |n: usize| keep(arg(fcinfo, n).value() as i32);
+                match (keep(1), keep(2)) {
+                    (Some(first), Some(last)) => {
+                        padded(text, value::partial_bytes(text.len(), first, last), pad)
+                    }
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+    {
         let text = bytes(arg(fcinfo, 0));
         let pad = bytes(arg(fcinfo, 3));
         let (Some(first), Some(last)) = (keep(arg(fcinfo, 1).value() as i32), keep(arg(fcinfo, 2).value() as i32)) else {
             return return_null(fcinfo);
         };
         let p = cut(text, first, last);
+        if let [pad] = pad {
+            return padded(text, p, *pad).unwrap_or_else(|| return_null(fcinfo));
+        }
         let len = p.hidden.saturating_mul(pad.len()).saturating_add(p.head + p.tail);
         let Some((result, mut out)) = new_varlena(len) else {
             return return_null(fcinfo);
         };
         std::ptr::copy_nonoverlapping(text.as_ptr(), out, p.head);
         out = out.add(p.head);
-        if let [pad] = pad {
-            std::ptr::write_bytes(out, *pad, p.hidden);
-            out = out.add(p.hidden);
-        } else {
-            for _ in 0..p.hidden {
-                std::ptr::copy_nonoverlapping(pad.as_ptr(), out, pad.len());
-                out = out.add(pad.len());
-            }
+        for _ in 0..p.hidden {
+            std::ptr::copy_nonoverlapping(pad.as_ptr(), out, pad.len());
+            out = out.add(pad.len());
         }
         std::ptr::copy_nonoverlapping(text.as_ptr().add(text.len() - p.tail), out, p.tail);
         result
+    }
+}
+
+/// The text with one byte for each character that is hidden.
+///
+/// # Safety
+/// In a function that returns the result; `p` is a part of `text`.
+#[inline(always)]
+unsafe fn padded(text: &[u8], p: Partial, pad: u8) -> Option<Datum> {
+    // SAFETY: the new value has as much room as is written; head and tail are within the text.
+    unsafe {
+        let (result, out) = new_varlena(p.head.wrapping_add(p.hidden).wrapping_add(p.tail))?;
+        std::ptr::copy_nonoverlapping(text.as_ptr(), out, p.head);
+        std::ptr::write_bytes(out.add(p.head), pad, p.hidden);
+        let end = text.as_ptr().add(text.len()).sub(p.tail);
+        std::ptr::copy_nonoverlapping(end, out.add(p.head).add(p.hidden), p.tail);
+        Some(result)
     }
 }
 

@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::ffi::c_char;
 use std::rc::Rc;
 
-use super::call::{arg, bytes, new_varlena, return_null, sql_function, storage};
+use super::call::{arg, bytes, new_varlena, plain_bytes, return_null, sql_function, storage};
 use super::{names, secret, text};
 use pgrx::pg_sys::{self, Datum, FmgrInfo, Oid};
 use policy::mask::json::{self, Masker, Rule};
-use policy::mask::numeric::{self, Stored};
+use policy::mask::numeric::{self, Buckets, Stored};
 
 /// What a call of `mask_each` keeps between rows.
 struct Each {
@@ -199,22 +199,66 @@ mod numerics {
     }
 }
 
+/// The buckets that a call of `mask_bucket` makes, where its arguments but the value are constants of the plan.
+///
+/// # Safety
+/// `fcinfo` is that of `mask_bucket`.
+unsafe fn buckets(fcinfo: pg_sys::FunctionCallInfo) -> Option<Buckets> {
+    // SAFETY: what is kept lives in the memory of the call's own FmgrInfo.
+    unsafe {
+        let buckets = Buckets::new(bytes(arg(fcinfo, 1)), bytes(arg(fcinfo, 2)))?;
+        let flinfo = (*fcinfo).flinfo;
+        if !flinfo.is_null()
+            && (*flinfo).fn_extra.is_null()
+            && pg_sys::get_fn_expr_arg_stable(flinfo, 1)
+            && pg_sys::get_fn_expr_arg_stable(flinfo, 2)
+        {
+            let kept = pg_sys::MemoryContextAlloc((*flinfo).fn_mcxt, size_of::<Buckets>());
+            kept.cast::<Buckets>().write(buckets);
+            (*flinfo).fn_extra = kept;
+        }
+        Some(buckets)
+    }
+}
+
+/// A bucket as a value.
+///
+/// # Safety
+/// In a function that returns it.
+#[inline(always)]
+unsafe fn numeric_result(bucket: &Stored) -> Option<Datum> {
+    // SAFETY: the new value has as much room as is written.
+    unsafe {
+        let bytes = bucket.bytes();
+        let (result, out) = new_varlena(bytes.len())?;
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), out, bytes.len());
+        Some(result)
+    }
+}
+
 sql_function! {
     /// mask_bucket(value numeric, size numeric, lowest numeric): with as many digits behind the point as
     /// `lowest` has, when that is finite.
-    fn mask_bucket_numeric / pg_finfo_mask_bucket_numeric(fcinfo) {
-        // Whole sizes and values of up to 16 digits need no arithmetic of numerics, which is slow.
+    fn mask_bucket_numeric / pg_finfo_mask_bucket_numeric(fcinfo)
+    // From the second row on: whole sizes and values of up to 16 digits need no arithmetic of numerics.
+    at_once {
+        let flinfo = (*fcinfo).flinfo;
+        if flinfo.is_null() || (*flinfo).fn_extra.is_null() {
+            None
+        } else {
+            let kept = &*(*flinfo).fn_extra.cast::<Buckets>();
+            plain_bytes(arg(fcinfo, 0)).and_then(|value| kept.of(value)).and_then(|bucket| numeric_result(&bucket))
+        }
+    }
+    {
         let (value, least) = (bytes(arg(fcinfo, 0)), bytes(arg(fcinfo, 2)));
-        let scale = numeric::scale(least);
-        if let Some(bucket) = numeric::bucket(value, bytes(arg(fcinfo, 1)))
-            && (numeric::is_minus_infinity(least)
-                || numeric::whole(least).is_some_and(|least| least.floor < bucket))
-            && let Some(stored) = Stored::new(bucket, scale.unwrap_or(0))
-            && let Some((result, out)) = new_varlena(stored.bytes().len())
+        if let Some(result) = buckets(fcinfo)
+            .and_then(|buckets| buckets.of(value))
+            .and_then(|bucket| numeric_result(&bucket))
         {
-            std::ptr::copy_nonoverlapping(stored.bytes().as_ptr(), out, stored.bytes().len());
             return result;
         }
+        let scale = numeric::scale(least);
         let numeric = |n: usize| {
             Datum::from(pg_sys::pg_detoast_datum(arg(fcinfo, n).cast_mut_ptr()))
         };

@@ -34,6 +34,7 @@ const DIGITS: usize = 4;
 /// assert_eq!((whole.floor, whole.exact), (12, false));
 /// ```
 #[must_use]
+#[inline]
 pub fn whole(stored: &[u8]) -> Option<Whole> {
     let (header, rest) = word(stored)?;
     let (negative, scale, weight, digits) = match header & KIND {
@@ -127,32 +128,32 @@ impl Stored {
     /// assert_eq!(stored.bytes(), words);
     /// ```
     #[must_use]
+    #[inline]
     pub fn new(number: i64, scale: u16) -> Option<Self> {
         if scale > SHORT_SCALE >> SHORT_SCALE_SHIFT {
             return None;
         }
-        let mut header = SHORT | scale << SHORT_SCALE_SHIFT;
-        let mut digits = [0_u16; 5];
-        let mut rest = number.unsigned_abs();
-        for digit in digits.iter_mut().rev() {
+        // From the last digit on; zeros behind it are not stored.
+        let (mut rest, mut digits, mut count, mut zeros) =
+            (number.unsigned_abs(), [0_u16; 5], 0, 0);
+        for digit in &mut digits {
+            if rest == 0 {
+                break;
+            }
             *digit = (rest % 10_000) as u16;
             rest /= 10_000;
+            zeros += usize::from(count == zeros && *digit == 0);
+            count += 1;
         }
-        // Zeros on either side are not stored.
-        let first = digits.iter().position(|d| *d != 0);
-        let last = digits.iter().rposition(|d| *d != 0);
-        let shown = first
-            .zip(last)
-            .and_then(|(first, last)| digits.get(first..=last));
-        header |= first.map_or(0, |first| digits.len() - 1 - first) as u16;
-        if number < 0 {
-            header |= SHORT_NEGATIVE;
-        }
+        let weight = count.saturating_sub(1) as u16;
+        let sign = if number < 0 { SHORT_NEGATIVE } else { 0 };
+        let header = SHORT | sign | scale << SHORT_SCALE_SHIFT | weight;
+        let shown = digits.iter().take(count).skip(zeros).rev();
         let mut stored = Self {
             bytes: [0; 12],
             len: 0,
         };
-        let words = std::iter::once(&header).chain(shown.unwrap_or_default());
+        let words = std::iter::once(&header).chain(shown);
         for (to, word) in stored.bytes.as_chunks_mut::<2>().0.iter_mut().zip(words) {
             *to = word.to_ne_bytes();
             stored.len += 2;
@@ -161,19 +162,59 @@ impl Stored {
     }
 
     #[must_use]
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         self.bytes.split_at(self.len).0
     }
 }
 
-/// The greatest multiple of `size` at or below `value`; None where the general arithmetic is to say.
-#[must_use]
-pub fn bucket(value: &[u8], size: &[u8]) -> Option<i64> {
-    let size = whole(size)
-        .filter(|size| size.exact && size.floor > 0)?
-        .floor;
-    let value = whole(value)?.floor;
-    value.checked_sub(value.rem_euclid(size))
+/// Buckets as far as whole numbers go; the general arithmetic of numerics, which is slow, does the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Buckets {
+    size: i64,
+    /// Buckets below it are left to the general arithmetic.
+    above: i64,
+    /// Digits shown behind the point.
+    scale: u16,
+}
+
+impl Buckets {
+    /// Of this size, none lower than `lowest`; None where they are not whole. Both are numerics as they are stored.
+    ///
+    /// ```
+    /// use policy::mask::numeric::{Buckets, Stored};
+    /// let (size, lowest) = (Stored::new(10, 0).unwrap(), Stored::new(-9_999, 2).unwrap());
+    /// let buckets = Buckets::new(size.bytes(), lowest.bytes()).unwrap();
+    /// let value = Stored::new(17, 2).unwrap();
+    /// assert_eq!(buckets.of(value.bytes()).unwrap().bytes(), Stored::new(10, 2).unwrap().bytes());
+    /// ```
+    #[must_use]
+    pub fn new(size: &[u8], lowest: &[u8]) -> Option<Self> {
+        let size = whole(size).filter(|size| size.exact && size.floor > 0)?;
+        let above = if is_minus_infinity(lowest) {
+            i64::MIN
+        } else {
+            whole(lowest)?.floor
+        };
+        Some(Self {
+            size: size.floor,
+            above,
+            scale: scale(lowest).unwrap_or(0),
+        })
+    }
+
+    /// The greatest multiple of the size at or below a value; None where the general arithmetic is to say. It does not
+    /// panic.
+    #[must_use]
+    #[inline]
+    pub fn of(&self, value: &[u8]) -> Option<Stored> {
+        let value = whole(value)?.floor;
+        let bucket = value.checked_sub(value.checked_rem_euclid(self.size)?)?;
+        if bucket <= self.above {
+            return None;
+        }
+        Stored::new(bucket, self.scale)
+    }
 }
 
 fn word(bytes: &[u8]) -> Option<(u16, &[u8])> {
@@ -268,7 +309,10 @@ mod tests {
             (&[0x8000], Some(0)),
             (&[0xC000], None),
         ] {
-            assert_eq!(bucket(&stored(value), &ten), expected, "{value:?}");
+            let buckets = Buckets::new(&ten, &stored(&[MINUS_INFINITY])).expect("whole");
+            let of_value = buckets.of(&stored(value)).map(|s| s.bytes().to_vec());
+            let expected = expected.and_then(|n: i64| Stored::new(n, 0));
+            assert_eq!(of_value, expected.map(|s| s.bytes().to_vec()), "{value:?}");
         }
         for size in [
             &[0x8000][..],
@@ -277,9 +321,8 @@ mod tests {
             &[0x8080, 1, 5000],
             &[0xC000],
         ] {
-            assert_eq!(
-                bucket(&stored(&[0x8000, 7]), &stored(size)),
-                None,
+            assert!(
+                Buckets::new(&stored(size), &stored(&[MINUS_INFINITY])).is_none(),
                 "{size:?}"
             );
         }

@@ -20,6 +20,7 @@ const fn too_short(keep_first: usize, keep_last: usize) -> Partial {
 
 /// One byte, one character: single-byte encodings and SQL_ASCII.
 #[must_use]
+#[inline]
 pub const fn partial_bytes(len: usize, keep_first: usize, keep_last: usize) -> Partial {
     let keep = keep_first.saturating_add(keep_last);
     if len <= keep {
