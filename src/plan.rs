@@ -164,7 +164,7 @@ fn judge_columns(policy: &Policy, used: &Use) -> Result<(), Denial> {
         && policy.parts_tell(used.relid)
     {
         return Err(no_system_column(
-            used.relid,
+            &relation,
             *attno,
             "partitions by a hidden column",
         ));
@@ -175,12 +175,7 @@ fn judge_columns(policy: &Policy, used: &Use) -> Result<(), Denial> {
         && relation.hides()
         && used.relid.to_u32() >= crate::pg::FIRST_NORMAL_OID
     {
-        let why = if relation.filters.is_empty() {
-            "hidden values"
-        } else {
-            "row filters"
-        };
-        return Err(no_system_column(used.relid, *attno, why));
+        return Err(no_place(&relation, *attno));
     }
     if used.writes() {
         judge_references(policy, used)?;
@@ -494,8 +489,18 @@ fn nameable(relid: Oid, not: &[i16], intro: &str) -> String {
     format!("{intro}: {}.", columns.join(", "))
 }
 
+/// The denial of where a row lies, and who wrote it, in a relation that hides something.
+pub fn no_place(relation: &Relation, attno: i16) -> Denial {
+    let why = if relation.filters.is_empty() {
+        "hidden values"
+    } else {
+        "row filters"
+    };
+    no_system_column(relation, attno, why)
+}
+
 /// The denial of a column that the server keeps with each row.
-pub fn no_system_column(relid: Oid, attno: i16, why: &str) -> Denial {
+pub fn no_system_column(relation: &Relation, attno: i16, why: &str) -> Denial {
     let column = match attno {
         names::TABLE_OID => "tableoid",
         names::CTID => "ctid",
@@ -505,11 +510,8 @@ pub fn no_system_column(relid: Oid, attno: i16, why: &str) -> Denial {
         -5 => "cmax",
         _ => "system column",
     };
-    let name = names::relation(relid);
-    let columns: Vec<String> = names::columns(relid)
-        .into_iter()
-        .map(|(_, column)| names::quote(&column))
-        .collect();
+    let name = names::relation(relation.relid);
+    let columns = columns_but(relation.relid, &relation.denied);
     Denial::new(
         Rule::ColumnDenied,
         format!("{name}.{column}"),

@@ -114,6 +114,9 @@ pub unsafe fn apply(policy: &Policy, query: *mut Query) -> Result<Facts, Denial>
             if own && (!relation.filters.is_empty() || policy.writes() && relation.hides()) {
                 refuse_sample(rte, &relation)?;
             }
+            if own && relation.hides() {
+                refuse_places(owner, rti, &relation, &seen.special)?;
+            }
             if relation.is_protected() {
                 found.push(Found {
                     owner,
@@ -195,9 +198,6 @@ unsafe fn apply_one(
     facts.needs |= template.needs;
     // SAFETY: see `apply`.
     unsafe {
-        if !relation.filters.is_empty() && relation.relid.to_u32() >= super::FIRST_NORMAL_OID {
-            refuse_places(owner, rti, relation, special)?;
-        }
         if found.is_target() {
             return filter_target(owner, rte, rti, relation, &template);
         }
@@ -446,7 +446,8 @@ unsafe fn name_all_columns(rte: *mut RangeTblEntry, sub: *const Query, relid: Oi
     }
 }
 
-/// Where rows lie, and which transaction wrote them, tells of those in between.
+/// Where rows lie, and which transaction wrote them, tells of those in between, and how wide they are: also where a view
+/// shows it.
 unsafe fn refuse_places(
     owner: *mut Query,
     rti: i32,
@@ -460,11 +461,7 @@ unsafe fn refuse_places(
                 && i64::from((**var).varno) == i64::from(rti)
                 && !matches!((**var).varattno, 0 | names::TABLE_OID)
             {
-                return Err(plan::no_system_column(
-                    relation.relid,
-                    (**var).varattno,
-                    "row filters",
-                ));
+                return Err(plan::no_place(relation, (**var).varattno));
             }
         }
         Ok(())
@@ -503,7 +500,7 @@ unsafe fn system_columns(
     sub: *mut Query,
     special: &[(*mut Query, *mut pg_sys::Var)],
 ) -> Result<(), Denial> {
-    let refuse = |attno: i16| plan::no_system_column(relation.relid, attno, "masks");
+    let refuse = |attno: i16| plan::no_system_column(relation, attno, "masks");
     // SAFETY: see `apply`.
     unsafe {
         let (mut table_oids, mut whole_row) = (Vec::new(), false);

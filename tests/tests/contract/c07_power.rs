@@ -534,7 +534,20 @@ fn a_full_disk(b: &Bench) {
     // The end of the last one could not be written. It is known to be lost when another begins.
     agent.query("SELECT 1");
     let rows = own.audit("statement LIKE '%served#_%' ESCAPE '#' AND outcome <> 'error'");
-    if rows.len() != served { let all = own.audit("true"); for r in &all[all.len()-12..] { eprintln!("DIAG {} {} {} {} {} {}", r["statement"], r["outcome"], r["sqlstate"], r["rows_returned"], r["verdict"], r["started_at"]); } }
+    if rows.len() != served {
+        let all = own.audit("true");
+        for r in &all[all.len() - 12..] {
+            eprintln!(
+                "DIAG {} {} {} {} {} {}",
+                r["statement"],
+                r["outcome"],
+                r["sqlstate"],
+                r["rows_returned"],
+                r["verdict"],
+                r["started_at"]
+            );
+        }
+    }
     assert_eq!(rows.len(), served);
     assert_eq!(
         own.value("SELECT count(*) - count(DISTINCT event_id) FROM agent_policy.audit_log"),

@@ -263,6 +263,25 @@ fn places_of_rows(b: &Bench) {
     );
     b.allows("SELECT tableoid::regclass, o FROM shop.orders o LIMIT 1");
     b.allows("SELECT ctid FROM shop.scratch");
+    // A view of the owner's shows them no more, whatever the table hides.
+    b.setup(
+        "CREATE VIEW shop.places AS SELECT id, ctid AS place FROM shop.scratch;
+         GRANT SELECT ON shop.places TO @agent@, @plain@",
+    );
+    let sql = "SELECT place FROM shop.places";
+    b.allows(sql);
+    for hide in [
+        "SELECT agent_policy.mask_column('shop.scratch', 'v')",
+        "SELECT agent_policy.unmask_column('shop.scratch', 'v'), agent_policy.filter_rows('shop.scratch', 'id > 1')",
+        "SELECT agent_policy.remove_row_filter('shop.scratch'), agent_policy.deny_column('@agent@', 'shop.scratch', 'v')",
+    ] {
+        b.setup(hide);
+        b.unconfined().query(sql);
+        let denied = b.denies(sql, "42501", "column_denied");
+        b.allows(&denied.hint);
+        // The view is read as a whole.
+        b.denies("SELECT id FROM shop.places", "42501", "column_denied");
+    }
 }
 
 fn copy_past_the_filter(b: &Bench) {
