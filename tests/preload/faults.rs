@@ -10,6 +10,7 @@
 //! | `write-fails` | writes to the spool fail with EIO; of what was copied into a mapped file, the sync that writes it |
 //! | `disk-full` | files of the spool and of relations do not grow: ENOSPC |
 //! | `table-full` | files of relations do not grow: ENOSPC |
+//! | `sync-failed` | is there when one has failed |
 //! | `on` | one of the above may be there; without it nothing is looked for |
 //!
 //! What is durable of the spool is copied, after each successful sync, to `durable/` there: the
@@ -139,6 +140,7 @@ fn sync(fd: c_int, real: extern "C" fn(c_int) -> c_int) -> c_int {
         std::thread::sleep(Duration::from_millis(5));
     }
     if on("sync-fails") || !path.is_dir() && on("write-fails") {
+        let _ = File::create(dir.join("sync-failed"));
         fail(EIO);
         return -1;
     }

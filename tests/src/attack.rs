@@ -338,7 +338,7 @@ pub fn judge(
         return Err(format!("LEAK of {leak}"));
     }
     if outcome.errors.iter().any(|e| e.code == "SILENT") {
-        return Err("ESCAPE: no answer in time".into());
+        return Err(SILENT.into());
     }
     if outcome.closed && outcome.errors.is_empty() && attack.id != "AU-08" {
         return Err("CRASH: the connection was lost without an error".into());
@@ -368,6 +368,28 @@ pub fn judge(
         _ => Ok(()),
     }
 }
+
+/// Runs and judges. What only took too long gets more runs: a busy machine is not what is tested, and what takes too
+/// long by itself does so in each of them.
+pub fn run_and_judge(
+    attack: &Attack,
+    canaries: &Canaries,
+    limits: &Limits,
+    mut run: impl FnMut() -> Outcome,
+) -> (Outcome, Result<(), String>) {
+    let mut runs = 0;
+    loop {
+        let outcome = run();
+        let verdict = judge(attack, &attack.sql, &outcome, canaries, limits);
+        let slow = |why: &String| why.starts_with("ESCAPE: took") || why.starts_with(SILENT);
+        runs += 1;
+        if runs == 5 || !verdict.as_ref().is_err_and(slow) {
+            return (outcome, verdict);
+        }
+    }
+}
+
+const SILENT: &str = "ESCAPE: no answer in time";
 
 /// By its tag: a statement after which nothing but its own session is different.
 pub fn changes_nothing(tag: &str) -> bool {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -280,7 +280,7 @@ impl Bench {
     pub fn from_workers(&self, wire: &mut Wire, sql: &str) -> Vec<Vec<String>> {
         let own = wire.pid.to_string();
         // Other tests may have all the workers that there are.
-        for _ in 0..100 {
+        for _ in 0..600 {
             let rows = wire.query(sql).texts();
             if rows.iter().any(|row| row[0] != own) {
                 return rows;
@@ -288,6 +288,30 @@ impl Bench {
             std::thread::sleep(Duration::from_millis(100));
         }
         panic!("no worker has part in {sql}");
+    }
+
+    /// Waits until a session is at work on a statement: from then on it can be cancelled.
+    #[track_caller]
+    pub fn wait_until_active(&self, pid: i32) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let active =
+            format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND state = 'active'");
+        while self.value(&active) != "1" {
+            assert!(Instant::now() < deadline, "session {pid} does nothing");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The date in UTC stays the same for a while: shortly before midnight this waits for the other day.
+    pub fn the_day_is_young(&self) {
+        const LEFT: u64 = 180;
+        let since_midnight = std::time::SystemTime::now()
+            .duration_since(std::time::SystemTime::UNIX_EPOCH)
+            .map_or(0, |now| now.as_secs() % 86_400);
+        let left = 86_400 - since_midnight;
+        if left <= LEFT {
+            std::thread::sleep(Duration::from_secs(left + 1));
+        }
     }
 
     /// Waits for the audit to be in its table.

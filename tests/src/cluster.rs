@@ -378,7 +378,7 @@ impl Cluster {
 
     /// Waits for the server to take connections.
     pub fn wait_until_ready(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(180);
         loop {
             match self.connect("postgres", "postgres", &[]) {
                 Ok(_) => return,
@@ -418,7 +418,7 @@ impl Cluster {
         parameters: &[(&str, &str)],
     ) -> Result<Wire, SqlError> {
         // A server that another test brought down is that test's failure: wait for it to come back.
-        for _ in 0..150 {
+        for _ in 0..600 {
             match Wire::connect(&self.socket(), user, database, parameters) {
                 Err(error) if error.code == "57P03" => {
                     std::thread::sleep(Duration::from_millis(200))
@@ -555,7 +555,7 @@ impl Cluster {
     /// Waits for every process that worked in the data directory: a start before that is refused.
     fn wait_until_gone(&self) {
         let data = self.data();
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(180);
         // A thread may end after the process's first one.
         let works_there = |process: &Path| {
             fs::read_dir(process.join("task")).is_ok_and(|all| {
@@ -587,13 +587,31 @@ impl Cluster {
 
     /// SIGKILL to the postmaster, then a start as soon as the directory is free.
     pub fn kill_postmaster(&self) {
-        let pid = self.postmaster_pid();
-        self.signal("KILL", &pid);
-        self.stop();
-        // Orphaned backends notice within a second; a start before that is refused.
-        std::thread::sleep(Duration::from_millis(1500));
-        let _ = fs::remove_file(self.data().join("postmaster.pid"));
+        self.kill_postmaster_alone();
         self.launch();
+    }
+
+    /// SIGKILL to one of the server's processes; waits until the server has ended all others for that and started
+    /// anew. False where it has not: the process was about to end by itself.
+    pub fn kill_process(&self, pid: &str) -> bool {
+        let restarts = || {
+            self.log()
+                .matches("all server processes terminated; reinitializing")
+                .count()
+        };
+        let before = restarts();
+        let killed = Command::new("kill").args(["-KILL", pid]).output();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut restarted = false;
+        while !restarted
+            && killed.as_ref().is_ok_and(|k| k.status.success())
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_millis(10));
+            restarted = restarts() > before;
+        }
+        self.wait_until_ready();
+        restarted
     }
 }
 

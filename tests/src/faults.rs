@@ -50,8 +50,14 @@ impl Faults {
         &self.library
     }
 
+    /// Since the last fault began.
+    pub fn has_a_sync_failed(&self) -> bool {
+        self.control.join("sync-failed").exists()
+    }
+
     /// From now on.
     pub fn begin(&self, fault: Fault) {
+        let _ = fs::remove_file(self.control.join("sync-failed"));
         fs::write(self.control.join(fault.file()), "").expect("a file");
         fs::write(self.control.join("on"), "").expect("a file");
     }

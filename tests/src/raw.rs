@@ -274,7 +274,7 @@ pub struct Raw {
 }
 
 /// A server that does not read for so long while we write is given up on.
-const STALLED: Duration = Duration::from_secs(20);
+const STALLED: Duration = Duration::from_secs(90);
 
 impl Raw {
     /// A connection on which nothing has been said yet.
@@ -288,7 +288,7 @@ impl Raw {
             key: Vec::new(),
             received: Vec::new(),
             hung_up: false,
-            patience: Duration::from_secs(20),
+            patience: Duration::from_secs(90),
         }
     }
 
@@ -461,7 +461,7 @@ impl Raw {
     pub fn cancel_with(&self, pid: i32, key: &[u8]) {
         let mut other = Self::open(&self.socket);
         other.send(&msg::cancel(pid, key));
-        other.read(Duration::from_secs(5), |_| false);
+        other.read(Duration::from_secs(90), |_| false);
     }
 
     pub fn cancel(&self) {

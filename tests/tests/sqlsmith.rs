@@ -87,6 +87,7 @@ fn smith(version: u32) {
     let control = Run {
         user: &bench.plain,
         first_leak: true,
+        least: (3_000, 0),
         ..Run::new(&bench, Duration::from_secs(60), seed)
     }
     .go();
@@ -95,14 +96,17 @@ fn smith(version: u32) {
         "control run: {} statements, and no canary seen",
         control.answers
     );
-    let mut seen = Run::new(&bench, Duration::from_secs(seconds) / 2, seed).go();
-    seen.and(
-        Run {
-            catalogs: true,
+    let mut seen = Seen::default();
+    // Half of what must have run at least.
+    let least = (10 * seconds + 1, seconds / 2 + 1);
+    for catalogs in [false, true] {
+        let run = Run {
+            catalogs,
+            least,
             ..Run::new(&bench, Duration::from_secs(seconds) / 2, seed)
-        }
-        .go(),
-    );
+        };
+        seen.and(run.go());
+    }
     eprintln!(
         "  sqlsmith pg{version}, seed {seed}, {seconds} s: {} answers, {} without an error; {:?}",
         seen.answers, seen.completed, seen.codes
@@ -157,6 +161,8 @@ struct Run<'a> {
     user: &'a str,
     /// How long, unless it is to end with the first canary.
     time: Duration,
+    /// So many answers, and so many without an error, are waited for: a busy machine takes longer for them.
+    least: (u64, u64),
     first_leak: bool,
     seed: u64,
     /// Reads catalogs as well: there are many more of them than tables that have something to hide.
@@ -170,6 +176,7 @@ impl<'a> Run<'a> {
             bench,
             user: &bench.agent,
             time,
+            least: (0, 0),
             first_leak: false,
             seed,
             catalogs: false,
@@ -181,8 +188,16 @@ impl<'a> Run<'a> {
         let relay = Relay::new(&self.bench.cluster.socket(), Arc::clone(&seen));
         let start = Instant::now();
         let mut round = 0;
+        let over = || {
+            let (answers, completed) = {
+                let seen = seen.lock().expect("no panic while held");
+                (seen.answers, seen.completed)
+            };
+            let enough = answers >= self.least.0 && completed >= self.least.1;
+            start.elapsed() >= self.time && (enough || start.elapsed() >= 5 * self.time)
+        };
         // It ends by itself when it loses its connection.
-        while start.elapsed() < self.time {
+        while !over() {
             let target = format!(
                 "host={} port=5432 user={} dbname={} options='-c agent_policy.user_email=alice@example.com'",
                 relay.dir.display(),
@@ -205,7 +220,7 @@ impl<'a> Run<'a> {
             });
             let leaked = || !seen.lock().expect("no panic while held").leaks.is_empty();
             let done = loop {
-                let enough = start.elapsed() >= self.time || self.first_leak && leaked();
+                let enough = over() || self.first_leak && leaked();
                 if enough {
                     let _ = child.kill();
                 }

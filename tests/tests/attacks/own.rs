@@ -342,8 +342,9 @@ impl One<'_> {
             (false, false) => self.in_pool(&self.field.changeable, role, extended, PATIENCE),
             (false, true) => self.in_pool(&self.field.changeable_twin, role, extended, PATIENCE),
         };
-        let outcome = go(false);
-        attack::judge(self.attack, &self.sql, &outcome, &CANARIES, &LIMITS)?;
+        let (outcome, verdict) =
+            attack::run_and_judge(self.attack, &CANARIES, &LIMITS, || go(false));
+        verdict?;
         let told = self.attack.expect == Expect::Masked && !self.attack.has("varies");
         // Once is enough for what does not depend on the protocol.
         if told && (!extended || self.attack.has("infer")) {

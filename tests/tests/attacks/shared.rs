@@ -200,15 +200,24 @@ fn shared(attack: &Attack, version: u32, dir: &Path) -> Completion {
         {
             Err(error) if attack.expect == Expect::Deny && error.code != "57P03" => Ok(()),
             Err(error) => Err(format!("cannot connect: {error}")),
-            Ok(mut wire) => {
-                let outcome = attack::run(attack, sql, &mut wire, extended, PATIENCE);
+            Ok(wire) => {
+                let mut first = Some(wire);
+                let (outcome, verdict) =
+                    attack::run_and_judge(attack, &CORPUS_CANARIES, &CORPUS, || {
+                        let mut wire = first.take().unwrap_or_else(|| {
+                            corpus
+                                .confined
+                                .connect(user, "corpus", &[("options", &options)])
+                                .expect("connects again")
+                        });
+                        attack::run(attack, sql, &mut wire, extended, PATIENCE)
+                    });
                 // A catalog refuses by having no row of what the control run was shown.
                 let shown_nothing = attack.control == "catalog"
                     && outcome.errors.is_empty()
                     && outcome.rows == 0
                     && control.as_ref().is_some_and(|control| control.rows > 0);
-                let verdict = match attack::judge(attack, sql, &outcome, &CORPUS_CANARIES, &CORPUS)
-                {
+                let verdict = match verdict {
                     Err(_) if attack.expect == Expect::Deny && shown_nothing => Ok(()),
                     verdict => verdict,
                 };

@@ -1,7 +1,6 @@
 //! The audit: one row a statement, whatever becomes of it.
 
 use cluster_tests::{Bench, Case, cases};
-use std::time::Duration;
 
 use super::c07_complete::{empty, only};
 
@@ -545,9 +544,10 @@ fn timeouts_and_cancels(b: &Bench) {
     b.setup("SELECT agent_policy.set_limits('@agent@', statement_timeout => '60 s')");
     let mut agent = b.agent();
     agent.send("SELECT count(*) FROM generate_series(1, 2000000000)");
-    std::thread::sleep(Duration::from_millis(400));
+    b.wait_until_active(agent.pid);
     agent.cancel();
-    assert_eq!(agent.collect().err().code, "57014");
+    let error = agent.collect().err();
+    assert_eq!((error.code.as_str(), error.rule().as_str()), ("57014", ""));
     let rows = b.audit("sqlstate = '57014'");
     assert_eq!(rows.len(), 2, "{rows:?}");
     assert!(rows.iter().all(|r| r["outcome"] == "cancelled"), "{rows:?}");

@@ -49,7 +49,7 @@ pub fn number(row: &Value, column: &str) -> i64 {
 
 /// The record of a session that is ending.
 pub fn settled(b: &Bench) -> Value {
-    for _ in 0..100 {
+    for _ in 0..1200 {
         let rows = top(b);
         if let [row] = rows.as_slice() {
             return row.clone();

@@ -23,7 +23,7 @@ pub const CASES: &[Case] = cases![
 ];
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !done() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(50));
@@ -57,16 +57,20 @@ fn worker(b: &Bench) -> String {
 
 fn exactly_once_over_restarts_of_the_worker(b: &Bench) {
     b.allow();
-    let mut ended = 0;
     for round in 0..6 {
         work(b, &format!("round{round}"), 40);
-        let pid = worker(b);
-        if !pid.is_empty() {
-            b.setup(&format!("SELECT pg_terminate_backend({pid})"));
-            ended += 1;
-        }
+        // It comes when there is something to do, and goes when there has been nothing for a while.
+        until("a worker", || {
+            let pid = worker(b);
+            let there = !pid.is_empty();
+            if there {
+                b.setup(&format!("SELECT pg_terminate_backend({pid})"));
+            } else {
+                work(b, "more", 1);
+            }
+            there
+        });
     }
-    assert!(ended > 0, "no worker was ever there");
     for round in 0..6 {
         assert_eq!(recorded(b, &format!("round{round}")), 40);
     }
@@ -78,6 +82,7 @@ fn exactly_once_over_restarts_of_the_worker(b: &Bench) {
 }
 
 fn today(b: &Bench) -> String {
+    b.the_day_is_young();
     b.value("SELECT 'agent_policy.audit_log_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')")
 }
 
@@ -150,7 +155,7 @@ fn a_locked_partition_costs_nobody_more_than_the_limit(b: &Bench) {
     own.setup("ALTER SYSTEM SET agent_policy.audit_durability = 'table'");
     own.setup("SELECT pg_reload_conf(); SELECT agent_policy.set_limits('@agent@', statement_timeout => '1 s')");
     let mut agent = own.agent();
-    agent.set_patience(Duration::from_secs(15));
+    agent.set_patience(Duration::from_secs(45));
     until("the setting is there", || {
         own.value("SHOW agent_policy.audit_durability") == "table"
     });
@@ -191,7 +196,9 @@ fn a_full_table_loses_nothing(b: &Bench) {
     own.cluster.faults().end(Fault::TableFull);
     own.setup("SELECT agent_policy.audit_flush('50 s')");
     assert_eq!(recorded(&own, "meanwhile"), 60);
-    assert_eq!(own.value("SELECT state FROM agent_policy.health"), "ok");
+    until("all is well", || {
+        own.value("SELECT state FROM agent_policy.health") == "ok"
+    });
 }
 
 fn too_many_bytes_in_the_spool(b: &Bench) {
@@ -263,10 +270,11 @@ fn listeners_are_told(b: &Bench) {
         heard.iter().any(|n| n.contains(word))
     };
     until("trouble is told", || hears("\"trouble\""));
+    let log = own.cluster.log();
+    // Whichever of the two is noticed first.
     assert!(
-        own.cluster
-            .log()
-            .contains("agent_policy.audit_log cannot be written")
+        log.contains("agent_policy.audit_log cannot be written")
+            || log.contains("have waited for agent_policy.audit_log")
     );
     locker.query("ROLLBACK");
     until("its end is told", || hears("\"well\""));
@@ -288,8 +296,12 @@ fn an_idle_hour_is_no_lag(b: &Bench) {
         .connect("postgres", &own.db, &[])
         .expect("connects");
     locker.query("BEGIN; LOCK TABLE agent_policy.audit_log IN ACCESS EXCLUSIVE MODE");
+    let before = own.value("SELECT clock_timestamp()");
     work(&own, "then", 1);
-    assert_eq!(health("lag < '3 s'"), "t", "{}", health("lag"));
+    let lag = own.setup(&format!(
+        "SELECT lag <= clock_timestamp() - '{before}'::timestamptz, lag FROM agent_policy.health"
+    ));
+    assert_eq!(lag.text(0, 0), "t", "{}", lag.text(0, 1));
     until("it lags", || health("lag > '3 s'") == "t");
     locker.query("ROLLBACK");
     assert_eq!(recorded(&own, "then"), 1);
@@ -312,6 +324,7 @@ fn old_days(b: &Bench, days: std::ops::RangeInclusive<i32>) {
 }
 
 fn retention_drops_days(b: &Bench) {
+    b.the_day_is_young();
     b.allow();
     work(b, "first", 1);
     b.flush_audit();
@@ -348,13 +361,14 @@ fn retention_drops_days(b: &Bench) {
 }
 
 fn retention_waits_for_readers_and_they_not_for_it(b: &Bench) {
+    b.the_day_is_young();
     b.allow();
     work(b, "first", 1);
     b.flush_audit();
     old_days(b, 7..=8);
     let all = partitions(b).len();
     let mut reader = b.cluster.connect("postgres", &b.db, &[]).expect("connects");
-    reader.set_patience(Duration::from_secs(20));
+    reader.set_patience(Duration::from_secs(60));
     reader.query("BEGIN; SELECT count(*) FROM agent_policy.audit_log");
     b.setup("SELECT agent_policy.set_audit_retention('5 days')");
     assert_eq!(partitions(b).len(), all, "in use");
@@ -373,7 +387,7 @@ fn readers_and_copies_are_not_held_up(b: &Bench) {
     b.flush_audit();
     // A reader in the middle of its transaction holds nobody up, and is held up by nobody.
     let mut reader = b.cluster.connect("postgres", &b.db, &[]).expect("connects");
-    reader.set_patience(Duration::from_secs(20));
+    reader.set_patience(Duration::from_secs(60));
     reader.query("BEGIN; SELECT count(*) FROM agent_policy.audit_log");
     b.setup(&format!("DROP TABLE IF EXISTS {}_never", today(b)));
     for _ in 0..5 {
@@ -430,11 +444,16 @@ fn drop_database_without_force(b: &Bench) {
     let mut su = cluster
         .connect("postgres", "postgres", &[])
         .expect("connects");
-    su.set_patience(Duration::from_secs(30));
     until("nobody but the worker is there", || {
         own.value(&format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{db}' AND backend_type = 'client backend'")) == "0"
     });
-    su.query(&format!("DROP DATABASE {db}"));
+    // Each of them waits five seconds for others to go.
+    let mut attempts = 0;
+    until("DROP DATABASE", || {
+        attempts += 1;
+        su.simple(&format!("DROP DATABASE {db}")).errors.is_empty()
+    });
+    assert!(attempts <= 4, "{attempts}");
     own.allow();
     work(&own, "goes_on", 3);
     assert_eq!(recorded(&own, "goes_on"), 3);
@@ -456,7 +475,6 @@ fn a_copied_database(b: &Bench) {
         .cluster
         .connect("postgres", "postgres", &[])
         .expect("connects");
-    su.set_patience(Duration::from_secs(30));
     until("the copy is made", || {
         let mut su = own
             .cluster

@@ -52,6 +52,7 @@ pub struct Days<'b> {
 
 impl<'b> Days<'b> {
     pub fn new(b: &'b Bench) -> Self {
+        b.the_day_is_young();
         b.setup(&format!(
             "SELECT agent_policy.add_standby('@plain@', '{AWAY}')"
         ));

@@ -206,7 +206,7 @@ fn a_renamed_database_is_known_again(b: &Bench) {
         name: format!("{}_after", b.db),
     };
     b.setup(&format!(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{}'",
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = '{}'",
         other.name
     ));
     b.setup(&format!(

@@ -125,9 +125,11 @@ fn parallel_plans_say_the_same(b: &Bench) {
         b.setup("SELECT agent_policy.set_limits('@agent@', max_rows => 10000)");
         agent.error("SELECT 1 / (id - 5) FROM shop.customers");
         agent.send("SELECT count(*) FROM shop.customers a, shop.customers b, shop.customers c, shop.customers d");
-        std::thread::sleep(std::time::Duration::from_millis(150));
+        b.wait_until_active(agent.pid);
+        std::thread::sleep(std::time::Duration::from_millis(100));
         agent.cancel();
-        assert_eq!(agent.collect().err().code, "57014");
+        let error = agent.collect().err();
+        assert_eq!((error.code.as_str(), error.rule().as_str()), ("57014", ""));
         agent.query("SELECT count(*) FROM shop.orders");
         assert_eq!(leak(&agent.received), None);
     }

@@ -523,6 +523,7 @@ fn a_log_rebuilt_with_another_key_is_found_by_heads(b: &Bench) {
 
 /// Rows of the days before, as if the server had been running then.
 fn past_days(b: &Bench) {
+    b.the_day_is_young();
     filled(b);
     b.setup("SELECT agent_policy.audit_partition(current_date - date '1970-01-01' - d) FROM generate_series(0, 4) d");
 }

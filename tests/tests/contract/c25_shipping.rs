@@ -310,7 +310,9 @@ fn a_copy_of_a_standby_is_noticed(b: &Bench) {
         let error = last_error(s);
         error.contains("two servers have the number") || error.contains("none of this server")
     });
-    assert_eq!(s.value("SELECT state FROM agent_policy.health"), "behind");
+    wait("word that it is behind", || {
+        s.value("SELECT state FROM agent_policy.health") == "behind"
+    });
     std::thread::sleep(Duration::from_secs(3));
     let live = format!("LIKE '{}-%.spool'", node(s));
     assert!(files(s, &live) > 0, "the file of a session that goes on");

@@ -59,8 +59,8 @@ pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();
     while !done() {
         assert!(
-            began.elapsed() < Duration::from_secs(60),
-            "no {what} within a minute"
+            began.elapsed() < Duration::from_secs(180),
+            "no {what} within three minutes"
         );
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -97,7 +97,7 @@ pub fn wait_until_empty(pair: &Pair) {
     };
     let began = Instant::now();
     while bytes() != "0" {
-        if began.elapsed() > Duration::from_secs(60) {
+        if began.elapsed() > Duration::from_secs(180) {
             let both = [&pair.standby, &pair.primary].map(|b| {
                 b.setup(
                     "SELECT h::text FROM agent_policy.health h
@@ -105,7 +105,7 @@ pub fn wait_until_empty(pair: &Pair) {
                 )
                 .column()
             });
-            panic!("no empty spool within a minute: {both:?}");
+            panic!("no empty spool within three minutes: {both:?}");
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -198,10 +198,11 @@ fn its_records_reach_the_log(b: &Bench) {
     agent.send(
         "SELECT o.id AS killed, repeat('x', 1000) FROM shop.orders o, generate_series(1, 100000) g",
     );
-    std::thread::sleep(Duration::from_millis(700));
-    s.cluster.signal("KILL", &agent.pid.to_string());
+    // Rows have left: it has a record, and goes on.
+    agent.wait_for_bytes(100_000);
+    let killed = s.cluster.kill_process(&agent.pid.to_string());
+    assert!(killed, "the server goes on");
     let _ = agent.collect();
-    s.cluster.wait_until_ready();
     wait_for(p, 1, "statement LIKE '%killed%' AND outcome = 'unknown'");
 }
 
@@ -536,13 +537,15 @@ fn a_database_can_be_dropped(b: &Bench) {
          AND backend_type = 'client backend'",
         p.db
     ));
-    let began = Instant::now();
+    // Each of them waits five seconds for others to go.
+    let mut attempts = 0;
     wait("DROP DATABASE", || {
+        attempts += 1;
         su.simple(&format!("DROP DATABASE {}", p.db))
             .errors
             .is_empty()
     });
-    assert!(began.elapsed() < Duration::from_secs(20));
+    assert!(attempts <= 4, "{attempts}");
     wait("replay of it", || {
         s.cluster
             .connect("postgres", &p.db, &[])

@@ -468,7 +468,7 @@ fn partitions_that_never_go(b: &Bench) {
     };
     let before = told();
     wait("word of the worker", || {
-        b.setup("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'agent_policy audit writer'");
+        b.setup("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'agent_policy audit writer' AND datname = current_database()");
         write(b, 1);
         told() > before
     });

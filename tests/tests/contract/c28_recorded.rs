@@ -235,14 +235,27 @@ fn rows_that_never_left(b: &Bench) {
     let own = Bench::new(Arc::new(Cluster::start_faulty(b.version, "")));
     own.allow();
     own.setup(
-        "CREATE FUNCTION shop.naps() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN 1; END $$;
+        "CREATE FUNCTION shop.naps() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(4711), pg_sleep(1); RETURN 1; END $$;
          SELECT agent_policy.allow_function('@agent@', 'shop.naps()', trusted => true)",
     );
     let sql = "SELECT n, CASE WHEN n = 5 THEN shop.naps() END FROM generate_series(1, 5) n";
     let mut agent = own.agent();
     agent.query(sql);
+    own.setup("SELECT pg_advisory_lock(4711)");
+    own.cluster.faults().begin(Fault::SyncWaits);
+    agent.send(sql);
+    // Its first rows wait, and it does itself, until the disk has failed and a while longer.
+    wait("statement on its way", || {
+        own.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            == "1"
+    });
     own.cluster.faults().begin(Fault::SyncFails);
-    let answer = agent.simple(sql);
+    own.cluster.faults().end(Fault::SyncWaits);
+    wait("failure of the disk", || {
+        own.cluster.faults().has_a_sync_failed()
+    });
+    own.setup("SELECT pg_advisory_unlock(4711)");
+    let answer = agent.collect();
     own.cluster.faults().end(Fault::SyncFails);
     assert!(answer.rows.is_empty());
     assert_eq!(answer.err().code, "58030");

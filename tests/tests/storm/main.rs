@@ -83,9 +83,7 @@ impl Storm {
     fn kill(&mut self, is: &[&str]) -> bool {
         match self.process(is) {
             Some(pid) => {
-                let _ = std::process::Command::new("kill")
-                    .args(["-KILL", &pid])
-                    .output();
+                self.cluster().kill_process(&pid);
                 true
             }
             None => false,
@@ -151,7 +149,7 @@ impl Storm {
     /// Every client gets an answer again.
     fn goes_on(&self) {
         let before = self.clients.answered();
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(180);
         loop {
             let now = self.clients.answered();
             if before.iter().zip(&now).all(|(b, n)| n > b) {

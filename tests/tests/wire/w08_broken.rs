@@ -298,12 +298,14 @@ fn recorded(b: &Bench, pid: i32) -> usize {
 fn gone_in_every_state(b: &Bench) {
     b.mask();
     let endless = "SELECT count(*) FROM shop.customers, generate_series(1, 2000000000)";
-    for (state, records) in [
-        (vec![], 0),
-        (vec![msg::parse("", endless, &[])], 0),
+    // With what the server says when it has come that far.
+    for (state, records, last) in [
+        (vec![], 0, None),
+        (vec![msg::parse("", endless, &[])], 0, Some((b'1', 1))),
         (
             vec![msg::parse("", endless, &[]), msg::bind("", "", &[])],
             1,
+            Some((b'2', 1)),
         ),
         (
             vec![
@@ -311,23 +313,39 @@ fn gone_in_every_state(b: &Bench) {
                 msg::query("SELECT email FROM shop.customers"),
             ],
             2,
+            Some((b'Z', 2)),
         ),
         (
             vec![msg::query(
                 "BEGIN; DECLARE c CURSOR FOR SELECT email FROM shop.customers; FETCH 5 FROM c",
             )],
             3,
+            Some((b'Z', 1)),
         ),
-        (vec![msg::query("COPY shop.customers TO STDOUT")], 1),
-        (vec![msg::query("SELECT * FROM vault.secrets")], 1),
-        (vec![msg::query("BEGIN; SELECT 1/0")], 2),
+        (
+            vec![msg::query("COPY shop.customers TO STDOUT")],
+            1,
+            Some((b'Z', 1)),
+        ),
+        (
+            vec![msg::query("SELECT * FROM vault.secrets")],
+            1,
+            Some((b'Z', 1)),
+        ),
+        (vec![msg::query("BEGIN; SELECT 1/0")], 2, Some((b'Z', 1))),
     ] {
         let mut raw = agent(b);
         let pid = raw.pid;
         raw.send(&[state.concat(), msg::flush()].concat());
-        std::thread::sleep(Duration::from_millis(150));
+        if let Some((kind, mut times)) = last {
+            let reply = raw.read(raw.patience, |m| {
+                times -= usize::from(m.kind == kind);
+                times == 0
+            });
+            assert_eq!(reply.end, End::Found, "{}", reply.kinds());
+        }
         drop(raw);
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + Duration::from_secs(90);
         while recorded(b, pid) < records {
             assert!(
                 std::time::Instant::now() < deadline,

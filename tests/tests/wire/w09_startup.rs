@@ -92,7 +92,7 @@ fn long_cancel_keys(b: &Bench) {
     raw.send(&msg::query(
         "SELECT count(*) FROM generate_series(1, 2000000000)",
     ));
-    std::thread::sleep(Duration::from_millis(300));
+    b.wait_until_active(raw.pid);
     let part = raw.key[..raw.key.len() - 1].to_vec();
     raw.cancel_with(raw.pid, &part);
     let quiet = raw.read(Duration::from_millis(400), |_| true);
