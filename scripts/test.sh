@@ -20,7 +20,7 @@ set -uo pipefail
 cd "$ROOT" || exit 1
 
 export CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never NO_COLOR=1 TERM=dumb
-SUITE_TIMEOUT="${SUITE_TIMEOUT:-1800}"   # seconds
+SUITE_TIMEOUT="${SUITE_TIMEOUT:-3600}"   # seconds
 LOGS="$(mktemp -d)"
 # Clusters that live for a test are made in memory where there is enough: making and dropping
 # hundreds of databases is most of what a disk would do here.

@@ -152,7 +152,7 @@ fn long_calls_end(b: &Bench) {
     bombs(
         b,
         &[
-            "SELECT length(factorial(30000)::text) + length(factorial(29999)::text) + length(factorial(29998)::text)",
+            "SELECT length(factorial(30000)::text) + length(factorial(29999)::text) + length(factorial(29998)::text) + length(factorial(29997)::text) + length(factorial(29996)::text) + length(factorial(29995)::text) + length(factorial(29994)::text) + length(factorial(29993)::text)",
             "SELECT sum(factorial(g::int)) FROM generate_series(1, 4000) g",
             "SELECT length(string_agg(md5(g::text), ',')) FROM generate_series(1, 100000000) g",
             "SELECT jsonb_path_exists((SELECT jsonb_agg(g) FROM generate_series(1, 400) g), '$[*] ? (exists($[*] ? (exists($[*] ? (@ == -1)))))')",
@@ -268,7 +268,7 @@ fn planning_ends(b: &Bench) {
             &join,
             &format!("EXPLAIN {join}"),
             // Folded by the planner.
-            "SELECT length(factorial(30000)::text) + length(factorial(29999)::text) + length(factorial(29998)::text) FROM shop.orders WHERE id < 0",
+            "SELECT length(factorial(30000)::text) + length(factorial(29999)::text) + length(factorial(29998)::text) + length(factorial(29997)::text) + length(factorial(29996)::text) + length(factorial(29995)::text) + length(factorial(29994)::text) + length(factorial(29993)::text) FROM shop.orders WHERE id < 0",
         ],
     );
     // Parse alone, and Parse with Bind.
