@@ -6,8 +6,13 @@
 //! grouping sets, above which a mask of a row that is not there would have to be NULL, and without whole rows and
 //! system columns of the relation. Everything else takes the sub-query.
 
-use pgrx::pg_sys::{self, CmdType, JoinType, NodeTag, Query, RTEKind, RangeTblEntry, RelabelType};
+use std::collections::BTreeMap;
 
+use pgrx::pg_sys::{
+    self, CmdType, JoinType, NodeTag, PlaceHolderVar, Query, RTEKind, RangeTblEntry, RelabelType,
+};
+
+use super::placeholder::{self, Numbers};
 use super::{compat, nodes, template::Template};
 
 /// A Var of a column, and the query that its range table entry is of.
@@ -16,8 +21,11 @@ pub struct Use {
     pub var: *mut pg_sys::Var,
 }
 
-/// A Var is overwritten by a RelabelType.
-const _: () = assert!(size_of::<RelabelType>() <= size_of::<pg_sys::Var>());
+/// A Var is overwritten by one of these.
+const _: () = assert!(
+    size_of::<RelabelType>() <= size_of::<pg_sys::Var>()
+        && size_of::<PlaceHolderVar>() <= size_of::<pg_sys::Var>()
+);
 
 /// May columns of this entry of the query be exchanged for expressions?
 ///
@@ -37,12 +45,20 @@ pub unsafe fn possible(owner: *const Query, rte: *const RangeTblEntry) -> bool {
     }
 }
 
-/// Exchanges them: all of a masked column of entry `rti` become its mask, whatever level they are at.
+/// Exchanges them: all of a masked column of entry `rti` become its mask, whatever level they are at; with numbers,
+/// masks that need the column's value are computed where the relation is scanned.
 ///
 /// # Safety
 /// `columns` are all Vars of columns in the query that `owner` is a part of, which is the caller's own and has no other
 /// way to them; entry `rti` of `owner` is the relation of the template, and [`possible`].
-pub unsafe fn mask(owner: *const Query, rti: i32, template: &Template, columns: &[Use]) {
+pub unsafe fn mask(
+    owner: *const Query,
+    rti: i32,
+    template: &Template,
+    columns: &[Use],
+    mut numbers: Option<&mut Numbers>,
+) {
+    let mut given = BTreeMap::new();
     // SAFETY: by the caller's promise. A Var that stands in several places is met as one that is none any more.
     unsafe {
         for one in columns {
@@ -57,14 +73,21 @@ pub unsafe fn mask(owner: *const Query, rti: i32, template: &Template, columns: 
                 !compat::may_be_nulled(var),
                 "a column of a query without outer joins is nulled by one"
             );
-            let Some(expression) = template.mask((*var).varattno, rti, (*var).varlevelsup) else {
+            let (attno, up) = ((*var).varattno, (*var).varlevelsup);
+            let Some(mask) = template.mask(attno, rti, up) else {
                 continue;
             };
+            if let Some(numbers) = numbers.as_deref_mut().filter(|_| mask.sees_row) {
+                let number = *given.entry(attno).or_insert_with(|| numbers.next());
+                let placeholder = placeholder::at_scan(mask.node, rti, up, number);
+                std::ptr::copy_nonoverlapping(placeholder, var.cast(), 1);
+                continue;
+            }
             let relabel = RelabelType {
                 xpr: pg_sys::Expr {
                     type_: NodeTag::T_RelabelType,
                 },
-                arg: expression.cast(),
+                arg: mask.node.cast(),
                 resulttype: (*var).vartype,
                 resulttypmod: (*var).vartypmod,
                 resultcollid: (*var).varcollid,

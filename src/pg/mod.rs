@@ -61,6 +61,7 @@ pub mod nodes;
 pub mod objects;
 pub mod parsing;
 mod parts;
+mod placeholder;
 pub mod planning;
 pub mod planted;
 mod raw;

@@ -11,16 +11,25 @@ use super::raw;
 /// # Safety
 /// `list` is NIL or a list of pointers to `T` that outlives the iterator.
 pub unsafe fn pointers<T>(list: *const List) -> impl Iterator<Item = *mut T> {
-    let len = if list.is_null() {
+    // SAFETY: by the caller's promise.
+    let len = unsafe { length(list) };
+    (0..len).map(move |i| {
+        // SAFETY: `i` is below the length of the list.
+        unsafe { (*(*list).elements.add(i)).ptr_value.cast::<T>() }
+    })
+}
+
+/// How many cells a list has.
+///
+/// # Safety
+/// `list` is NIL or a list.
+pub unsafe fn length(list: *const List) -> usize {
+    if list.is_null() {
         0
     } else {
         // SAFETY: not NIL, so a list by the caller's promise.
-        unsafe { (*list).length }
-    };
-    (0..len).map(move |i| {
-        // SAFETY: `i` is below the length of the list.
-        unsafe { (*(*list).elements.add(i as usize)).ptr_value.cast::<T>() }
-    })
+        unsafe { (*list).length as usize }
+    }
 }
 
 /// The OIDs of a list of OIDs; empty for NIL.
@@ -28,15 +37,11 @@ pub unsafe fn pointers<T>(list: *const List) -> impl Iterator<Item = *mut T> {
 /// # Safety
 /// `list` is NIL or a list of OIDs that outlives the iterator.
 pub unsafe fn oids(list: *const List) -> impl Iterator<Item = Oid> {
-    let len = if list.is_null() {
-        0
-    } else {
-        // SAFETY: not NIL, so a list by the caller's promise.
-        unsafe { (*list).length }
-    };
+    // SAFETY: by the caller's promise.
+    let len = unsafe { length(list) };
     (0..len).map(move |i| {
         // SAFETY: `i` is below the length of the list.
-        unsafe { (*(*list).elements.add(i as usize)).oid_value }
+        unsafe { (*(*list).elements.add(i)).oid_value }
     })
 }
 

@@ -11,8 +11,8 @@ use super::boundary::{self, Thrown};
 use super::hooks::{PREV_ANALYZE, PREV_PLANNER, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
 use super::{
-    access, compat, depth, failing_row, formats, guard, json_constructor, marks, raw, rewrite,
-    row_limit, session, skew, source, stamp, touched, utility,
+    access, compat, depth, failing_row, formats, guard, json_constructor, marks, placeholder, raw,
+    rewrite, row_limit, session, skew, source, stamp, touched, utility,
 };
 use crate::catalog::Policy;
 use crate::{enforce, identity, plan};
@@ -126,6 +126,7 @@ unsafe fn plan_query(
 ) -> Result<*mut pg_sys::PlannedStmt, Thrown> {
     // SAFETY: a rewritten query that is the planner's to scribble on.
     unsafe {
+        let placeholders = placeholder::planning();
         let alone = cursor_options & !(pg_sys::CURSOR_OPT_PARALLEL_OK as c_int);
         // A worker knows who it works for, not who this session once was.
         let mut options = if identity::only_sticky() {
@@ -162,6 +163,7 @@ unsafe fn plan_query(
             match rewrite::apply(&policy, parse) {
                 Ok(done) => {
                     facts = done;
+                    placeholders.has(facts.placeholders);
                     enforce(&policy, formats::judge(facts.needs));
                     if facts.may_raise {
                         failing_row::note_computed();

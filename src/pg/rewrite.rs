@@ -12,6 +12,7 @@ use pgrx::pg_sys::{self, List, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry
 use policy::rule::Rule;
 
 use super::group_size::{self, Demand};
+use super::placeholder::{self, Numbers};
 use super::planted::{self, Leak};
 use super::{compat, in_place, marks, names, nodes, template::Template, touched::Command};
 use crate::catalog::{Policy, Relation};
@@ -29,6 +30,8 @@ pub struct Facts {
     pub may_raise: bool,
     /// Settings that masks or filters depend on.
     pub needs: u32,
+    /// The placeholders that it has put into the query.
+    pub placeholders: Numbers,
 }
 
 struct Found {
@@ -45,6 +48,22 @@ struct Survey {
     /// Those of all other columns.
     columns: Vec<in_place::Use>,
     functions: Vec<*mut pg_sys::FuncExpr>,
+    /// Entries of WITH that may be planned several times.
+    said_again: Vec<*mut pg_sys::CommonTableExpr>,
+    /// Columns of all queries.
+    listed: usize,
+    /// Something is done with the rows of a relation before they are sent.
+    handles_rows: bool,
+    /// Queries that may become members of an append.
+    members: Vec<*mut Query>,
+}
+
+impl Survey {
+    /// Numbers for placeholders; none where rows are sent as they are scanned.
+    fn numbers(&self) -> Option<Numbers> {
+        let size = self.columns.len() + self.special.len() + self.listed;
+        self.handles_rows.then(|| Numbers::beyond(size))
+    }
 }
 
 unsafe fn survey(query: *mut Query) -> Survey {
@@ -53,7 +72,12 @@ unsafe fn survey(query: *mut Query) -> Survey {
         special: Vec::new(),
         columns: Vec::with_capacity(64),
         functions: Vec::new(),
+        said_again: Vec::new(),
+        listed: 0,
+        handles_rows: false,
+        members: Vec::new(),
     };
+    let mut sources = 0;
     let mut levels: Vec<*mut Query> = Vec::new();
     // SAFETY: the walk only notes pointers into the caller's tree.
     unsafe {
@@ -62,12 +86,23 @@ unsafe fn survey(query: *mut Query) -> Survey {
                 NodeTag::T_Query => {
                     let q = node.cast::<Query>();
                     levels.truncate(level as usize);
+                    if let Some(above) = levels.last()
+                        && (!(**above).setOperations.is_null() || seen.members.contains(above))
+                        && may_be_member(q, *above)
+                    {
+                        seen.members.push(q);
+                    }
                     levels.push(q);
                     for (i, rte) in nodes::pointers::<RangeTblEntry>((*q).rtable).enumerate() {
                         if (*rte).rtekind == RTEKind::RTE_RELATION {
                             seen.relations.push((q, rte, i as i32 + 1));
                         }
+                        sources += usize::from((*rte).rtekind != RTEKind::RTE_SUBQUERY);
                     }
+                    seen.said_again
+                        .extend(placeholder::said_again((*q).cteList));
+                    seen.listed += nodes::length((*q).targetList);
+                    seen.handles_rows |= sources > 1 || handles_rows(q);
                 }
                 NodeTag::T_Var => {
                     let var = node.cast::<pg_sys::Var>();
@@ -90,6 +125,44 @@ unsafe fn survey(query: *mut Query) -> Survey {
         });
     }
     seen
+}
+
+/// Does the query sort, group or gather the rows of what it reads?
+unsafe fn handles_rows(query: *const Query) -> bool {
+    // SAFETY: see `survey`.
+    unsafe {
+        (*query).hasAggs
+            || (*query).commandType != pg_sys::CmdType::CMD_SELECT
+            || [
+                (*query).sortClause,
+                (*query).groupClause,
+                (*query).groupingSets,
+                (*query).distinctClause,
+                (*query).windowClause,
+                (*query).cteList,
+            ]
+            .iter()
+            .any(|list| !list.is_null())
+            || !(*query).setOperations.is_null()
+    }
+}
+
+/// May the planner make the query a member of an append, if the one above is a UNION ALL or such a member? There the
+/// rows of one scan are what the member's list says, masks and all, and a placeholder is not expected
+/// (`is_safe_append_member` in prepjointree.c).
+unsafe fn may_be_member(query: *const Query, above: *const Query) -> bool {
+    // SAFETY: see `survey`.
+    unsafe {
+        let from = (*query).jointree;
+        !handles_rows(query)
+            && !from.is_null()
+            && (*from).quals.is_null()
+            && nodes::length((*from).fromlist) == 1
+            && nodes::pointers::<Node>((*from).fromlist)
+                .all(|item| nodes::is_a(item, NodeTag::T_RangeTblRef))
+            && nodes::pointers::<RangeTblEntry>((*above).rtable)
+                .any(|rte| std::ptr::eq((*rte).subquery, query))
+    }
 }
 
 /// Rewrites `query` in place. The tree must be the caller's own.
@@ -130,9 +203,17 @@ pub unsafe fn apply(policy: &Policy, query: *mut Query) -> Result<Facts, Denial>
         for one in &found {
             one.judge_groups()?;
         }
+        let mut numbers = seen.numbers();
         for one in &found {
             facts.protected = true;
-            apply_one(policy, query, one, &seen, &mut facts)?;
+            let numbers = numbers
+                .as_mut()
+                .filter(|_| !seen.members.contains(&one.owner));
+            apply_one(policy, query, one, &seen, &mut facts, numbers)?;
+        }
+        if let Some(numbers) = numbers.filter(|numbers| numbers.any()) {
+            placeholder::keep_single(&seen.said_again);
+            facts.placeholders = numbers;
         }
     }
     Ok(facts)
@@ -167,6 +248,7 @@ unsafe fn apply_one(
     found: &Found,
     seen: &Survey,
     facts: &mut Facts,
+    numbers: Option<&mut Numbers>,
 ) -> Result<(), Denial> {
     let special = &seen.special;
     let Found {
@@ -222,11 +304,19 @@ unsafe fn apply_one(
             && in_place::possible(owner, rte)
             && !planted::open(Leak::Predicate)
         {
-            in_place::mask(owner, rti, &template, &seen.columns);
+            in_place::mask(owner, rti, &template, &seen.columns, numbers);
             add_filters(owner, rte, rti, &template);
             marks::mark(rte);
         } else if template.has_masks() || foreign {
-            replace(owner, rte, rti, relation, &template, special)?;
+            replace(
+                owner,
+                rte,
+                rti,
+                relation,
+                template.masked(numbers),
+                &template,
+                special,
+            )?;
             // Another server does not know which of its conditions has to come first.
             (*rte).security_barrier = foreign;
         } else {
@@ -348,12 +438,13 @@ unsafe fn filter_target(
     }
 }
 
-/// Turns the entry into a sub-query over the relation it was.
+/// Turns the entry into this sub-query over the relation it was.
 unsafe fn replace(
     owner: *mut Query,
     rte: *mut RangeTblEntry,
     rti: i32,
     relation: &Relation,
+    sub: *mut Query,
     template: &Template,
     special: &[(*mut Query, *mut pg_sys::Var)],
 ) -> Result<(), Denial> {
@@ -369,7 +460,6 @@ unsafe fn replace(
             )
             .hint("Give TABLESAMPLE a constant."));
         }
-        let sub = template.masked();
         (*sub).stmt_location = -1;
         (*sub).stmt_len = -1;
         let inner = nodes::make::<RangeTblEntry>(NodeTag::T_RangeTblEntry);

@@ -8,7 +8,7 @@ use policy::builtins::guards::class;
 
 use super::layers::{self, Layer};
 use super::planted::{self, Leak};
-use super::{internal, names, nodes, session};
+use super::{internal, names, nodes, placeholder, session};
 use crate::catalog::Relation;
 use crate::identity;
 
@@ -118,6 +118,7 @@ unsafe extern "C-unwind" fn on_relation_info(
         if let Some(previous) = PREV_RELATION_INFO {
             previous(root, relid, inhparent, info);
         }
+        placeholder::go_on_behind(root);
         if session::confined() && layers::on(Layer::Statistics) {
             look_away(relid, inhparent, info);
         }

@@ -11,6 +11,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys::{self, List, NodeTag, Oid, Query};
 use policy::mask::numeric;
 
+use super::placeholder::{self, Numbers};
 use super::{compat, formats, internal, mask_expr, names, nodes, raw, scan, text, users};
 use crate::catalog::{Filter, Mask, Relation, SYSTEM};
 
@@ -19,6 +20,8 @@ pub struct Template {
     context: pg_sys::MemoryContext,
     /// `SELECT <every column or its mask> FROM relation`; null without masks.
     masked: *mut Query,
+    /// Of each column: the mask that stands in its place is computed from the row.
+    sees_row: Vec<bool>,
     /// The planner would pull `masked` up wherever nothing is joined to it from outside.
     simple: bool,
     /// The filters, each an expression over the relation at range table index 1; NIL without.
@@ -49,6 +52,13 @@ impl std::fmt::Debug for Template {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Template").finish_non_exhaustive()
     }
+}
+
+/// What is shown in the place of a column.
+pub struct Shown {
+    pub node: *mut pg_sys::Node,
+    /// It is computed from the row.
+    pub sees_row: bool,
 }
 
 /// What every parse of policy text is done under.
@@ -159,6 +169,18 @@ fn build(relation: &Relation) -> Template {
             let list = (*masked).targetList.cast();
             !pg_sys::contain_volatile_functions(list) && !pg_sys::expression_returns_set(list)
         };
+        let sees_row = if masked.is_null() {
+            Vec::new()
+        } else {
+            nodes::pointers::<pg_sys::TargetEntry>((*masked).targetList)
+                .map(|entry| {
+                    let shown = (*entry).expr.cast::<pg_sys::Node>();
+                    !nodes::is_a(shown, NodeTag::T_Var)
+                        && pg_sys::contain_vars_of_level(shown, 0)
+                        && !pg_sys::expression_returns_set(shown)
+                })
+                .collect()
+        };
         let mut functions = Vec::new();
         collect_functions(masked.cast(), &mut functions);
         for filter in nodes::pointers::<pg_sys::Node>(filters) {
@@ -167,6 +189,7 @@ fn build(relation: &Relation) -> Template {
         Template {
             context,
             masked,
+            sees_row,
             simple,
             filters,
             group,
@@ -509,7 +532,7 @@ impl Template {
 
     /// A copy of what is shown in the place of a column of range table index `rti`, `up` query levels above, in the
     /// current memory context. None: the column itself.
-    pub fn mask(&self, attno: i16, rti: i32, up: u32) -> Option<*mut pg_sys::Node> {
+    pub fn mask(&self, attno: i16, rti: i32, up: u32) -> Option<Shown> {
         // SAFETY: the template lives while it is copied; the copy is the query's own. The target list has an entry for
         // each column, in their order.
         unsafe {
@@ -534,14 +557,28 @@ impl Template {
             if up > 0 {
                 pg_sys::IncrementVarSublevelsUp(copied, up as i32, 0);
             }
-            Some(copied)
+            Some(Shown {
+                node: copied,
+                sees_row: self.sees_row[attno as usize - 1],
+            })
         }
     }
 
-    /// A copy of the masked query, in the current memory context.
-    pub fn masked(&self) -> *mut Query {
-        // SAFETY: the template lives while it is copied.
-        unsafe { nodes::copy(self.masked) }
+    /// A copy of the masked query, in the current memory context. With numbers, masks that need the column's value are
+    /// computed where the relation is scanned.
+    pub fn masked(&self, numbers: Option<&mut Numbers>) -> *mut Query {
+        // SAFETY: the template lives while it is copied; the copy is the query's own.
+        unsafe {
+            let copied = nodes::copy(self.masked);
+            if let Some(numbers) = numbers {
+                let entries = nodes::pointers::<pg_sys::TargetEntry>((*copied).targetList);
+                for (entry, _) in entries.zip(&self.sees_row).filter(|(_, sees)| **sees) {
+                    let mask = (*entry).expr.cast();
+                    (*entry).expr = placeholder::at_scan(mask, 1, 0, numbers.next()).cast();
+                }
+            }
+            copied
+        }
     }
 
     pub fn has_filters(&self) -> bool {
