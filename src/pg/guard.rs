@@ -103,7 +103,7 @@ unsafe fn is_built_in(node: *const Node) -> bool {
 
 /// Puts the checks around the arguments of a call.
 unsafe fn guard_call(call: *mut pg_sys::FuncExpr) {
-    // SAFETY: see `apply`.
+    // SAFETY: see `Found::check`.
     unsafe {
         let Some(guards) = guards::guards((*call).funcid.to_u32()) else {
             return;
@@ -204,7 +204,7 @@ unsafe fn constant(node: *const Node) -> Option<String> {
 
 /// An OID or a number becomes a regclass and the like.
 unsafe fn guard_relabel(relabel: *mut pg_sys::RelabelType) {
-    // SAFETY: see `apply`.
+    // SAFETY: see `Found::check`.
     unsafe {
         let argument = (*relabel).arg.cast::<Node>();
         if let Some(class) = names_type((*relabel).resulttype.to_u32())
@@ -220,7 +220,7 @@ unsafe fn guard_relabel(relabel: *mut pg_sys::RelabelType) {
 /// A function's result that is taken for a regclass and the like: so do casts from bigint and
 /// smallint. The call becomes the argument of the check.
 unsafe fn guard_result(call: *mut pg_sys::FuncExpr) {
-    // SAFETY: see `apply`.
+    // SAFETY: see `Found::check`.
     unsafe {
         let Some(class) = names_type((*call).funcresulttype.to_u32()) else {
             return;
@@ -243,7 +243,7 @@ unsafe fn guard_result(call: *mut pg_sys::FuncExpr) {
 
 /// A text becomes a regclass and the like when the statement runs.
 unsafe fn guard_input(coerce: *mut pg_sys::CoerceViaIO) {
-    // SAFETY: see `apply`.
+    // SAFETY: see `Found::check`.
     unsafe {
         let Some(class) = names_type((*coerce).resulttype.to_u32()) else {
             return;
@@ -271,68 +271,102 @@ unsafe fn guard_input(coerce: *mut pg_sys::CoerceViaIO) {
     }
 }
 
-/// Puts every check into a query that is about to be planned.
-///
-/// # Safety
-/// The tree is the caller's own.
-pub unsafe fn apply(query: *mut pg_sys::Query) -> Result<(), Denial> {
-    const SHOW_ALL_SETTINGS: u32 = 2084;
-    let mut sets: Vec<*mut pg_sys::Query> = Vec::new();
-    let mut seen: Vec<*mut Node> = Vec::with_capacity(8);
-    let mut settings: Vec<(*mut pg_sys::RangeTblEntry, i32)> = Vec::new();
-    // SAFETY: the walk only notes pointers; nodes are changed in place afterwards, and none is
-    // freed.
-    unsafe {
-        nodes::walk(query.cast(), |node, _| {
+/// What in a query needs a check.
+#[derive(Debug, Default)]
+pub struct Found {
+    sets: Vec<*mut Query>,
+    expressions: Vec<*mut Node>,
+    settings: Vec<(*mut pg_sys::RangeTblEntry, i32)>,
+}
+
+impl Found {
+    /// In a query that nobody has looked at.
+    ///
+    /// # Safety
+    /// `query` is a query tree.
+    pub unsafe fn of(query: *mut Query) -> Self {
+        let mut found = Self::default();
+        // SAFETY: by the caller's promise; the walk only notes pointers.
+        unsafe {
+            nodes::walk(query.cast(), |node, _| {
+                found.note(node);
+                false
+            });
+        }
+        found
+    }
+
+    /// Notes a node.
+    ///
+    /// # Safety
+    /// It is one of a query tree; all of them are noted before [`Self::check`].
+    #[inline]
+    pub unsafe fn note(&mut self, node: *mut Node) {
+        // SAFETY: every node begins with its tag.
+        unsafe {
             match (*node).type_ {
                 NodeTag::T_FuncExpr | NodeTag::T_RelabelType | NodeTag::T_CoerceViaIO => {
-                    seen.push(node);
+                    self.expressions.push(node);
                 }
-                NodeTag::T_Query => {
-                    let query = node.cast::<pg_sys::Query>();
-                    if !(*query).setOperations.is_null() {
-                        sets.push(query);
-                    }
-                    let entries = nodes::pointers::<pg_sys::RangeTblEntry>((*query).rtable);
-                    for (i, rte) in entries.enumerate() {
-                        if (*rte).rtekind == pg_sys::RTEKind::RTE_FUNCTION
-                            && nodes::pointers::<pg_sys::RangeTblFunction>((*rte).functions).any(
-                                |function| {
-                                    let call = (*function).funcexpr;
-                                    nodes::is_a(call, NodeTag::T_FuncExpr)
-                                        && (*call.cast::<pg_sys::FuncExpr>()).funcid.to_u32()
-                                            == SHOW_ALL_SETTINGS
-                                },
-                            )
-                        {
-                            settings.push((rte, i as i32 + 1));
-                        }
-                    }
-                }
+                NodeTag::T_Query => self.note_query(node.cast()),
                 _ => {}
             }
-            false
-        });
-        for query in sets {
-            let top = (*query).setOperations;
-            let types = (*top.cast::<pg_sys::SetOperationStmt>()).colTypes;
-            judge_set(query, top, types)?;
-        }
-        for node in seen {
-            match (*node).type_ {
-                NodeTag::T_FuncExpr => {
-                    guard_result(node.cast());
-                    guard_call(node.cast());
-                }
-                NodeTag::T_RelabelType => guard_relabel(node.cast()),
-                _ => guard_input(node.cast()),
-            }
-        }
-        for (rte, rti) in settings {
-            show_some_settings(rte, rti);
         }
     }
-    Ok(())
+
+    unsafe fn note_query(&mut self, query: *mut Query) {
+        const SHOW_ALL_SETTINGS: u32 = 2084;
+        // SAFETY: a query of the tree.
+        unsafe {
+            if !(*query).setOperations.is_null() {
+                self.sets.push(query);
+            }
+            let entries = nodes::pointers::<pg_sys::RangeTblEntry>((*query).rtable);
+            for (i, rte) in entries.enumerate() {
+                if (*rte).rtekind == pg_sys::RTEKind::RTE_FUNCTION
+                    && nodes::pointers::<pg_sys::RangeTblFunction>((*rte).functions).any(
+                        |function| {
+                            let call = (*function).funcexpr;
+                            nodes::is_a(call, NodeTag::T_FuncExpr)
+                                && (*call.cast::<pg_sys::FuncExpr>()).funcid.to_u32()
+                                    == SHOW_ALL_SETTINGS
+                        },
+                    )
+                {
+                    self.settings.push((rte, i as i32 + 1));
+                }
+            }
+        }
+    }
+
+    /// Puts every check into the query, which is about to be planned.
+    ///
+    /// # Safety
+    /// The tree is the caller's own, and as it was when it was looked at.
+    pub unsafe fn check(self) -> Result<(), Denial> {
+        // SAFETY: nodes are changed in place, and none is freed.
+        unsafe {
+            for query in self.sets {
+                let top = (*query).setOperations;
+                let types = (*top.cast::<pg_sys::SetOperationStmt>()).colTypes;
+                judge_set(query, top, types)?;
+            }
+            for node in self.expressions {
+                match (*node).type_ {
+                    NodeTag::T_FuncExpr => {
+                        guard_result(node.cast());
+                        guard_call(node.cast());
+                    }
+                    NodeTag::T_RelabelType => guard_relabel(node.cast()),
+                    _ => guard_input(node.cast()),
+                }
+            }
+            for (rte, rti) in self.settings {
+                show_some_settings(rte, rti);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The columns of UNION and the like are converted by the planner, behind every check: what becomes a regclass or

@@ -12,8 +12,9 @@ use pgrx::pg_sys::{
     self, CmdType, JoinType, NodeTag, PlaceHolderVar, Query, RTEKind, RangeTblEntry, RelabelType,
 };
 
-use super::placeholder::{self, Numbers};
-use super::{compat, nodes, template::Template};
+use super::placeholder::Numbers;
+use super::template::{Shown, Template};
+use super::{compat, nodes, raw};
 
 /// A Var of a column, and the query that its range table entry is of.
 pub struct Use {
@@ -59,7 +60,9 @@ pub unsafe fn mask(
     mut numbers: Option<&mut Numbers>,
 ) {
     let mut given = BTreeMap::new();
-    // SAFETY: by the caller's promise. A Var that stands in several places is met as one that is none any more.
+    let mut places: Vec<(*mut pg_sys::Var, Shown, u32)> = Vec::with_capacity(8);
+    // SAFETY: by the caller's promise. A Var that stands in several places is met as one that is none any more. The
+    // guard turns an ERROR into a panic; between it and the calls no frame owns anything.
     unsafe {
         for one in columns {
             let var = one.var;
@@ -73,28 +76,65 @@ pub unsafe fn mask(
                 !compat::may_be_nulled(var),
                 "a column of a query without outer joins is nulled by one"
             );
-            let (attno, up) = ((*var).varattno, (*var).varlevelsup);
-            let Some(mask) = template.mask(attno, rti, up) else {
+            let attno = (*var).varattno;
+            let Some(mut shown) = template.shown(attno) else {
                 continue;
             };
-            if let Some(numbers) = numbers.as_deref_mut().filter(|_| mask.sees_row) {
-                let number = *given.entry(attno).or_insert_with(|| numbers.next());
-                let placeholder = placeholder::at_scan(mask.node, rti, up, number);
-                std::ptr::copy_nonoverlapping(placeholder, var.cast(), 1);
-                continue;
-            }
-            let relabel = RelabelType {
-                xpr: pg_sys::Expr {
-                    type_: NodeTag::T_RelabelType,
-                },
-                arg: mask.node.cast(),
-                resulttype: (*var).vartype,
-                resulttypmod: (*var).vartypmod,
-                resultcollid: (*var).varcollid,
-                relabelformat: pg_sys::CoercionForm::COERCE_IMPLICIT_CAST,
-                location: (*var).location,
+            let number = match numbers.as_deref_mut() {
+                Some(numbers) if !shown.at_scan.is_null() => {
+                    *given.entry(attno).or_insert_with(|| numbers.next())
+                }
+                _ => {
+                    shown.at_scan = std::ptr::null();
+                    0
+                }
             };
-            std::ptr::write(var.cast(), relabel);
+            places.push((var, shown, number));
         }
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            for (var, shown, number) in &places {
+                overwrite(*var, shown, *number, rti);
+            }
+        });
+    }
+}
+
+/// # Safety
+/// As for [`mask`]; below its guard.
+unsafe fn overwrite(var: *mut pg_sys::Var, shown: &Shown, number: u32, rti: i32) {
+    // SAFETY: by the caller's promise; the template lives while it is copied, the copy is the query's own.
+    unsafe {
+        if !nodes::is_a(var.cast(), NodeTag::T_Var) {
+            return;
+        }
+        let up = (*var).varlevelsup as i32;
+        let own = |node: *const pg_sys::Node| {
+            let copied = raw::copyObjectImpl(node.cast()).cast::<pg_sys::Node>();
+            if rti != 1 {
+                raw::ChangeVarNodes(copied, 1, rti, 0);
+            }
+            if up > 0 {
+                raw::IncrementVarSublevelsUp(copied, up, 0);
+            }
+            copied
+        };
+        if !shown.at_scan.is_null() {
+            let placeholder = own(shown.at_scan.cast()).cast::<PlaceHolderVar>();
+            (*placeholder).phid = number;
+            std::ptr::copy_nonoverlapping(placeholder, var.cast(), 1);
+            return;
+        }
+        let relabel = RelabelType {
+            xpr: pg_sys::Expr {
+                type_: NodeTag::T_RelabelType,
+            },
+            arg: own(shown.mask).cast(),
+            resulttype: (*var).vartype,
+            resulttypmod: (*var).vartypmod,
+            resultcollid: (*var).varcollid,
+            relabelformat: pg_sys::CoercionForm::COERCE_IMPLICIT_CAST,
+            location: (*var).location,
+        };
+        std::ptr::write(var.cast(), relabel);
     }
 }

@@ -8,10 +8,50 @@ use pgrx::pg_sys::{self, List, Node, NodeTag, Query, RTEKind, RangeTblEntry};
 
 use super::nodes;
 
+/// What the range table of a query has.
+struct Level {
+    table: *const List,
+    entries: u32,
+    /// Of the first entries, a bit for each that is a join.
+    joins: u64,
+}
+
+impl Level {
+    unsafe fn of(query: *const Query) -> Self {
+        // SAFETY: a query of the tree that is walked.
+        unsafe {
+            let table = (*query).rtable;
+            let joins = nodes::pointers::<RangeTblEntry>(table)
+                .take(u64::BITS as usize)
+                .enumerate()
+                .filter(|(_, rte)| (**rte).rtekind == RTEKind::RTE_JOIN)
+                .fold(0, |joins, (i, _)| joins | 1 << i);
+            Self {
+                table,
+                entries: nodes::length(table) as u32,
+                joins,
+            }
+        }
+    }
+
+    /// Is it an entry, and no join?
+    unsafe fn is_other(&self, number: u32) -> bool {
+        // SAFETY: as for `of`.
+        unsafe {
+            (1..=self.entries).contains(&number)
+                && if number <= u64::BITS {
+                    self.joins >> (number - 1) & 1 == 0
+                } else {
+                    (*nodes::rte(self.table, number)).rtekind != RTEKind::RTE_JOIN
+                }
+        }
+    }
+}
+
 /// Looks at the nodes of a query for columns of joins.
 #[derive(Default)]
 pub struct Watch {
-    levels: Vec<*mut Query>,
+    levels: Vec<Level>,
     joins: Vec<*mut RangeTblEntry>,
     used: bool,
 }
@@ -27,7 +67,7 @@ impl Watch {
             match (*node).type_ {
                 NodeTag::T_Query => {
                     self.levels.truncate(level as usize);
-                    self.levels.push(node.cast());
+                    self.levels.push(Level::of(node.cast()));
                 }
                 NodeTag::T_RangeTblEntry => {
                     let rte = node.cast::<RangeTblEntry>();
@@ -47,15 +87,10 @@ impl Watch {
     unsafe fn refers_to_join(&self, level: usize, var: *const pg_sys::Var) -> bool {
         // SAFETY: a Var of the query that is walked, below the queries noted.
         unsafe {
-            let Some(owner) = level
-                .checked_sub(1 + (*var).varlevelsup as usize)
+            let owner = level.checked_sub(1 + (*var).varlevelsup as usize);
+            !owner
                 .and_then(|i| self.levels.get(i))
-            else {
-                return true;
-            };
-            let (number, table) = ((*var).varno as i64, (**owner).rtable);
-            let known = !table.is_null() && (1..=i64::from((*table).length)).contains(&number);
-            !known || (*nodes::rte(table, number as u32)).rtekind == RTEKind::RTE_JOIN
+                .is_some_and(|owner| owner.is_other((*var).varno as u32))
         }
     }
 

@@ -64,13 +64,14 @@ impl Found {
         }
     }
 
-    /// Makes each constructor of the tree that was looked at the argument of its conversion.
+    /// Makes each constructor of the tree that was looked at the argument of its conversion; whether there were any.
     ///
     /// # Safety
     /// It is this tree, which may be changed.
-    pub unsafe fn take_apart(mut self, query: *mut Query) {
+    pub unsafe fn take_apart(mut self, query: *mut Query) -> bool {
         // SAFETY: by the caller's promise.
         unsafe {
+            let any = !(self.twice.is_empty() && self.constructors.is_empty());
             if !self.twice.is_empty() {
                 // Each place gets an expression of its own: a copy shares nothing.
                 for node in self.twice {
@@ -84,6 +85,7 @@ impl Found {
                     separate(node);
                 }
             }
+            any
         }
     }
 

@@ -50,18 +50,16 @@ impl Numbers {
     }
 }
 
-/// The expression, to be computed where entry `rti` of its query is scanned.
+/// The expression, to be computed where entry 1 of its query is scanned; without a number.
 ///
 /// # Safety
-/// The expression is over that entry, `up` query levels above.
-pub unsafe fn at_scan(expr: *mut Node, rti: i32, up: u32, number: u32) -> *mut PlaceHolderVar {
+/// The expression is over that entry.
+pub unsafe fn at_scan(expr: *mut Node) -> *mut PlaceHolderVar {
     // SAFETY: by the caller's promise; the set is made in the memory context that the tree is in.
     unsafe {
         let placeholder = nodes::make::<PlaceHolderVar>(NodeTag::T_PlaceHolderVar);
         (*placeholder).phexpr = expr.cast();
-        (*placeholder).phrels = pg_sys::bms_make_singleton(rti);
-        (*placeholder).phid = number;
-        (*placeholder).phlevelsup = up;
+        (*placeholder).phrels = pg_sys::bms_make_singleton(1);
         placeholder
     }
 }

@@ -11,7 +11,7 @@ use super::boundary::{self, Thrown};
 use super::hooks::{PREV_ANALYZE, PREV_PLANNER, begin, exempt, is_worker, timed};
 use super::layers::{self, Layer};
 use super::{
-    access, compat, depth, failing_row, formats, guard, json_constructor, marks, placeholder, raw,
+    access, compat, depth, failing_row, formats, json_constructor, marks, placeholder, raw,
     rewrite, row_limit, session, skew, source, stamp, touched, utility,
 };
 use crate::catalog::Policy;
@@ -146,7 +146,7 @@ unsafe fn plan_query(
         let _outermost = (!nested).then(source::is_outermost);
         // A function that is folded while an EXPLAIN is planned runs, masks and all.
         let explaining = super::explain::plain() && depth::PLAN.load(Relaxed) == 1;
-        let calls = touched::calls(parse);
+        let mut calls = touched::calls(parse);
         if calls.compares {
             enforce(&policy, json_constructor::judge_hidden(&calls));
         }
@@ -156,7 +156,7 @@ unsafe fn plan_query(
         }
         let next = || next_plan(parse, query_string, options, params);
         if !policy.monitors() {
-            enforce(&policy, guard::apply(parse));
+            enforce(&policy, std::mem::take(&mut calls.guarded).check());
         }
         let mut facts = rewrite::Facts::default();
         if !explaining && layers::on(Layer::Rewrite) {

@@ -43,6 +43,9 @@ unsafe extern "C-unwind" {
     pub fn IsTransactionState() -> bool;
     pub fn AcceptInvalidationMessages();
     pub fn exprType(expression: *const pg_sys::Node) -> Oid;
+    pub fn copyObjectImpl(node: *const c_void) -> *mut c_void;
+    pub fn ChangeVarNodes(node: *mut pg_sys::Node, from: c_int, to: c_int, up: c_int);
+    pub fn IncrementVarSublevelsUp(node: *mut pg_sys::Node, by: c_int, from: c_int);
     pub fn check_functions_in_node(
         node: *mut pg_sys::Node,
         checker: Option<unsafe extern "C-unwind" fn(Oid, *mut c_void) -> bool>,

@@ -20,8 +20,9 @@ pub struct Template {
     context: pg_sys::MemoryContext,
     /// `SELECT <every column or its mask> FROM relation`; null without masks.
     masked: *mut Query,
-    /// Of each column: the mask that stands in its place is computed from the row.
-    sees_row: Vec<bool>,
+    /// For each column a placeholder of its mask, without a number; null where the column itself is shown, or a mask
+    /// that sees nothing of the row.
+    at_scan: Vec<*mut pg_sys::PlaceHolderVar>,
     /// The planner would pull `masked` up wherever nothing is joined to it from outside.
     simple: bool,
     /// The filters, each an expression over the relation at range table index 1; NIL without.
@@ -54,11 +55,12 @@ impl std::fmt::Debug for Template {
     }
 }
 
-/// What is shown in the place of a column.
+/// What is shown in the place of a column; the template's own, to be copied.
+#[derive(Clone, Copy)]
 pub struct Shown {
-    pub node: *mut pg_sys::Node,
-    /// It is computed from the row.
-    pub sees_row: bool,
+    pub mask: *const pg_sys::Node,
+    /// The same, computed where the relation is scanned; null where the mask sees nothing of the row.
+    pub at_scan: *const pg_sys::PlaceHolderVar,
 }
 
 /// What every parse of policy text is done under.
@@ -164,22 +166,11 @@ fn build(relation: &Relation) -> Template {
         let masked = nodes::copy(masked);
         let filters: *mut List = nodes::copy(quals);
         let group = nodes::copy(group);
+        let at_scan = placeholders(masked);
         pg_sys::MemoryContextSwitchTo(caller);
         let simple = !masked.is_null() && plain && {
             let list = (*masked).targetList.cast();
             !pg_sys::contain_volatile_functions(list) && !pg_sys::expression_returns_set(list)
-        };
-        let sees_row = if masked.is_null() {
-            Vec::new()
-        } else {
-            nodes::pointers::<pg_sys::TargetEntry>((*masked).targetList)
-                .map(|entry| {
-                    let shown = (*entry).expr.cast::<pg_sys::Node>();
-                    !nodes::is_a(shown, NodeTag::T_Var)
-                        && pg_sys::contain_vars_of_level(shown, 0)
-                        && !pg_sys::expression_returns_set(shown)
-                })
-                .collect()
         };
         let mut functions = Vec::new();
         collect_functions(masked.cast(), &mut functions);
@@ -189,7 +180,7 @@ fn build(relation: &Relation) -> Template {
         Template {
             context,
             masked,
-            sees_row,
+            at_scan,
             simple,
             filters,
             group,
@@ -197,6 +188,29 @@ fn build(relation: &Relation) -> Template {
             may_raise,
             needs,
         }
+    }
+}
+
+/// Of each column, see [`Template::at_scan`]; in the current memory context.
+unsafe fn placeholders(masked: *const Query) -> Vec<*mut pg_sys::PlaceHolderVar> {
+    if masked.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: a query with one relation.
+    unsafe {
+        nodes::pointers::<pg_sys::TargetEntry>((*masked).targetList)
+            .map(|entry| {
+                let shown = (*entry).expr.cast::<pg_sys::Node>();
+                if nodes::is_a(shown, NodeTag::T_Var)
+                    || !pg_sys::contain_vars_of_level(shown, 0)
+                    || pg_sys::expression_returns_set(shown)
+                {
+                    std::ptr::null_mut()
+                } else {
+                    placeholder::at_scan(shown)
+                }
+            })
+            .collect()
     }
 }
 
@@ -530,11 +544,9 @@ impl Template {
         self.simple
     }
 
-    /// A copy of what is shown in the place of a column of range table index `rti`, `up` query levels above, in the
-    /// current memory context. None: the column itself.
-    pub fn mask(&self, attno: i16, rti: i32, up: u32) -> Option<Shown> {
-        // SAFETY: the template lives while it is copied; the copy is the query's own. The target list has an entry for
-        // each column, in their order.
+    /// What is shown in the place of a column, over range table index 1. None: the column itself.
+    pub fn shown(&self, attno: i16) -> Option<Shown> {
+        // SAFETY: the target list has an entry for each column, in their order.
         unsafe {
             let list = (*self.masked).targetList;
             assert!(
@@ -544,22 +556,12 @@ impl Template {
             let entry = (*(*list).elements.add(attno as usize - 1))
                 .ptr_value
                 .cast::<pg_sys::TargetEntry>();
-            let shown = (*entry).expr.cast::<pg_sys::Node>();
-            if nodes::is_a(shown, NodeTag::T_Var)
-                && (*shown.cast::<pg_sys::Var>()).varattno == attno
-            {
-                return None;
-            }
-            let copied: *mut pg_sys::Node = nodes::copy(shown);
-            if rti != 1 {
-                pg_sys::ChangeVarNodes(copied, 1, rti, 0);
-            }
-            if up > 0 {
-                pg_sys::IncrementVarSublevelsUp(copied, up as i32, 0);
-            }
-            Some(Shown {
-                node: copied,
-                sees_row: self.sees_row[attno as usize - 1],
+            let mask = (*entry).expr.cast::<pg_sys::Node>();
+            let itself = nodes::is_a(mask, NodeTag::T_Var)
+                && (*mask.cast::<pg_sys::Var>()).varattno == attno;
+            (!itself).then(|| Shown {
+                mask,
+                at_scan: self.at_scan[attno as usize - 1],
             })
         }
     }
@@ -572,9 +574,12 @@ impl Template {
             let copied = nodes::copy(self.masked);
             if let Some(numbers) = numbers {
                 let entries = nodes::pointers::<pg_sys::TargetEntry>((*copied).targetList);
-                for (entry, _) in entries.zip(&self.sees_row).filter(|(_, sees)| **sees) {
-                    let mask = (*entry).expr.cast();
-                    (*entry).expr = placeholder::at_scan(mask, 1, 0, numbers.next()).cast();
+                for (entry, prepared) in entries.zip(&self.at_scan) {
+                    if !prepared.is_null() {
+                        let placeholder = nodes::copy(*prepared);
+                        (*placeholder).phid = numbers.next();
+                        (*entry).expr = placeholder.cast();
+                    }
                 }
             }
             copied

@@ -6,7 +6,7 @@ use pgrx::pg_sys::{self, CmdType, NodeTag, Oid, Query, RTEKind};
 
 use policy::builtins::guards::{names_array, names_type};
 
-use super::{compat, join_columns, json_constructor, nodes, objects, raw};
+use super::{compat, guard, join_columns, json_constructor, nodes, objects, raw};
 
 /// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -152,6 +152,8 @@ pub struct Calls {
     pub compares: bool,
     /// Rows are left out by row-level security.
     pub secured: bool,
+    /// What needs a check when it runs.
+    pub guarded: guard::Found,
 }
 
 /// Collects what `query` calls. Takes apart what PostgreSQL mixes up (see [`json_constructor`]) and empties what nobody
@@ -167,11 +169,13 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
         relations: Vec::with_capacity(4),
         compares: false,
         secured: false,
+        guarded: guard::Found::default(),
     };
     let mut joins = join_columns::Watch::default();
     let mut note = |node: *mut pg_sys::Node| {
         // SAFETY: a node of the tree that is walked below.
         unsafe {
+            calls.guarded.note(node);
             match (*node).type_ {
                 NodeTag::T_RangeTblEntry => {
                     let rte = node.cast::<pg_sys::RangeTblEntry>();
@@ -215,7 +219,9 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
             });
         }
         joins.forget_unused();
-        json.take_apart(query);
+        if json.take_apart(query) {
+            calls.guarded = guard::Found::of(query);
+        }
         pg_sys::ffi::pg_guard_ffi_boundary(|| {
             for node in &nodes {
                 let into = (&raw mut calls.functions).cast();
