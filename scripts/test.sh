@@ -320,7 +320,7 @@ cassert() {
     why="$(unreachable)"
     if [ -n "$why" ]; then fail "cassert pg18" "$why"; return; fi
     aside "cassert sqlsmith" on_cluster "cassert pg18 sqlsmith" 1 --test sqlsmith -- --nocapture
-    for chapter in c05 c10 c12 c21; do
+    for chapter in c04 c05 c10 c12 c21; do
         on_cluster "cassert pg18 $chapter" 4 --test contract -- "$chapter"
     done
     together

@@ -21,7 +21,7 @@ pub struct Template {
     /// `SELECT <every column or its mask> FROM relation`; null without masks.
     masked: *mut Query,
     /// For each column a placeholder of its mask, without a number; null where the column itself is shown, or a mask
-    /// that sees nothing of the row.
+    /// that sees nothing of the row, and for foreign tables.
     at_scan: Vec<*mut pg_sys::PlaceHolderVar>,
     /// The planner would pull `masked` up wherever nothing is joined to it from outside.
     simple: bool,
@@ -166,7 +166,7 @@ fn build(relation: &Relation) -> Template {
         let masked = nodes::copy(masked);
         let filters: *mut List = nodes::copy(quals);
         let group = nodes::copy(group);
-        let at_scan = placeholders(masked);
+        let at_scan = placeholders(relid, masked);
         pg_sys::MemoryContextSwitchTo(caller);
         let simple = !masked.is_null() && plain && {
             let list = (*masked).targetList.cast();
@@ -192,16 +192,20 @@ fn build(relation: &Relation) -> Template {
 }
 
 /// Of each column, see [`Template::at_scan`]; in the current memory context.
-unsafe fn placeholders(masked: *const Query) -> Vec<*mut pg_sys::PlaceHolderVar> {
+unsafe fn placeholders(relid: Oid, masked: *const Query) -> Vec<*mut pg_sys::PlaceHolderVar> {
     if masked.is_null() {
         return Vec::new();
     }
+    // A foreign-data wrapper does not expect one where it groups on the other server.
+    let is_foreign = |relation: Oid| names::relation_kind(relation).is_foreign();
+    let foreign = is_foreign(relid) || names::descendants(relid).into_iter().any(is_foreign);
     // SAFETY: a query with one relation.
     unsafe {
         nodes::pointers::<pg_sys::TargetEntry>((*masked).targetList)
             .map(|entry| {
                 let shown = (*entry).expr.cast::<pg_sys::Node>();
-                if nodes::is_a(shown, NodeTag::T_Var)
+                if foreign
+                    || nodes::is_a(shown, NodeTag::T_Var)
                     || !pg_sys::contain_vars_of_level(shown, 0)
                     || pg_sys::expression_returns_set(shown)
                 {

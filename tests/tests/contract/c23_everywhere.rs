@@ -154,6 +154,33 @@ fn foreign_tables(b: &Bench) {
     ] {
         b.masks(sql);
     }
+    // Grouped on the other server or here, alone and as a partition.
+    b.setup(
+        "CREATE TABLE shop.halves (id int, email text, ssn text) PARTITION BY RANGE (id);
+         CREATE TABLE shop.near_half PARTITION OF shop.halves FOR VALUES FROM (0) TO (1);
+         CREATE FOREIGN TABLE shop.far_half PARTITION OF shop.halves FOR VALUES FROM (1) TO (9000) SERVER loop OPTIONS (schema_name 'shop', table_name 'customers');
+         GRANT SELECT ON shop.halves TO @agent@, @plain@;
+         SELECT agent_policy.allow_relation('@agent@', 'shop.halves'), agent_policy.allow_relation('@agent@', 'shop.far_half');
+         SELECT agent_policy.mask_column('shop.halves', 'email', 'email'); SELECT agent_policy.mask_column('shop.halves', 'ssn')",
+    );
+    for setting in ["off", "on"] {
+        for role in ["@agent@", "@plain@"] {
+            for name in ["join", "aggregate"] {
+                b.setup(&format!(
+                    "ALTER ROLE {role} SET enable_partitionwise_{name} = {setting}"
+                ));
+            }
+        }
+        for sql in [
+            "SELECT email, count(*) FROM shop.far GROUP BY email",
+            "SELECT email::varchar FROM shop.far GROUP BY email, ssn ORDER BY max(ssn)",
+            "SELECT email, count(*), max(ssn) FROM shop.halves GROUP BY email",
+            "SELECT id, max(email) FROM shop.halves GROUP BY id",
+            "SELECT a.email, b.ssn FROM shop.halves a JOIN shop.halves b USING (id)",
+        ] {
+            b.masks(sql);
+        }
+    }
     // What is pushed down asks for masked values, too.
     for sql in [
         "SELECT id FROM shop.far WHERE ssn = '811-22-0001'",
