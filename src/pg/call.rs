@@ -155,7 +155,11 @@ const HEADER: usize = pg_sys::VARHDRSZ;
 /// without the guard that pgrx puts around its binding, half of the cost of a short value.
 mod no_oom {
     unsafe extern "C" {
-        pub fn palloc_extended(size: usize, flags: core::ffi::c_int) -> *mut core::ffi::c_void;
+        pub fn MemoryContextAllocExtended(
+            memory: pgrx::pg_sys::MemoryContext,
+            size: usize,
+            flags: core::ffi::c_int,
+        ) -> *mut core::ffi::c_void;
     }
 }
 
@@ -166,12 +170,26 @@ mod no_oom {
 /// The caller writes all of the room.
 #[inline(always)]
 pub unsafe fn new_varlena(len: usize) -> Option<(pg_sys::Datum, *mut u8)> {
+    // SAFETY: the server has set it before it calls a function.
+    unsafe { new_varlena_in(pg_sys::CurrentMemoryContext, len) }
+}
+
+/// The same in another memory context.
+///
+/// # Safety
+/// As [`new_varlena`]; the context is one.
+#[inline(always)]
+pub unsafe fn new_varlena_in(
+    memory: pg_sys::MemoryContext,
+    len: usize,
+) -> Option<(pg_sys::Datum, *mut u8)> {
     if len > LONGEST {
         return None;
     }
     // SAFETY: as the module says; the pointer is null or to as many bytes as asked for.
     unsafe {
-        let p = no_oom::palloc_extended(len + HEADER, pg_sys::MCXT_ALLOC_NO_OOM as i32)
+        let flags = pg_sys::MCXT_ALLOC_NO_OOM as i32;
+        let p = no_oom::MemoryContextAllocExtended(memory, len + HEADER, flags)
             .cast::<pg_sys::varlena>();
         if p.is_null() {
             return None;
@@ -179,6 +197,16 @@ pub unsafe fn new_varlena(len: usize) -> Option<(pg_sys::Datum, *mut u8)> {
         pgrx::set_varsize_4b(p, (len + HEADER) as i32);
         Some((pg_sys::Datum::from(p), p.cast::<u8>().add(HEADER)))
     }
+}
+
+/// Makes a new varlena shorter than the room it was made with.
+///
+/// # Safety
+/// `value` is one of [`new_varlena`] with room for `len` bytes or more.
+#[inline(always)]
+pub unsafe fn set_length(value: pg_sys::Datum, len: usize) {
+    // SAFETY: by the caller's promise.
+    unsafe { pgrx::set_varsize_4b(value.cast_mut_ptr(), (len + HEADER) as i32) }
 }
 
 /// The longest text that can be made, as MaxAllocSize says.

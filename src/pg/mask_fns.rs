@@ -1,6 +1,6 @@
 //! The mask functions. None raises, whatever the input: an error's text would carry raw values.
 
-use super::call::{arg, bytes, new_varlena, plain_bytes, return_null, sql_function};
+use super::call::{arg, bytes, new_varlena, plain_bytes, return_null, set_length, sql_function};
 use super::secret;
 use pgrx::pg_sys::{self, Datum};
 use policy::mask::hash::hex;
@@ -90,15 +90,61 @@ sql_function! {
     }
 }
 
+/// Copies a few bytes, which calling the library's function would take longer for.
+///
+/// # Safety
+/// As for [`std::ptr::copy_nonoverlapping`].
+#[inline(always)]
+unsafe fn copy_few(from: *const u8, to: *mut u8, n: usize) {
+    const FEW: usize = 8;
+    // SAFETY: by the caller's promise; all of it is within the `n` bytes.
+    unsafe {
+        if n > 2 * FEW {
+            std::ptr::copy_nonoverlapping(from, to, n);
+        } else if n >= FEW {
+            let first = from.cast::<u64>().read_unaligned();
+            let last = from.add(n - FEW).cast::<u64>().read_unaligned();
+            to.cast::<u64>().write_unaligned(first);
+            to.add(n - FEW).cast::<u64>().write_unaligned(last);
+        } else if n >= FEW / 2 {
+            let first = from.cast::<u32>().read_unaligned();
+            let last = from.add(n - FEW / 2).cast::<u32>().read_unaligned();
+            to.cast::<u32>().write_unaligned(first);
+            to.add(n - FEW / 2).cast::<u32>().write_unaligned(last);
+        } else if n > 0 {
+            // Of one to three bytes these are all.
+            for i in [0, n / 2, n - 1] {
+                to.add(i).write(from.add(i).read());
+            }
+        }
+    }
+}
+
 /// The text with one byte for each character that is hidden.
 ///
 /// # Safety
 /// In a function that returns the result; `p` is a part of `text`.
 #[inline(always)]
 unsafe fn padded(text: &[u8], p: Partial, pad: u8) -> Option<Datum> {
+    const WORD: usize = size_of::<u64>();
+    const FEW: usize = 8 * WORD;
+    let length = p.head.wrapping_add(p.hidden).wrapping_add(p.tail);
     // SAFETY: the new value has as much room as is written; head and tail are within the text.
     unsafe {
-        let (result, out) = new_varlena(p.head.wrapping_add(p.hidden).wrapping_add(p.tail))?;
+        if length <= FEW {
+            // Whole words of what hides, then what is kept: the last word may go over the end.
+            let (result, out) = new_varlena(length.next_multiple_of(WORD))?;
+            let word = u64::from_ne_bytes([pad; WORD]);
+            for i in 0..length.div_ceil(WORD) {
+                out.cast::<u64>().add(i).write_unaligned(word);
+            }
+            copy_few(text.as_ptr(), out, p.head);
+            let end = text.as_ptr().add(text.len()).sub(p.tail);
+            copy_few(end, out.add(p.head).add(p.hidden), p.tail);
+            set_length(result, length);
+            return Some(result);
+        }
+        let (result, out) = new_varlena(length)?;
         std::ptr::copy_nonoverlapping(text.as_ptr(), out, p.head);
         std::ptr::write_bytes(out.add(p.head), pad, p.hidden);
         let end = text.as_ptr().add(text.len()).sub(p.tail);

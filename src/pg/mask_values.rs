@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::ffi::c_char;
 use std::rc::Rc;
 
-use super::call::{arg, bytes, new_varlena, plain_bytes, return_null, sql_function, storage};
+use super::call::{
+    arg, bytes, new_varlena, new_varlena_in, plain_bytes, return_null, sql_function, storage,
+};
 use super::{names, secret, text};
 use pgrx::pg_sys::{self, Datum, FmgrInfo, Oid};
 use policy::mask::json::{self, Masker, Rule};
@@ -199,7 +201,44 @@ mod numerics {
     }
 }
 
-/// The buckets that a call of `mask_bucket` makes, where its arguments but the value are constants of the plan.
+/// What a call of `mask_bucket` makes, where its arguments but the value are constants of the plan: the results of
+/// before, too, which are never changed and live as long as the call, as a constant does.
+struct Kept {
+    buckets: Buckets,
+    /// By the last digits of their number.
+    made: [(i64, *mut pg_sys::varlena); Self::RESULTS],
+}
+
+impl Kept {
+    const RESULTS: usize = 128;
+
+    /// The bucket of a value.
+    ///
+    /// # Safety
+    /// In a function that returns it, with what is kept for its own call.
+    #[inline(always)]
+    unsafe fn of(&mut self, value: &[u8], memory: pg_sys::MemoryContext) -> Option<Datum> {
+        let number = self.buckets.number(value)?;
+        let slot = &mut self.made[number as usize % Self::RESULTS];
+        if slot.0 == number && !slot.1.is_null() {
+            return Some(Datum::from(slot.1));
+        }
+        let bucket = self.buckets.bucket(number)?;
+        // SAFETY: by the caller's promise.
+        unsafe {
+            if !slot.1.is_null() {
+                return numeric_result(&bucket);
+            }
+            let bytes = bucket.bytes();
+            let (result, out) = new_varlena_in(memory, bytes.len())?;
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), out, bytes.len());
+            *slot = (number, result.cast_mut_ptr());
+            Some(result)
+        }
+    }
+}
+
+/// The buckets that a call of `mask_bucket` makes; from its second row on they are kept, see [`Kept`].
 ///
 /// # Safety
 /// `fcinfo` is that of `mask_bucket`.
@@ -213,9 +252,13 @@ unsafe fn buckets(fcinfo: pg_sys::FunctionCallInfo) -> Option<Buckets> {
             && pg_sys::get_fn_expr_arg_stable(flinfo, 1)
             && pg_sys::get_fn_expr_arg_stable(flinfo, 2)
         {
-            let kept = pg_sys::MemoryContextAlloc((*flinfo).fn_mcxt, size_of::<Buckets>());
-            kept.cast::<Buckets>().write(buckets);
-            (*flinfo).fn_extra = kept;
+            let kept =
+                pg_sys::MemoryContextAlloc((*flinfo).fn_mcxt, size_of::<Kept>()).cast::<Kept>();
+            kept.write(Kept {
+                buckets,
+                made: [(0, std::ptr::null_mut()); Kept::RESULTS],
+            });
+            (*flinfo).fn_extra = kept.cast();
         }
         Some(buckets)
     }
@@ -246,8 +289,8 @@ sql_function! {
         if flinfo.is_null() || (*flinfo).fn_extra.is_null() {
             None
         } else {
-            let kept = &*(*flinfo).fn_extra.cast::<Buckets>();
-            plain_bytes(arg(fcinfo, 0)).and_then(|value| kept.of(value)).and_then(|bucket| numeric_result(&bucket))
+            let kept = &mut *(*flinfo).fn_extra.cast::<Kept>();
+            plain_bytes(arg(fcinfo, 0)).and_then(|value| kept.of(value, (*flinfo).fn_mcxt))
         }
     }
     {

@@ -1,7 +1,7 @@
 //! Masks of documents and arrays, masks by label, columns that nobody has classified, and the preview.
 
 use cluster_tests::bench::leak;
-use cluster_tests::{Bench, Case, cases};
+use cluster_tests::{Bench, Case, Wire, cases};
 
 pub const CASES: &[Case] = cases![
     json_by_path,
@@ -17,6 +17,7 @@ pub const CASES: &[Case] = cases![
     labels_survive_a_dump,
     expressions_use_other_columns,
     buckets_of_numerics,
+    values_of_every_length,
 ];
 
 fn json_by_path(b: &Bench) {
@@ -502,6 +503,65 @@ fn expressions_use_other_columns(b: &Bench) {
         "SOUTH1"
     );
     b.masks("SELECT c, c.name, c.salary, c.email FROM shop.customers c WHERE id = 1");
+}
+
+/// Short and long texts, and more buckets than are kept, in all that keeps values over more than one row.
+fn values_of_every_length(b: &Bench) {
+    b.allow();
+    b.setup(
+        "CREATE TABLE shop.lengths (id int, n numeric(12,2), t text);
+         INSERT INTO shop.lengths SELECT i, (i * 7919 % 100003 - 50000) / 7.0, substr(repeat('abcdefghijklmnopqrstuvwxyz', 8), 1 + i % 26, i % 90)
+         FROM generate_series(1, 5000) i;
+         GRANT SELECT ON shop.lengths TO @agent@, @plain@",
+    );
+    for (first, last, size) in [
+        (0, 0, 10),
+        (1, 0, 100),
+        (0, 3, 1),
+        (3, 4, 7),
+        (9, 9, 1000),
+        (20, 33, 50),
+    ] {
+        b.setup(&format!(
+            r#"SELECT agent_policy.mask_column('shop.lengths', 'n', 'bucket', '{{"size": {size}}}'),
+                      agent_policy.mask_column('shop.lengths', 't', 'partial', '{{"keep_first": {first}, "keep_last": {last}}}');
+               CREATE OR REPLACE VIEW shop.lengths_by_hand AS SELECT id, (floor(n / {size}) * {size})::numeric(12,2) AS n,
+                      CASE WHEN length(t) > {first} + {last} THEN left(t, {first}) || repeat('*', length(t) - {first} - {last}) || right(t, {last})
+                           ELSE repeat('*', {first} + {last}) END AS t FROM shop.lengths;
+               GRANT SELECT ON shop.lengths_by_hand TO @plain@"#
+        ));
+        for columns in [
+            "id, n, t",
+            "array_agg(n ORDER BY id), array_agg(t ORDER BY id)",
+            "min(n), max(n), sum(n), min(t), max(t), count(DISTINCT n), count(DISTINCT t)",
+            "id, lag(n, 200) OVER w, first_value(t) OVER w, nth_value(n, 3) OVER w WINDOW w AS (ORDER BY id)",
+            "DISTINCT n, length(t)",
+        ] {
+            let rows = |mut wire: Wire, table: &str| {
+                let (list, window) = columns.split_once(" WINDOW ").unwrap_or((columns, ""));
+                let window = if window.is_empty() {
+                    String::new()
+                } else {
+                    format!(" WINDOW {window}")
+                };
+                let mut rows = wire
+                    .query(&format!("SELECT {list} FROM shop.{table}{window}"))
+                    .texts();
+                rows.sort();
+                rows
+            };
+            let (ours, plain) = (
+                rows(b.agent(), "lengths"),
+                rows(b.unconfined(), "lengths_by_hand"),
+            );
+            let apart = ours.iter().zip(&plain).find(|(a, b)| a != b);
+            assert_eq!(
+                (apart, ours.len()),
+                (None, plain.len()),
+                "{columns}: {first}, {last}, {size}"
+            );
+        }
+    }
 }
 
 fn buckets_of_numerics(b: &Bench) {

@@ -112,7 +112,7 @@ pub struct Model {
 /// which is told and counts what is hidden.
 const VARYING: &str = "'now','transaction_timestamp','statement_timestamp','clock_timestamp','timeofday','pg_backend_pid',\
     'pg_postmaster_start_time','pg_conf_load_time','inet_client_port','inet_server_port','pg_sleep','pg_sleep_for','pg_sleep_until',\
-    'random','random_normal','setseed','gen_random_uuid','uuidv4','uuidv7','pg_current_xact_id','txid_current','pg_terminate_backend',\
+    'random','random_normal','array_shuffle','array_sample','setseed','gen_random_uuid','uuidv4','uuidv7','pg_current_xact_id','txid_current','pg_terminate_backend',\
     'pg_database_size','pg_cancel_backend','pg_safe_snapshot_blocking_pids','pg_log_backend_memory_contexts'";
 
 impl Model {

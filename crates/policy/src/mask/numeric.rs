@@ -208,8 +208,30 @@ impl Buckets {
     #[must_use]
     #[inline]
     pub fn of(&self, value: &[u8]) -> Option<Stored> {
-        let value = whole(value)?.floor;
-        let bucket = value.checked_sub(value.checked_rem_euclid(self.size)?)?;
+        self.bucket(self.number(value)?)
+    }
+
+    /// How many times the size goes into a value, rounded down; None where the general arithmetic is to say. It does
+    /// not panic.
+    ///
+    /// ```
+    /// use policy::mask::numeric::{Buckets, Stored};
+    /// let (size, lowest) = (Stored::new(10, 0).unwrap(), Stored::new(-9_999, 2).unwrap());
+    /// let buckets = Buckets::new(size.bytes(), lowest.bytes()).unwrap();
+    /// assert_eq!(buckets.number(Stored::new(-17, 2).unwrap().bytes()), Some(-2));
+    /// assert_eq!(buckets.bucket(-2).unwrap().bytes(), Stored::new(-20, 2).unwrap().bytes());
+    /// ```
+    #[must_use]
+    #[inline]
+    pub fn number(&self, value: &[u8]) -> Option<i64> {
+        whole(value)?.floor.checked_div_euclid(self.size)
+    }
+
+    /// So many times the size; None where the general arithmetic is to say. It does not panic.
+    #[must_use]
+    #[inline]
+    pub fn bucket(&self, number: i64) -> Option<Stored> {
+        let bucket = number.checked_mul(self.size)?;
         if bucket <= self.above {
             return None;
         }
