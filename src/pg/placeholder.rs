@@ -30,7 +30,7 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// For a statement of so many Vars and columns of sub-queries: no more placeholders will the planner make of them.
+    /// For a statement of so many Vars and columns of sub-queries, VALUES and functions: no more placeholders will the planner make of them.
     pub fn beyond(size: usize) -> Self {
         /// For what is not in the statement: columns of functions that become sub-queries, of 1 664 at most
         /// (`MaxTupleAttributeNumber`) in theory, of a few in practice.

@@ -50,7 +50,7 @@ struct Survey {
     functions: Vec<*mut pg_sys::FuncExpr>,
     /// Entries of WITH that may be planned several times.
     said_again: Vec<*mut pg_sys::CommonTableExpr>,
-    /// Columns of all queries.
+    /// Columns of all queries, and of VALUES and functions in FROM.
     listed: usize,
     /// Something is done with the rows of a relation before they are sent.
     handles_rows: bool,
@@ -98,6 +98,9 @@ unsafe fn survey(query: *mut Query) -> Survey {
                             seen.relations.push((q, rte, i as i32 + 1));
                         }
                         sources += usize::from((*rte).rtekind != RTEKind::RTE_SUBQUERY);
+                        if matches!((*rte).rtekind, RTEKind::RTE_VALUES | RTEKind::RTE_FUNCTION) {
+                            seen.listed += nodes::length((*(*rte).eref).colnames);
+                        }
                     }
                     seen.said_again
                         .extend(placeholder::said_again((*q).cteList));
