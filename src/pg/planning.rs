@@ -184,15 +184,10 @@ unsafe fn plan_query(
                 && row_limit::limit(parse, *rows)
         });
         let planned = compat::without_long_searches(calls.relations.len(), || {
-            row_limit::joining(limited, || timed(next))
+            row_limit::planning(limited, super::explain::explaining(), || timed(next))
         })?;
         if !policy.monitors() && layers::on(Layer::Statistics) {
             skew::forget(&policy, planned);
-        }
-        if let Some(rows) = limited
-            && !explaining
-        {
-            row_limit::drop_limit(planned, rows);
         }
         if super::explain::explaining() && depth::PLAN.load(Relaxed) == 1 && !policy.monitors() {
             enforce(&policy, marks::judge_shown(&policy, planned));

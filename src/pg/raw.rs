@@ -43,6 +43,14 @@ unsafe extern "C-unwind" {
     pub fn IsTransactionState() -> bool;
     pub fn AcceptInvalidationMessages();
     pub fn exprType(expression: *const pg_sys::Node) -> Oid;
+    pub fn get_atttypetypmodcoll(
+        relid: Oid,
+        attno: pg_sys::AttrNumber,
+        typid: *mut Oid,
+        typmod: *mut i32,
+        collation: *mut Oid,
+    );
+    pub fn get_typavgwidth(typid: Oid, typmod: i32) -> i32;
     pub fn copyObjectImpl(node: *const c_void) -> *mut c_void;
     pub fn ChangeVarNodes(node: *mut pg_sys::Node, from: c_int, to: c_int, up: c_int);
     pub fn IncrementVarSublevelsUp(node: *mut pg_sys::Node, by: c_int, from: c_int);

@@ -8,7 +8,7 @@ use policy::builtins::guards::class;
 
 use super::layers::{self, Layer};
 use super::planted::{self, Leak};
-use super::{internal, names, nodes, placeholder, session};
+use super::{internal, names, nodes, placeholder, raw, session};
 use crate::catalog::Relation;
 use crate::identity;
 
@@ -71,19 +71,21 @@ unsafe extern "C-unwind" fn on_width(relid: Oid, attno: pg_sys::AttrNumber) -> i
 }
 
 /// As for a column without statistics.
-#[pg_guard]
-unsafe extern "C-unwind" fn usual_width(relid: Oid, attno: pg_sys::AttrNumber) -> i32 {
+///
+/// # Safety
+/// Called by a hook; an ERROR may pass over the caller.
+unsafe fn usual_width(relid: Oid, attno: pg_sys::AttrNumber) -> i32 {
     // SAFETY: syscache look-ups.
     unsafe {
         let (mut typid, mut typmod, mut collation) = (Oid::INVALID, -1, Oid::INVALID);
-        pg_sys::get_atttypetypmodcoll(
+        raw::get_atttypetypmodcoll(
             relid,
             attno,
             &raw mut typid,
             &raw mut typmod,
             &raw mut collation,
         );
-        pg_sys::get_typavgwidth(typid, typmod)
+        raw::get_typavgwidth(typid, typmod)
     }
 }
 
@@ -256,7 +258,7 @@ unsafe fn usual_pages(relid: Oid, index: *mut pg_sys::IndexOptInfo) -> u32 {
             .map(|attno| match *attno as i16 {
                 0 => pg_sys::get_typavgwidth(pg_sys::TEXTOID, -1),
                 attno => match pg_sys::get_attavgwidth(relid, attno) {
-                    0 => usual_width(relid, attno),
+                    0 => pg_sys::ffi::pg_guard_ffi_boundary(|| usual_width(relid, attno)),
                     known => known,
                 },
             })

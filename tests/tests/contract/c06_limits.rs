@@ -8,6 +8,7 @@ use cluster_tests::{Bench, Case, cases};
 pub const CASES: &[Case] = cases![
     truncate_warns,
     the_planner_knows,
+    more_rows_than_were_expected,
     error_on_excess,
     exactly_the_limit_is_no_excess,
     over_the_extended_protocol,
@@ -81,6 +82,52 @@ fn the_planner_knows(b: &Bench) {
     // Its own LIMIT is as it was said; what is above the role's is cut.
     assert_eq!(b.agent().query(&format!("{sql} LIMIT 5")).rows.len(), 5);
     assert_eq!(b.agent().query(&format!("{sql} LIMIT 500")).rows.len(), 20);
+}
+
+/// Where few rows are expected there is no node for the limit: what stops the plan is the receiver.
+fn more_rows_than_were_expected(b: &Bench) {
+    limited(b, "max_rows => 300");
+    // Each of these is expected to leave one row in two hundred.
+    let all = "o.id + 0 = o.id AND o.id + 1 - 1 = o.id AND o.id * 1 = o.id";
+    let scan = format!("SELECT o.id FROM shop.orders o WHERE {all}");
+    let join = format!(
+        "SELECT o.id, p.id FROM shop.orders o JOIN shop.orders p ON p.id = o.id WHERE {all}"
+    );
+    let groups = format!("SELECT o.id, count(*) FROM shop.orders o WHERE {all} GROUP BY o.id");
+    for sql in [&scan, &join, &groups] {
+        let plan = b
+            .unconfined()
+            .query(&format!("EXPLAIN (FORMAT JSON) {sql}"))
+            .one();
+        let expected =
+            serde_json::from_str::<serde_json::Value>(&plan).unwrap()[0]["Plan"]["Plan Rows"]
+                .as_u64()
+                .unwrap();
+        assert!(expected <= 3, "{sql}: {plan}");
+        assert_eq!(b.unconfined().query(sql).rows.len(), 3000);
+
+        let answer = b.allows(sql);
+        assert_eq!(answer.rows.len(), 300, "{sql}");
+        assert!(answer.notices.iter().any(|n| n.severity == "WARNING"));
+        let mut agent = b.agent();
+        agent.query(&format!("BEGIN; DECLARE c SCROLL CURSOR FOR {sql}"));
+        assert_eq!(agent.query("FETCH 200 FROM c").rows.len(), 200);
+        agent.query("MOVE BACKWARD ALL FROM c");
+        assert_eq!(agent.query("FETCH ALL FROM c").rows.len(), 100, "{sql}");
+        agent.query("COMMIT");
+    }
+    // Its own limit stays, and that of a query inside.
+    for own in [
+        format!("{scan} LIMIT 7"),
+        format!("SELECT * FROM ({join} LIMIT 7) s"),
+        format!("SELECT * FROM (VALUES (1)) v, LATERAL ({groups} LIMIT 7) s"),
+    ] {
+        assert_eq!(b.allows(&own).rows.len(), 7, "{own}");
+    }
+    b.setup("SELECT agent_policy.set_limits('@agent@', on_excess => 'error')");
+    for sql in [&scan, &join, &groups] {
+        b.denies(sql, "54000", "max_rows");
+    }
 }
 
 fn error_on_excess(b: &Bench) {
