@@ -232,7 +232,51 @@ impl Client<'_> {
     /// Runs `sql` in a session of its own after `before`, once to warm up and then `times` times;
     /// the median of the times in milliseconds.
     pub fn time(&self, before: &str, sql: &str, times: usize) -> Result<f64> {
-        let mut script = format!("{before};\n{sql};\n\\timing on\n");
+        let before = format!("{before};\n");
+        self.time_with(self.psql(), &before, sql, times)
+            .map(|(time, _)| time)
+    }
+
+    /// The same with client and session on one CPU, where a statement's time is that of the work done for it: on two it
+    /// is also how long the one takes to wake up the other, half as much again or not, by where the kernel puts them.
+    pub fn time_on_one_cpu(&self, sql: &str, times: usize) -> Result<f64> {
+        let status = fs::read_to_string("/proc/self/status")?;
+        let cpu: String = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+            .ok_or("no list of CPUs")?
+            .trim()
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
+        let psql = self.psql();
+        let mut there = Command::new("taskset");
+        there.args(["-c", &cpu]).arg(psql.get_program());
+        there.args(psql.get_args());
+        for (name, value) in psql.get_envs() {
+            match value {
+                Some(value) => there.env(name, value),
+                None => there.env_remove(name),
+            };
+        }
+        let before = format!(
+            "SELECT pg_backend_pid() AS session \\gset\n\\echo `taskset -cp {cpu} :session > /dev/null && echo on one CPU`\n"
+        );
+        let (time, out) = self.time_with(there, &before, sql, times)?;
+        if !out.contains("on one CPU") {
+            return Err(format!("taskset: {out}").into());
+        }
+        Ok(time)
+    }
+
+    fn time_with(
+        &self,
+        mut psql: Command,
+        before: &str,
+        sql: &str,
+        times: usize,
+    ) -> Result<(f64, String)> {
+        let mut script = format!("{before}{sql};\n\\timing on\n");
         for _ in 0..times {
             script.push_str(&format!("{sql};\n"));
         }
@@ -242,7 +286,7 @@ impl Client<'_> {
             .dir
             .join(format!("time-{}.sql", std::process::id()));
         fs::write(&path, script)?;
-        let out = output(self.psql().args(["-q", "-o", "/dev/null", "-f"]).arg(&path))?;
+        let out = output(psql.args(["-q", "-o", "/dev/null", "-f"]).arg(&path))?;
         fs::remove_file(&path)?;
         let mut seen: Vec<f64> = out
             .lines()
@@ -251,7 +295,7 @@ impl Client<'_> {
         if seen.len() != times {
             return Err(format!("{} of {times} times in: {out}", seen.len()).into());
         }
-        Ok(crate::median(&mut seen))
+        Ok((crate::median(&mut seen), out))
     }
 
     pub fn pgbench_init(&self, scale: u32) -> Result<()> {
