@@ -193,7 +193,7 @@ fn judge_columns(policy: &Policy, used: &Use) -> Result<(), Denial> {
         }
     }
     if used.writes() || used.target {
-        for columns in [&used.selected, &used.inserted, &used.updated] {
+        for columns in [&used.read, &used.inserted, &used.updated] {
             judge_target(&relation, columns)?;
         }
     }
@@ -550,10 +550,10 @@ fn masked_write(relid: Oid, attno: i16, hidden: &[i16]) -> Denial {
     Denial::new(
         Rule::MaskedColumnWrite,
         column.as_str(),
-        format!("{column} is masked and can be neither read nor written by a statement that changes {table}"),
+        format!("{column} is masked: a statement that changes {table} can only return it, and neither read nor write it"),
     )
     .hint(format!(
-        "{} Read masked columns in a statement of their own.",
+        "{} RETURNING may have all, and shows masks; else read masked columns in a statement of their own.",
         nameable(relid, hidden, "Name only columns without a mask")
     ))
 }

@@ -24,6 +24,8 @@ pub struct Permissions {
     pub selected: *mut pg_sys::Bitmapset,
     pub inserted: *mut pg_sys::Bitmapset,
     pub updated: *mut pg_sys::Bitmapset,
+    /// When the query was planned, the policy was put into it.
+    pub planned: bool,
 }
 
 #[cfg(feature = "pg15")]
@@ -73,6 +75,7 @@ mod version {
                 selected: (*rte).selectedCols,
                 inserted: (*rte).insertedCols,
                 updated: (*rte).updatedCols,
+                planned: super::super::marks::marked(rte),
             }
         }
     }
@@ -184,6 +187,7 @@ mod version {
                 selected: (*info).selectedCols,
                 inserted: (*info).insertedCols,
                 updated: (*info).updatedCols,
+                planned: false,
             }
         }
     }
@@ -216,16 +220,24 @@ mod version {
     ) -> Vec<Permissions> {
         // SAFETY: by the caller's promise.
         unsafe {
-            let mut of_filters = Vec::new();
+            let (mut of_filters, mut planned) = (Vec::new(), Vec::new());
             for rte in nodes::pointers::<RangeTblEntry>(rtable) {
-                if (*rte).perminfoindex != 0 && super::super::marks::belongs_to_filter(rte) {
-                    of_filters.push((*rte).perminfoindex as usize - 1);
+                let Some(info) = ((*rte).perminfoindex as usize).checked_sub(1) else {
+                    continue;
+                };
+                if super::super::marks::belongs_to_filter(rte) {
+                    of_filters.push(info);
+                } else if super::super::marks::marked(rte) {
+                    planned.push(info);
                 }
             }
             nodes::pointers::<RTEPermissionInfo>(infos)
                 .enumerate()
                 .filter(|(i, info)| (**info).requiredPerms != 0 && !of_filters.contains(i))
-                .map(|(_, info)| from_info(info))
+                .map(|(i, info)| Permissions {
+                    planned: planned.contains(&i),
+                    ..from_info(info)
+                })
                 .collect()
         }
     }
@@ -703,6 +715,45 @@ pub unsafe fn may_be_nulled(_var: *const pg_sys::Var) -> bool {
 pub unsafe fn may_be_nulled(var: *const pg_sys::Var) -> bool {
     // SAFETY: by the caller's promise.
     unsafe { !(*var).varnullingrels.is_null() }
+}
+
+/// What is shown in the place of a column in RETURNING, of the row that the column is of.
+///
+/// # Safety
+/// `var` is a Var of the relation that a statement changes, in its RETURNING, and `shown` an expression over the same
+/// relation at the same level, without sub-queries.
+#[cfg(not(feature = "pg18"))]
+pub unsafe fn returned_as(_var: *const pg_sys::Var, shown: *mut pg_sys::Node) -> *mut pg_sys::Node {
+    shown
+}
+
+/// What is shown in the place of a column in RETURNING, of the row that the column is of. `old.` and `new.` are NULL,
+/// whatever the expression, where there is no such row (`ReturningExpr` in primnodes.h).
+///
+/// # Safety
+/// `var` is a Var of the relation that a statement changes, in its RETURNING, and `shown` an expression over the same
+/// relation at the same level, without sub-queries.
+#[cfg(feature = "pg18")]
+pub unsafe fn returned_as(var: *const pg_sys::Var, shown: *mut pg_sys::Node) -> *mut pg_sys::Node {
+    use pg_sys::VarReturningType::{VAR_RETURNING_DEFAULT, VAR_RETURNING_OLD};
+    // SAFETY: by the caller's promise; the walk changes Vars in place.
+    unsafe {
+        let row = (*var).varreturningtype;
+        if row == VAR_RETURNING_DEFAULT {
+            return shown;
+        }
+        nodes::walk(shown, |node, _| {
+            if nodes::is_a(node, pg_sys::NodeTag::T_Var) {
+                (*node.cast::<pg_sys::Var>()).varreturningtype = row;
+            }
+            false
+        });
+        let returning = nodes::make::<pg_sys::ReturningExpr>(pg_sys::NodeTag::T_ReturningExpr);
+        (*returning).retlevelsup = (*var).varlevelsup as i32;
+        (*returning).retold = row == VAR_RETURNING_OLD;
+        (*returning).retexpr = shown.cast();
+        returning.cast()
+    }
 }
 
 /// Plans a query of so many relations. Version 18 looks for self-joins among all of them, which takes more than the

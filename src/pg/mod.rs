@@ -68,6 +68,7 @@ mod raw;
 mod readers;
 pub mod receiver;
 pub mod report;
+pub mod returning;
 pub mod rewrite;
 mod row_limit;
 pub mod rows;

@@ -176,6 +176,9 @@ unsafe fn plan_query(
                 Err(denial) => denial.raise(),
             }
         }
+        if explaining && !policy.monitors() {
+            enforce(&policy, rewrite::judge_targets(&policy, parse));
+        }
         let limited = policy.limits.max_rows.filter(|rows| {
             !policy.monitors()
                 && !is_worker()

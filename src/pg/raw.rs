@@ -269,6 +269,12 @@ pub mod guarded {
         ) -> *mut pg_sys::List;
         #[link_name = "has_subclass"]
         fn has_subclass_(relation: Oid) -> bool;
+        fn get_relation_constraint_attnos(
+            relid: Oid,
+            name: *const c_char,
+            missing_ok: bool,
+            found: *mut Oid,
+        ) -> *mut pg_sys::Bitmapset;
         #[link_name = "setRuleCheckAsUser"]
         fn set_rule_check_as_user_(node: *mut pg_sys::Node, user: Oid);
     }
@@ -288,6 +294,19 @@ pub mod guarded {
     pub unsafe fn has_subclass(relation: Oid) -> bool {
         // SAFETY: by the caller's promise.
         unsafe { guard(|| has_subclass_(relation)) }
+    }
+
+    /// The columns of a constraint, a set as in [`nodes::attributes`](super::super::nodes::attributes).
+    ///
+    /// # Safety
+    /// Inside a transaction; `name` is null, or the name of a constraint.
+    pub unsafe fn constraint_columns(relid: Oid, name: *const c_char) -> *mut pg_sys::Bitmapset {
+        if name.is_null() {
+            return std::ptr::null_mut();
+        }
+        let mut found = Oid::INVALID;
+        // SAFETY: by the caller's promise.
+        unsafe { guard(|| get_relation_constraint_attnos(relid, name, true, &raw mut found)) }
     }
 
     /// # Safety

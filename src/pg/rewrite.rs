@@ -14,7 +14,9 @@ use policy::rule::Rule;
 use super::group_size::{self, Demand};
 use super::placeholder::{self, Numbers};
 use super::planted::{self, Leak};
-use super::{compat, in_place, marks, names, nodes, template::Template, touched::Command};
+use super::{
+    compat, in_place, marks, names, nodes, returning, template::Template, touched::Command,
+};
 use crate::catalog::{Policy, Relation};
 use crate::denial::Denial;
 use crate::plan;
@@ -225,9 +227,7 @@ pub unsafe fn apply(policy: &Policy, query: *mut Query) -> Result<Facts, Denial>
 impl Found {
     fn is_target(&self) -> bool {
         // SAFETY: see `apply`.
-        unsafe {
-            (*self.owner).resultRelation == self.rti || compat::merge_target(self.owner) == self.rti
-        }
+        unsafe { returning::is_target(self.owner, self.rti) }
     }
 
     unsafe fn judge_groups(&self) -> Result<(), Denial> {
@@ -284,6 +284,11 @@ unsafe fn apply_one(
     // SAFETY: see `apply`.
     unsafe {
         if found.is_target() {
+            note_masked_columns(owner, rte, relation, facts);
+            judge_target(owner, rte, rti, relation)?;
+            if template.has_masks() {
+                returning::mask(owner, rti, &template);
+            }
             return filter_target(owner, rte, rti, relation, &template);
         }
         if has_row_mark(owner, rti) {
@@ -379,6 +384,53 @@ unsafe fn add_filters(owner: *mut Query, rte: *mut RangeTblEntry, rti: i32, temp
     }
 }
 
+/// What of a target may not be read, and marks it as judged: also where nothing is asked of it but to be read, as by
+/// MERGE with DO NOTHING.
+unsafe fn judge_target(
+    owner: *mut Query,
+    rte: *mut RangeTblEntry,
+    rti: i32,
+    relation: &Relation,
+) -> Result<(), Denial> {
+    // SAFETY: see `apply`.
+    unsafe {
+        if !relation.masks.is_empty() {
+            plan::judge_target(relation, &returning::read_elsewhere(owner, rti))?;
+        }
+        marks::mark(rte);
+    }
+    Ok(())
+}
+
+/// The same for all targets of a query that is planned to be shown as it was written.
+///
+/// # Safety
+/// As for [`apply`].
+pub unsafe fn judge_targets(policy: &Policy, query: *mut Query) -> Result<(), Denial> {
+    let mut targets = Vec::new();
+    // SAFETY: the walk only notes pointers into the caller's tree.
+    unsafe {
+        nodes::walk(query.cast(), |node, _| {
+            if nodes::is_a(node, NodeTag::T_Query) {
+                let owner = node.cast::<Query>();
+                for (i, rte) in nodes::pointers::<RangeTblEntry>((*owner).rtable).enumerate() {
+                    let rti = i as i32 + 1;
+                    if (*rte).rtekind == RTEKind::RTE_RELATION && returning::is_target(owner, rti) {
+                        targets.push((owner, rte, rti));
+                    }
+                }
+            }
+            false
+        });
+        targets
+            .into_iter()
+            .filter(|(_, rte, _)| policy.kind((**rte).relid).is_readable())
+            .try_for_each(|(owner, rte, rti)| {
+                judge_target(owner, rte, rti, &policy.relation((*rte).relid))
+            })
+    }
+}
+
 /// The relation that a statement changes: only rows that the filter shows may be changed, and
 /// only into such.
 unsafe fn filter_target(
@@ -390,11 +442,6 @@ unsafe fn filter_target(
 ) -> Result<(), Denial> {
     // SAFETY: see `apply`.
     unsafe {
-        marks::mark(rte);
-        // Also where nothing is asked of it but to be read: MERGE with DO NOTHING.
-        if let Some(permissions) = compat::permissions(owner, rte) {
-            plan::judge_target(relation, &nodes::attributes(permissions.selected))?;
-        }
         if relation.filters.is_empty() {
             return Ok(());
         }

@@ -570,6 +570,18 @@ impl Template {
         }
     }
 
+    /// What is shown of each column, in their order; copies.
+    pub fn all_shown(&self) -> *mut List {
+        let mut all = std::ptr::null_mut();
+        // SAFETY: the template lives while it is copied.
+        unsafe {
+            for entry in nodes::pointers::<pg_sys::TargetEntry>((*self.masked).targetList) {
+                all = pg_sys::lappend(all, nodes::copy((*entry).expr).cast());
+            }
+        }
+        all
+    }
+
     /// A copy of the masked query, in the current memory context. With numbers, masks that need the column's value are
     /// computed where the relation is scanned.
     pub fn masked(&self, numbers: Option<&mut Numbers>) -> *mut Query {

@@ -6,7 +6,7 @@ use pgrx::pg_sys::{self, CmdType, NodeTag, Oid, Query, RTEKind};
 
 use policy::builtins::guards::{names_array, names_type};
 
-use super::{compat, guard, join_columns, json_constructor, nodes, objects, raw};
+use super::{compat, guard, join_columns, json_constructor, nodes, objects, raw, returning};
 
 /// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,8 +62,10 @@ pub struct Use {
     pub selected: Vec<i16>,
     pub inserted: Vec<i16>,
     pub updated: Vec<i16>,
-    /// The relation that INSERT, UPDATE, DELETE or MERGE changes.
+    /// The relation that INSERT, UPDATE, DELETE or MERGE changes, or the row that INSERT has put to it.
     pub target: bool,
+    /// Of a relation that is changed, the columns that are read for something else than to be returned.
+    pub read: Vec<i16>,
 }
 
 impl Use {
@@ -80,6 +82,7 @@ impl Use {
             inserted: Vec::new(),
             updated: Vec::new(),
             target: false,
+            read: Vec::new(),
         }
     }
 
@@ -92,14 +95,21 @@ impl Use {
         let asks = |bit: u32| p.required & pg_sys::AclMode::from(bit) != 0;
         // SAFETY: the sets belong to a query or plan that is alive while this runs.
         unsafe {
+            let selected = nodes::attributes(p.selected);
             Self {
                 relid: p.relid,
+                // What was planned under the policy was judged by what is in it.
+                read: if p.planned {
+                    Vec::new()
+                } else {
+                    selected.clone()
+                },
                 named: p.check_as == Oid::INVALID,
                 select: asks(pg_sys::ACL_SELECT),
                 insert: asks(pg_sys::ACL_INSERT),
                 update: asks(pg_sys::ACL_UPDATE),
                 delete: asks(pg_sys::ACL_DELETE) || asks(pg_sys::ACL_TRUNCATE),
-                selected: nodes::attributes(p.selected),
+                selected,
                 inserted: nodes::attributes(p.inserted),
                 updated: nodes::attributes(p.updated),
                 target: false,
@@ -241,7 +251,7 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
 pub unsafe fn collect(query: *mut Query) -> Touched {
     let mut queries: Vec<*mut Query> = Vec::with_capacity(4);
     let mut expressions: Vec<*mut pg_sys::Node> = Vec::with_capacity(16);
-    let mut entries: Vec<(*mut Query, *mut pg_sys::RangeTblEntry)> = Vec::with_capacity(4);
+    let mut entries: Vec<(*mut Query, *mut pg_sys::RangeTblEntry, i32)> = Vec::with_capacity(4);
     let mut types: Vec<Oid> = Vec::with_capacity(16);
     // Types of values that are read from text, and constant arrays of regclass and the like.
     let mut made: Vec<Oid> = Vec::new();
@@ -295,8 +305,8 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
             });
         }
         for query in &queries {
-            for rte in nodes::pointers::<pg_sys::RangeTblEntry>((**query).rtable) {
-                entries.push((*query, rte));
+            for (i, rte) in nodes::pointers::<pg_sys::RangeTblEntry>((**query).rtable).enumerate() {
+                entries.push((*query, rte, i as i32 + 1));
                 for function in nodes::pointers::<pg_sys::RangeTblFunction>((*rte).functions) {
                     made.extend(nodes::oids((*function).funccoltypes));
                 }
@@ -319,7 +329,7 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
             }
             touched.row_marks |= !(*q).rowMarks.is_null();
         }
-        for (owner, rte) in entries {
+        for (owner, rte, rti) in entries {
             if (*rte).rtekind != RTEKind::RTE_RELATION {
                 continue;
             }
@@ -328,10 +338,10 @@ pub unsafe fn collect(query: *mut Query) -> Touched {
                 continue;
             };
             let mut used = Use::from_permissions(permissions);
-            let result = (*owner).resultRelation;
-            let merge = compat::merge_target(owner);
-            used.target = (result > 0 && nodes::rte((*owner).rtable, result as u32) == rte)
-                || (merge > 0 && nodes::rte((*owner).rtable, merge as u32) == rte);
+            used.target = returning::is_target(owner, rti);
+            if used.target {
+                used.read = returning::read_elsewhere(owner, rti);
+            }
             touched.relations.push(used);
         }
         // The guard turns an ERROR into a panic; between it and the calls no frame owns anything.

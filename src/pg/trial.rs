@@ -460,6 +460,7 @@ impl Trial<'_> {
                     .filter(|read| read.relid == used.relid)
                     .flat_map(|read| read.selected)
                     .collect();
+                used.read.clone_from(&used.selected);
                 enforce(self.policy, plan::judge_use(self.policy, &used));
                 asks.required |= pg_sys::AclMode::from(pg_sys::ACL_SELECT);
                 asks.selected.clone_from(&used.selected);

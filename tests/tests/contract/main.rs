@@ -44,6 +44,7 @@ mod c23_everywhere;
 mod c23_group_size;
 mod c23_more_masks;
 mod c23_preview;
+mod c23_returning;
 mod c23_unclassified;
 mod c23_ways_around;
 mod c24_export;
@@ -99,6 +100,7 @@ fn main() -> std::process::ExitCode {
         c23_group_size::CASES,
         c23_more_masks::CASES,
         c23_preview::CASES,
+        c23_returning::CASES,
         c23_unclassified::CASES,
         c23_ways_around::CASES,
         c24_export::CASES,

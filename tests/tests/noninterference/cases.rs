@@ -476,10 +476,17 @@ impl Gen<'_> {
             } else {
                 ""
             };
-            format!(
-                " RETURNING {old}{}",
-                random.word(&["*", "id", "w.id, w", "w.*", "1"])
-            )
+            let what = match random.below(8) {
+                0 => format!("{}, w.*", self.expression("text")),
+                1 => {
+                    let (column, _) = random.pick(&relation.columns);
+                    format!(
+                        "w.{column}, (SELECT (w.{column})::text || p.email FROM lab.people p WHERE p.id = w.id), to_jsonb(w)"
+                    )
+                }
+                _ => random.word(&["*", "id", "w.id, w", "w.*", "1"]).into(),
+            };
+            format!(" RETURNING {old}{what}")
         } else {
             String::new()
         };
@@ -514,6 +521,8 @@ impl Gen<'_> {
                     "DO NOTHING",
                     "(id) DO NOTHING",
                     "(id) DO UPDATE SET memo = EXCLUDED.memo",
+                    "(id) DO UPDATE SET subject = EXCLUDED.memo",
+                    "(id) DO UPDATE SET subject = EXCLUDED.subject WHERE EXCLUDED IS NOT NULL",
                     "(id) DO UPDATE SET subject = w.memo",
                     "(id) DO UPDATE SET qty = -w.qty",
                     "(memo) DO NOTHING"
@@ -551,7 +560,13 @@ impl Gen<'_> {
                 )
             }
             14 => format!(
-                "WITH d AS (DELETE FROM {name} w WHERE {condition} RETURNING *) SELECT * FROM d"
+                "WITH d AS (DELETE FROM {name} w WHERE {condition} RETURNING *) SELECT * FROM d{}",
+                random.word(&[
+                    "",
+                    " ORDER BY d",
+                    " WHERE d.id < 20",
+                    " JOIN lab.people p USING (id)"
+                ])
             ),
             _ => format!(
                 "SELECT * FROM {name} w WHERE {condition} FOR {}",
