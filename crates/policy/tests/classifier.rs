@@ -253,3 +253,26 @@ fn any_bytes() {
         }
     }
 }
+
+#[test]
+fn parentheses() {
+    for (text, expected) in [
+        ("Call Ann (536-22-0002) today", "Call Ann ([SSN]) today"),
+        (
+            "phone (212 555 0199), weekdays",
+            "phone ([PHONE]), weekdays",
+        ),
+        ("phone (212) 555-0199", "phone [PHONE]"),
+        (
+            "phone (030) 901820 or (0151) 23456789",
+            "phone [PHONE] or [PHONE]",
+        ),
+        (
+            "call (see order 5512-8842) back",
+            "call (see order 5512-8842) back",
+        ),
+    ] {
+        let scrubbed = scrub(text.as_bytes());
+        assert_eq!(String::from_utf8_lossy(&scrubbed), expected);
+    }
+}

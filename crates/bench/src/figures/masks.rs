@@ -10,7 +10,7 @@ use super::Pair;
 use crate::{Bound, Effort, Figure, Result, median, pairs, ratios};
 
 /// Name, column, mask and options, and what somebody would write without the extension.
-const MASKS: [(&str, &str, &str, &str, &str); 10] = [
+const MASKS: [(&str, &str, &str, &str, &str); 12] = [
     ("redact", "name", "redact", "{}", "CASE WHEN name IS NULL THEN NULL ELSE '***' END"),
     ("null", "name", "null", "{}", "NULL::text"),
     ("constant", "name", "constant", r#"{"value": "x"}"#, "'x'::text"),
@@ -35,6 +35,15 @@ const MASKS: [(&str, &str, &str, &str, &str); 10] = [
     ("bucket", "balance", "bucket", r#"{"size": 1000}"#, "floor(balance / 1000) * 1000"),
     ("network", "address", "network", r#"{"ipv4": 24, "ipv6": 48}"#,
      "network(set_masklen(address, CASE family(address) WHEN 4 THEN 24 ELSE 48 END))"),
+    (
+        "scrub", "note", "scrub", "{}",
+        r"regexp_replace(regexp_replace(note, '[[:alnum:]._%+-]+@[[:alnum:].-]+\.[[:alpha:]]{2,}', '[EMAIL]', 'g'),
+                         '\m\d{3}-\d{2}-\d{4}\M', '[SSN]', 'g')",
+    ),
+    (
+        "json", "document", "json", r#"{"paths": {"$.ssn": "redact"}}"#,
+        r#"CASE WHEN document ? 'ssn' THEN jsonb_set(document, '{ssn}', '"***"') ELSE document END"#,
+    ),
     ("expression", "name", "expression", r#"{"sql": "left(name, 1)"}"#, "left(name, 1)"),
 ];
 
@@ -45,7 +54,9 @@ pub fn run(pair: &Pair, effort: &Effort) -> Result<Vec<Figure>> {
          SELECT i AS id, 'Person ' || i AS name, 'person' || i || '@mail' || i % 100 || '.example.com' AS email,
                 lpad((i * 7919 % 10000000000)::text, 12, '0') AS phone, date '1950-01-01' + (i % 20000)::int AS born,
                 ((i * 7919 % 1000000) / 100.0)::numeric(12,2) AS balance,
-                ('10.' || i % 256 || '.' || i / 256 % 256 || '.' || i % 250)::inet AS address
+                ('10.' || i % 256 || '.' || i / 256 % 256 || '.' || i % 250)::inet AS address,
+                'Call person' || i || '@mail' || i % 100 || '.example.com (536-22-' || lpad((1 + i % 9000)::text, 4, '0') || ') about order ' || i AS note,
+                jsonb_build_object('name', 'Person ' || i, 'ssn', '536-22-' || lpad((1 + i % 9000)::text, 4, '0'), 'level', i % 5) AS document
          FROM generate_series(1, {}::bigint) i",
         effort.rows
     ))?;

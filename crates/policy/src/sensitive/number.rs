@@ -388,6 +388,10 @@ pub fn phone(text: &Text<'_>, start: usize, context: &Context) -> Option<Finding
     }
     let (count, end, parted) = dialled(text, start);
     let open = text.at(start) == b'(';
+    // Parentheses around all of a number are not a part of it.
+    if open && !(start + 2..start + 8).any(|at| text.at(at) == b')' && at < end) {
+        return None;
+    }
     let formed = (7..=12).contains(&count) && (parted || open || text.at(start) == b'0');
     if !formed
         || !text.ends_at(end)
