@@ -124,6 +124,12 @@ unsafe fn survey(query: *mut Query) -> Survey {
                     }
                 }
                 NodeTag::T_FuncExpr => seen.functions.push(node.cast()),
+                NodeTag::T_Aggref => {
+                    // Rows may be sorted for it; for others one is taken after the other.
+                    let aggregate = node.cast::<pg_sys::Aggref>();
+                    seen.handles_rows |=
+                        !(*aggregate).aggorder.is_null() || !(*aggregate).aggdistinct.is_null();
+                }
                 _ => {}
             }
             false
@@ -136,8 +142,7 @@ unsafe fn survey(query: *mut Query) -> Survey {
 unsafe fn handles_rows(query: *const Query) -> bool {
     // SAFETY: see `survey`.
     unsafe {
-        (*query).hasAggs
-            || (*query).commandType != pg_sys::CmdType::CMD_SELECT
+        (*query).commandType != pg_sys::CmdType::CMD_SELECT
             || [
                 (*query).sortClause,
                 (*query).groupClause,
@@ -160,6 +165,7 @@ unsafe fn may_be_member(query: *const Query, above: *const Query) -> bool {
     unsafe {
         let from = (*query).jointree;
         !handles_rows(query)
+            && !(*query).hasAggs
             && !from.is_null()
             && (*from).quals.is_null()
             && nodes::length((*from).fromlist) == 1

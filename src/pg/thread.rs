@@ -27,6 +27,16 @@ fn has_room() -> bool {
     true
 }
 
+/// The calling thread does not take the processor from others when it wakes up: where none is free, work comes together
+/// meanwhile.
+pub fn give_way() {
+    // SAFETY: plain data; of the calling thread alone. Should it fail, nothing has changed.
+    unsafe {
+        let priority = std::mem::zeroed::<libc::sched_param>();
+        libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority);
+    }
+}
+
 /// Starts `f` on a thread with every signal blocked: a handler of PostgreSQL that ran on it would
 /// set flags and latches of the backend from outside. `f` must not touch PostgreSQL. Returns when the thread has
 /// begun, and has its own variables.

@@ -114,6 +114,7 @@ impl Sync {
     }
 
     fn run(&self) {
+        thread::give_way();
         let mut journal = Writer::default();
         let mut s = self.lock();
         loop {

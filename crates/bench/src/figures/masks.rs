@@ -54,22 +54,32 @@ pub fn run(pair: &Pair, effort: &Effort) -> Result<Vec<Figure>> {
          SELECT i AS id, 'Person ' || i AS name, 'person' || i || '@mail' || i % 100 || '.example.com' AS email,
                 lpad((i * 7919 % 10000000000)::text, 12, '0') AS phone, date '1950-01-01' + (i % 20000)::int AS born,
                 ((i * 7919 % 1000000) / 100.0)::numeric(12,2) AS balance,
-                ('10.' || i % 256 || '.' || i / 256 % 256 || '.' || i % 250)::inet AS address,
-                'Call person' || i || '@mail' || i % 100 || '.example.com (536-22-' || lpad((1 + i % 9000)::text, 4, '0') || ') about order ' || i AS note,
+                ('10.' || i % 256 || '.' || i / 256 % 256 || '.' || i % 250)::inet AS address
+         FROM generate_series(1, {}::bigint) i",
+        effort.rows
+    ))?;
+    // A table that does not fit into a quarter of the buffers would be read from the system each time.
+    dba.sql(&format!(
+        "CREATE TABLE texts AS
+         SELECT 'Call person' || i || '@mail' || i % 100 || '.example.com (536-22-' || lpad((1 + i % 9000)::text, 4, '0') || ') about order ' || i AS note,
                 jsonb_build_object('name', 'Person ' || i, 'ssn', '536-22-' || lpad((1 + i % 9000)::text, 4, '0'), 'level', i % 5) AS document
          FROM generate_series(1, {}::bigint) i",
         effort.rows
     ))?;
-    dba.sql("VACUUM ANALYZE people")?;
+    dba.sql("VACUUM ANALYZE people, texts")?;
     let mut figures = Vec::new();
     for (name, column, mask, options, by_hand) in MASKS {
+        let table = match column {
+            "note" | "document" => "texts",
+            _ => "people",
+        };
         dba.sql(&format!(
-            "SELECT agent_policy.mask_column('people', '{column}', '{mask}', '{options}')"
+            "SELECT agent_policy.mask_column('{table}', '{column}', '{mask}', '{options}')"
         ))?;
         let ours = pair.guarded.client("agent");
         let against = pair.guarded.client("app");
-        let masked = format!("SELECT count({column}) FROM people");
-        let by_hand = format!("SELECT count({by_hand}) FROM people");
+        let masked = format!("SELECT count({column}) FROM {table}");
+        let by_hand = format!("SELECT count({by_hand}) FROM {table}");
         // The bare scan would hide the difference: it is told, and not subtracted.
         let raw = against.time("SELECT 1", &masked, 3)?;
         // A run is half a second long, so that what else the machine does is not taken for the mask.
@@ -94,10 +104,10 @@ pub fn run(pair: &Pair, effort: &Effort) -> Result<Vec<Figure>> {
             remark: format!("unmasked {raw:.0} ms"),
         });
         dba.sql(&format!(
-            "SELECT agent_policy.unmask_column('people', '{column}')"
+            "SELECT agent_policy.unmask_column('{table}', '{column}')"
         ))?;
     }
-    dba.sql("DROP TABLE people")?;
+    dba.sql("DROP TABLE people, texts")?;
     Ok(figures)
 }
 

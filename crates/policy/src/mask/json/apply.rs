@@ -121,6 +121,12 @@ impl<'a> Masker<'a> {
 
     /// Places behind the steps that take a value for an array of itself.
     fn unwrapped(&self, places: Vec<Place>) -> Vec<Place> {
+        let unwraps =
+            |place: &Place| matches!(self.step(*place), Some(Step::AnyElement | Step::Index(0)));
+        if !places.iter().any(unwraps) {
+            // Each has been entered.
+            return places;
+        }
         let mut all = Vec::with_capacity(places.len());
         for place in places {
             let mut at = place;
@@ -172,6 +178,9 @@ impl<'a> Masker<'a> {
         places: Vec<Place>,
         depth: u32,
     ) -> Option<()> {
+        if places.is_empty() {
+            return writer.item(out, item);
+        }
         let is_array = matches!(item, Item::Container(c) if Reader::new(c)?.kind != Kind::Object);
         let places = if is_array {
             places
