@@ -4,7 +4,9 @@
 //! masked one may not decide on rows, nor go into a value that is written. RETURNING alone is for whoever asks, and there
 //! each Var becomes the column's mask.
 
-use pgrx::pg_sys::{self, List, Node, NodeTag, Query, RelabelType, RowExpr};
+use pgrx::pg_sys::{
+    self, List, Node, NodeTag, Query, RTEKind, RangeTblEntry, RelabelType, RowExpr, WCOKind,
+};
 
 use super::template::Template;
 use super::{compat, nodes, raw};
@@ -35,7 +37,10 @@ pub unsafe fn read_elsewhere(owner: *mut Query, rti: i32) -> Vec<i16> {
     /// Puts back what the walk is not to see.
     struct Back {
         owner: *mut Query,
+        rte: *mut RangeTblEntry,
         returning: *mut List,
+        checks: *mut List,
+        secured: *mut List,
         excluded: *mut List,
     }
     impl Drop for Back {
@@ -43,6 +48,8 @@ pub unsafe fn read_elsewhere(owner: *mut Query, rti: i32) -> Vec<i16> {
             // SAFETY: the query outlives the walk.
             unsafe {
                 (*self.owner).returningList = self.returning;
+                (*self.owner).withCheckOptions = self.checks;
+                (*self.rte).securityQuals = self.secured;
                 let conflict = (*self.owner).onConflict;
                 if !conflict.is_null() {
                     (*conflict).exclRelTlist = self.excluded;
@@ -54,23 +61,41 @@ pub unsafe fn read_elsewhere(owner: *mut Query, rti: i32) -> Vec<i16> {
     // SAFETY: by the caller's promise; the walk only notes numbers.
     unsafe {
         let conflict = (*owner).onConflict;
+        let rte = nodes::rte((*owner).rtable, rti as u32);
         let mut back = Back {
             owner,
+            rte,
             returning: (*owner).returningList,
+            checks: (*owner).withCheckOptions,
+            secured: (*rte).securityQuals,
             excluded: std::ptr::null_mut(),
         };
         if !conflict.is_null() {
             if (*conflict).constraint != pg_sys::Oid::INVALID {
                 // As the parser does: the columns of a constraint that is named are nowhere else.
                 let name = pg_sys::get_constraint_name((*conflict).constraint);
-                let relid = (*nodes::rte((*owner).rtable, rti as u32)).relid;
-                let columns = raw::guarded::constraint_columns(relid, name);
+                let columns = raw::guarded::constraint_columns((*rte).relid, name);
                 read.extend(nodes::attributes(columns));
             }
             // All columns there are, asked for or not.
             back.excluded = std::mem::replace(&mut (*conflict).exclRelTlist, std::ptr::null_mut());
         }
         (*owner).returningList = std::ptr::null_mut();
+        // Row-level security is the server's own, and sees raw values wherever it is asked.
+        let mut checks = std::ptr::null_mut();
+        for check in nodes::pointers::<pg_sys::WithCheckOption>(back.checks) {
+            if (*check).kind == WCOKind::WCO_VIEW_CHECK {
+                checks = pg_sys::lappend(checks, check.cast());
+            }
+        }
+        (*owner).withCheckOptions = checks;
+        // A view with security_barrier puts its condition there, too.
+        let through_view = nodes::pointers::<RangeTblEntry>((*owner).rtable).any(|other| {
+            (*other).rtekind == RTEKind::RTE_RELATION && (*other).relkind as u8 == b'v'
+        });
+        if !through_view {
+            (*rte).securityQuals = std::ptr::null_mut();
+        }
         let elsewhere = vars(owner.cast(), 1, rti).into_iter();
         read.extend(elsewhere.map(|var| (*var).varattno));
     }

@@ -525,12 +525,15 @@ unsafe fn replace(
         (*inner).alias = std::ptr::null_mut();
         marks::mark(inner);
         pg_sys::ChangeVarNodes((*inner).securityQuals.cast(), rti, 1, 0);
+        // It is one level further down from what it refers to, none of which is of this level.
+        pg_sys::IncrementVarSublevelsUp((*inner).tablesample.cast(), 1, 0);
         (*sub).rtable = pg_sys::lappend(std::ptr::null_mut::<List>(), inner.cast());
         compat::clear_permissions(sub);
         compat::move_permissions(owner, rte, inner, sub);
         (*sub).hasRowSecurity = (*owner).hasRowSecurity;
-        (*sub).hasSubLinks = !(*inner).securityQuals.is_null()
-            && pg_sys::checkExprHasSubLink((*inner).securityQuals.cast());
+        let has_sub_links = |node: *mut Node| !node.is_null() && pg_sys::checkExprHasSubLink(node);
+        (*sub).hasSubLinks = has_sub_links((*inner).securityQuals.cast())
+            || has_sub_links((*inner).tablesample.cast());
         add_filters(sub, inner, 1, template);
         if planted::open(Leak::Predicate) {
             look_below_masks(owner, rti, sub);

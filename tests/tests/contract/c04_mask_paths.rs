@@ -25,6 +25,7 @@ pub const CASES: &[Case] = cases![
     only_and_tablesample,
     insert_on_conflict_and_returning,
     masked_columns_cannot_be_used_in_writes,
+    samples_by_values_from_outside,
     column_grants,
     generated_columns,
     explain_shows_nothing,
@@ -520,6 +521,29 @@ fn masked_columns_cannot_be_used_in_writes(b: &Bench) {
         b.value("SELECT v FROM shop.scratch WHERE id = 3"),
         "c***@example.com"
     );
+}
+
+/// What TABLESAMPLE is told may come from the queries around.
+fn samples_by_values_from_outside(b: &Bench) {
+    write_access(b);
+    b.setup("SELECT agent_policy.allow_function('@agent@', 'shop.plus_one(int)')");
+    for sql in [
+        "SELECT o.id, (SELECT count(*) FROM shop.customers c TABLESAMPLE BERNOULLI (o.id * 0 + 100)) FROM shop.orders o WHERE o.id < 4",
+        "SELECT o.id, (SELECT max(c.id) FROM shop.orders a, shop.customers c TABLESAMPLE BERNOULLI (o.amount * 0 + 100) WHERE a.id = c.id) FROM shop.orders o WHERE o.id < 4",
+        "SELECT o.id, n FROM shop.orders o, LATERAL (SELECT count(c.email) n FROM shop.customers c TABLESAMPLE BERNOULLI (o.id + 97)) l WHERE o.id BETWEEN 3 AND 3",
+        "SELECT o.id, (SELECT (SELECT count(*) FROM shop.events c TABLESAMPLE BERNOULLI (o.id * 100 + p.id * 0)) FROM shop.orders p WHERE p.id = o.id) FROM shop.orders o WHERE o.id = 1",
+        "WITH w AS (SELECT 100 x) SELECT count(*), count(email) FROM shop.customers TABLESAMPLE BERNOULLI ((SELECT x FROM w))",
+        "WITH w AS (SELECT 100 x) SELECT (SELECT count(ssn) FROM shop.customers TABLESAMPLE BERNOULLI ((SELECT x + o.id - o.id FROM w))) FROM shop.orders o WHERE o.id < 3",
+        "WITH w AS MATERIALIZED (SELECT 100 x) SELECT s.n FROM (SELECT count(*) n FROM shop.customers TABLESAMPLE BERNOULLI ((WITH v AS (SELECT x FROM w) SELECT x FROM v))) s",
+        "SELECT count(*), min(email) IS NULL FROM shop.customers TABLESAMPLE BERNOULLI ((SELECT 100 FROM shop.orders WHERE id = 1))",
+        "SELECT count(c.note) FROM shop.customers c TABLESAMPLE BERNOULLI (shop.plus_one(99))",
+    ] {
+        let plain = b.unconfined().query(sql).texts();
+        assert_eq!(b.allows(sql).texts(), plain, "{sql}");
+        assert_eq!(b.agent().query(&b.fill(sql)).texts(), plain, "{sql}");
+    }
+    let sql = "UPDATE shop.customers SET region = 'x' WHERE id < 4 RETURNING id, (SELECT count(*) FROM shop.customers c TABLESAMPLE BERNOULLI (customers.id * 0 + 100))";
+    assert_eq!(b.allows(sql).rows.len(), 3);
 }
 
 fn column_grants(b: &Bench) {

@@ -239,6 +239,8 @@ impl Gen<'_> {
                 " TABLESAMPLE BERNOULLI (50) REPEATABLE (7)",
                 " TABLESAMPLE SYSTEM (30) REPEATABLE (1)",
                 " TABLESAMPLE BERNOULLI (10)",
+                " TABLESAMPLE BERNOULLI ((SELECT 100))",
+                " TABLESAMPLE BERNOULLI ((SELECT 0 * count(s.note) + 100 FROM lab.people s))",
             ]);
             how.replace(
                 " (10)",
