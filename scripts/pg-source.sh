@@ -12,6 +12,28 @@ source_release() {
     esac
 }
 
+# Where a mirror's index names a release that the mirror does not have yet, or holds back: one that was
+# there before, with the SHA-256 of its file, as in the source package that a Debian developer signed.
+earlier_source() {
+    case "$1" in
+        15) echo 15.18 11df0df97fe3ea4ba9a791faaf39cee1d2fe571e78885b5b55d8517d27c323b4 ;;
+        17) echo 17.11 dd27f2b3c59e73ed14aa3324901242bf69a032a6347805f274e6260322d42979 ;;
+        18) echo 18.6 555610c24d53e4316da5b7d3fc25c279d96856d5e0e23ee308c328c5fa881d9f ;;
+        *)  return 1 ;;
+    esac
+}
+
+# fetch_earlier VERSION MIRROR DIR: its archive, into DIR.
+fetch_earlier() {
+    local n="$1" release sha file
+    read -r release sha < <(earlier_source "$n") || return 1
+    file="postgresql-${n}_$release.orig.tar.bz2"
+    say "PostgreSQL $n: fetching $release instead"
+    # apt's own program, which knows its proxies.
+    /usr/lib/apt/apt-helper -qq -o APT::Sandbox::User=root download-file "$2/pool/main/p/postgresql-$n/$file" "$3/$file" "SHA256:$sha" \
+        </dev/null >&2
+}
+
 # The Debian mirror this machine already uses.
 debian_mirror() {
     local m
@@ -60,7 +82,8 @@ unpack_source() { # version, temporary directory
         -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root
         -o Debug::NoLocking=1)
     if ! { "${apt[@]}" update \
-            && (cd "$tmp/package" && "${apt[@]}" source --download-only "postgresql-$n"); } </dev/null >&2; then
+            && (cd "$tmp/package" && "${apt[@]}" source --download-only "postgresql-$n"); } </dev/null >&2 \
+        && ! { rm -f "$tmp"/package/* && fetch_earlier "$n" "$mirror" "$tmp/package"; }; then
         echo "its source package cannot be fetched"
         return 1
     fi
