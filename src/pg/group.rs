@@ -14,7 +14,7 @@ use std::time::Duration;
 /// No entry goes over the end of a region; one region fits into memory.
 pub const REGION: usize = 1 << 20;
 /// Bytes of the file.
-pub const SIZE: u64 = 16 * REGION as u64;
+pub const SIZE: u64 = 64 * REGION as u64;
 /// A longer entry is not taken.
 const MOST: usize = 32 << 10;
 /// A sync that takes longer is not what somebody should queue up for.

@@ -66,6 +66,53 @@ pub struct Load<'a> {
     pub script: Option<&'a str>,
     pub protocol: &'a str,
     pub clients: u32,
+    pub processors: Processors,
+}
+
+/// Where pgbench and its sessions run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Processors {
+    /// Wherever the system puts them.
+    Any,
+    /// On one; everything else of the server wherever the system puts it. A statement's time is then that of the work done
+    /// for it: on two processors it is also how long the one takes to wake up the other, which with one client is half as
+    /// much again or not, by where the system has happened to put them.
+    One,
+}
+
+impl Processors {
+    /// One where there is one client, and no work for another processor.
+    pub fn of(clients: u32) -> Self {
+        if clients == 1 { Self::One } else { Self::Any }
+    }
+}
+
+/// The first CPU that this process may use.
+fn first_cpu() -> Result<String> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let list = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+        .ok_or("no list of CPUs")?;
+    Ok(list
+        .trim()
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect())
+}
+
+/// The same program, environment included, on that CPU.
+fn on_cpu(cpu: &str, command: &Command) -> Command {
+    let mut there = Command::new("taskset");
+    there.args(["-c", cpu]).arg(command.get_program());
+    there.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => there.env(name, value),
+            None => there.env_remove(name),
+        };
+    }
+    there
 }
 
 /// What a run of pgbench came to.
@@ -237,28 +284,10 @@ impl Client<'_> {
             .map(|(time, _)| time)
     }
 
-    /// The same with client and session on one CPU, where a statement's time is that of the work done for it: on two it
-    /// is also how long the one takes to wake up the other, half as much again or not, by where the kernel puts them.
+    /// The same with client and session on one CPU; see [`Processors::One`].
     pub fn time_on_one_cpu(&self, sql: &str, times: usize) -> Result<f64> {
-        let status = fs::read_to_string("/proc/self/status")?;
-        let cpu: String = status
-            .lines()
-            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
-            .ok_or("no list of CPUs")?
-            .trim()
-            .chars()
-            .take_while(char::is_ascii_digit)
-            .collect();
-        let psql = self.psql();
-        let mut there = Command::new("taskset");
-        there.args(["-c", &cpu]).arg(psql.get_program());
-        there.args(psql.get_args());
-        for (name, value) in psql.get_envs() {
-            match value {
-                Some(value) => there.env(name, value),
-                None => there.env_remove(name),
-            };
-        }
+        let cpu = first_cpu()?;
+        let there = on_cpu(&cpu, &self.psql());
         let before = format!(
             "SELECT pg_backend_pid() AS session \\gset\n\\echo `taskset -cp {cpu} :session > /dev/null && echo on one CPU`\n"
         );
@@ -314,6 +343,7 @@ impl Client<'_> {
             script: None,
             protocol,
             clients,
+            processors: Processors::of(clients),
         };
         self.load(&load, time)
     }
@@ -341,7 +371,11 @@ impl Client<'_> {
                 command.arg("-S");
             }
         }
-        let out = output(command.arg("postgres"))?;
+        command.arg("postgres");
+        let out = match load.processors {
+            Processors::Any => output(&mut command)?,
+            Processors::One => self.on_one_cpu(&command)?,
+        };
         let number = |prefix: &str| -> Option<f64> {
             let line = out.lines().find_map(|line| line.strip_prefix(prefix))?;
             line.split([' ', '/']).find(|w| !w.is_empty())?.parse().ok()
@@ -355,6 +389,38 @@ impl Client<'_> {
             per_second,
             cpu: ticks as f64 * 10_000.0 / done,
         })
+    }
+
+    /// What a pgbench of one client prints that shares a CPU with its session.
+    fn on_one_cpu(&self, pgbench: &Command) -> Result<String> {
+        let cpu = first_cpu()?;
+        let mut there = on_cpu(&cpu, pgbench);
+        let running = there
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        // Its first connection is one to look around, and is gone at once.
+        let lasting = "FROM pg_stat_activity WHERE application_name = 'pgbench' AND clock_timestamp() - backend_start > '0.1 s'";
+        let session = self.cluster.client("postgres").sql(&format!(
+            "DO $$BEGIN
+               FOR i IN 1 .. 500 LOOP
+                 EXIT WHEN EXISTS (SELECT {lasting});
+                 PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
+               END LOOP;
+             END$$;
+             SELECT pid {lasting}"
+        ));
+        // Its threads, too.
+        let moved = session.and_then(|session| {
+            output(Command::new("taskset").args(["-a", "-c", "-p", &cpu]).arg(session))
+        });
+        let done = running.wait_with_output()?;
+        moved?;
+        if !done.status.success() {
+            return Err(format!("{there:?}\n{}", String::from_utf8_lossy(&done.stderr)).into());
+        }
+        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
     }
 
     /// Kilobytes of memory of its own that a backend holds after `sql`.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Pair;
-use crate::cluster::Load;
+use crate::cluster::{Load, Processors};
 use crate::{Bound, Effort, Figure, Result, median, pairs, ratios};
 
 /// One row, of about the size of a record.
@@ -22,11 +22,18 @@ pub fn run(pair: &Pair, effort: &Effort) -> Result<Vec<Figure>> {
     let ours = pair.guarded.client("agent");
     let against = pair.plain.client("app");
     let mut figures = Vec::new();
-    for clients in [1, 8, 32] {
+    let loads = [
+        (1, Processors::One),
+        (1, Processors::Any),
+        (8, Processors::Any),
+        (32, Processors::Any),
+    ];
+    for (clients, processors) in loads {
         let select = Load {
             script: None,
             protocol: "prepared",
             clients,
+            processors,
         };
         let insert = Load {
             script: Some(INSERT),
@@ -45,7 +52,11 @@ pub fn run(pair: &Pair, effort: &Effort) -> Result<Vec<Figure>> {
             .map(|(a, b)| (a.per_second, b.per_second))
             .unzip();
         figures.push(Figure {
-            name: format!("durable, {clients} clients"),
+            name: match (clients, processors) {
+                (1, Processors::One) => "durable, 1 client".into(),
+                (1, Processors::Any) => "durable, 1 client, on any processor".into(),
+                _ => format!("durable, {clients} clients"),
+            },
             ours: format!("{:.0} tps", median(&mut a)),
             against: format!("{:.0} tps", median(&mut b)),
             ratio,

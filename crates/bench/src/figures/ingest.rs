@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Pair;
-use crate::cluster::Load;
+use crate::cluster::{Load, Processors};
 use crate::{Bound, Effort, Figure, Result, median};
 
 const GOAL: f64 = 50_000.0;
@@ -17,6 +17,7 @@ const LOAD: Load = Load {
     script: None,
     protocol: "prepared",
     clients: 8,
+    processors: Processors::Any,
 };
 
 fn signal(name: &str, pid: &str) -> Result<()> {
