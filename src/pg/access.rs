@@ -228,7 +228,7 @@ unsafe extern "C-unwind" fn confined_fmgr(event: pg_sys::FmgrHookEventType::Type
             enforce(&policy, plan::judge_function(&policy, function, false));
         }
         // SAFETY: a read of the security context.
-        depth::function_starts(unsafe { pg_sys::InNoForceRLSOperation() });
+        depth::function_starts(unsafe { raw::InNoForceRLSOperation() });
     } else {
         depth::function_ends();
     }

@@ -24,6 +24,23 @@ const ARRAY_FILL_FROM: u32 = 1286;
 const REPEAT: u32 = 1622;
 const FORMAT: u32 = 3539;
 
+/// Has the function a bounded one?
+pub fn is_bounded(function: Oid) -> bool {
+    ours(function.to_u32()).is_some()
+}
+
+fn ours(function: u32) -> Option<&'static str> {
+    Some(match function {
+        REPEAT => "repeat(pg_catalog.text,pg_catalog.int4)",
+        LPAD | LPAD_BLANK => "lpad(pg_catalog.text,pg_catalog.int4,pg_catalog.text)",
+        RPAD | RPAD_BLANK => "rpad(pg_catalog.text,pg_catalog.int4,pg_catalog.text)",
+        ARRAY_FILL => "array_fill(pg_catalog.anyelement,pg_catalog._int4)",
+        ARRAY_FILL_FROM => "array_fill(pg_catalog.anyelement,pg_catalog._int4,pg_catalog._int4)",
+        FORMAT => "format(pg_catalog.text,pg_catalog.any)",
+        _ => return None,
+    })
+}
+
 /// Puts the bounded function in the place of the built-in one.
 ///
 /// # Safety
@@ -33,16 +50,8 @@ pub unsafe fn substitute(calls: &[*mut pg_sys::FuncExpr]) {
     unsafe {
         for call in calls.iter().copied() {
             let function = (*call).funcid.to_u32();
-            let ours = match function {
-                REPEAT => "repeat(pg_catalog.text,pg_catalog.int4)",
-                LPAD | LPAD_BLANK => "lpad(pg_catalog.text,pg_catalog.int4,pg_catalog.text)",
-                RPAD | RPAD_BLANK => "rpad(pg_catalog.text,pg_catalog.int4,pg_catalog.text)",
-                ARRAY_FILL => "array_fill(pg_catalog.anyelement,pg_catalog._int4)",
-                ARRAY_FILL_FROM => {
-                    "array_fill(pg_catalog.anyelement,pg_catalog._int4,pg_catalog._int4)"
-                }
-                FORMAT => "format(pg_catalog.text,pg_catalog.any)",
-                _ => continue,
+            let Some(ours) = ours(function) else {
+                continue;
             };
             let Some(ours) = names::function(&format!("agent_policy.bounded_{ours}")) else {
                 continue;

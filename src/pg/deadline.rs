@@ -332,7 +332,7 @@ pub fn judge_transaction(limit_ms: Option<u64>) -> Result<(), Denial> {
     let most = limit.saturating_mul(TRANSACTION_TIMES);
     // SAFETY: reads of the transaction's state.
     let age = unsafe {
-        if !pg_sys::IsTransactionBlock() {
+        if !raw::IsTransactionBlock() {
             return Ok(());
         }
         raw::GetCurrentTimestamp() - pg_sys::GetCurrentTransactionStartTimestamp()

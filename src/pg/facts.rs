@@ -122,7 +122,7 @@ pub fn transaction_id() -> u64 {
 /// The same for a transaction that is just ending.
 pub fn ending_transaction_id() -> u64 {
     // SAFETY: a read of the transaction state.
-    unsafe { pg_sys::GetTopFullTransactionIdIfAny().value }
+    unsafe { raw::GetTopFullTransactionIdIfAny().value }
 }
 
 /// Is it a setting that natively only superusers and members of `pg_read_all_settings` read?

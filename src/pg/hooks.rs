@@ -84,7 +84,7 @@ pub fn always_exempt() -> bool {
 /// and the like call inside such a query is not.
 pub fn checks_foreign_key() -> bool {
     // SAFETY: a read of the security context.
-    unsafe { pg_sys::InNoForceRLSOperation() && !depth::called_by_foreign_key() }
+    unsafe { raw::InNoForceRLSOperation() && !depth::called_by_foreign_key() }
 }
 
 pub fn is_worker() -> bool {

@@ -5,6 +5,7 @@
 //! list is never looked at, but walked over and copied again and again, and masks would be put into it.
 
 use pgrx::pg_sys::{self, List, Node, NodeTag, Query, RTEKind, RangeTblEntry};
+use smallvec::SmallVec;
 
 use super::nodes;
 
@@ -51,7 +52,7 @@ impl Level {
 /// Looks at the nodes of a query for columns of joins.
 #[derive(Default)]
 pub struct Watch {
-    levels: Vec<Level>,
+    levels: SmallVec<[Level; 4]>,
     joins: Vec<*mut RangeTblEntry>,
     used: bool,
 }

@@ -3,8 +3,12 @@
 use core::ffi::c_void;
 
 use pgrx::pg_sys::{self, List, Node, NodeTag, Oid};
+use smallvec::SmallVec;
 
 use super::raw;
+
+/// Numbers of columns; mostly few.
+pub type Columns = SmallVec<[i16; 8]>;
 
 /// The pointers of a list; empty for NIL.
 ///
@@ -92,9 +96,9 @@ pub unsafe fn copy<T>(node: *const T) -> *mut T {
 ///
 /// # Safety
 /// `set` is null or a bitmap set.
-pub unsafe fn attributes(set: *const pg_sys::Bitmapset) -> Vec<i16> {
+pub unsafe fn attributes(set: *const pg_sys::Bitmapset) -> Columns {
     if set.is_null() {
-        return Vec::new();
+        return Columns::new();
     }
     // SAFETY: not null, so a set by the caller's promise: as many words follow it as it says.
     let words = unsafe {
@@ -102,7 +106,7 @@ pub unsafe fn attributes(set: *const pg_sys::Bitmapset) -> Vec<i16> {
         std::slice::from_raw_parts(first, (*set).nwords as usize)
     };
     let members = words.iter().map(|word| word.count_ones() as usize).sum();
-    let mut found = Vec::with_capacity(members);
+    let mut found = Columns::with_capacity(members);
     for (i, word) in words.iter().enumerate() {
         let mut left = *word;
         while left != 0 {

@@ -220,7 +220,7 @@ unsafe fn is_expression(node: *const pg_sys::Node) -> bool {
 /// What a view's definition names: relations with the columns read of each, and the rest.
 #[derive(Debug, Default)]
 pub struct Definition {
-    pub relations: Vec<(Oid, Vec<i16>)>,
+    pub relations: Vec<(Oid, nodes::Columns)>,
     pub names: Names,
 }
 

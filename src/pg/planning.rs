@@ -160,7 +160,7 @@ unsafe fn plan_query(
         }
         let mut facts = rewrite::Facts::default();
         if !explaining && layers::on(Layer::Rewrite) {
-            match rewrite::apply(&policy, parse) {
+            match rewrite::apply(&policy, parse, &calls) {
                 Ok(done) => {
                     facts = done;
                     placeholders.has(facts.placeholders);

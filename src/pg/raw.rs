@@ -41,6 +41,11 @@ unsafe extern "C-unwind" {
     pub fn GetSessionUserId() -> Oid;
     pub fn GetOuterUserId() -> Oid;
     pub fn IsTransactionState() -> bool;
+    // These read a variable of the backend and raise nothing.
+    pub fn InNoForceRLSOperation() -> bool;
+    pub fn IsTransactionBlock() -> bool;
+    pub fn GetCurrentStatementStartTimestamp() -> i64;
+    pub fn GetTopFullTransactionIdIfAny() -> pg_sys::FullTransactionId;
     pub fn AcceptInvalidationMessages();
     pub fn exprType(expression: *const pg_sys::Node) -> Oid;
     pub fn get_atttypetypmodcoll(
@@ -51,6 +56,9 @@ unsafe extern "C-unwind" {
         collation: *mut Oid,
     );
     pub fn get_typavgwidth(typid: Oid, typmod: i32) -> i32;
+    pub fn palloc0(size: usize) -> *mut c_void;
+    pub fn lappend(list: *mut pg_sys::List, datum: *mut c_void) -> *mut pg_sys::List;
+    pub fn lappend_oid(list: *mut pg_sys::List, datum: Oid) -> *mut pg_sys::List;
     pub fn copyObjectImpl(node: *const c_void) -> *mut c_void;
     pub fn ChangeVarNodes(node: *mut pg_sys::Node, from: c_int, to: c_int, up: c_int);
     pub fn IncrementVarSublevelsUp(node: *mut pg_sys::Node, by: c_int, from: c_int);

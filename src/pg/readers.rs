@@ -39,7 +39,7 @@ unsafe extern "C-unwind" fn look_closer(relation: Oid) {
     let (name, began) = unsafe {
         (
             part_of_log(relation),
-            pg_sys::GetCurrentStatementStartTimestamp(),
+            super::raw::GetCurrentStatementStartTimestamp(),
         )
     };
     let Some(name) = name else {

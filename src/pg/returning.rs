@@ -33,7 +33,7 @@ pub unsafe fn is_target(owner: *const Query, rti: i32) -> bool {
 /// # Safety
 /// `owner` is a query, `rti` one of its entries that is a relation; the query is the caller's own for as long as this
 /// takes.
-pub unsafe fn read_elsewhere(owner: *mut Query, rti: i32) -> Vec<i16> {
+pub unsafe fn read_elsewhere(owner: *mut Query, rti: i32) -> nodes::Columns {
     /// Puts back what the walk is not to see.
     struct Back {
         owner: *mut Query,
@@ -57,7 +57,7 @@ pub unsafe fn read_elsewhere(owner: *mut Query, rti: i32) -> Vec<i16> {
             }
         }
     }
-    let mut read = Vec::new();
+    let mut read = nodes::Columns::new();
     // SAFETY: by the caller's promise; the walk only notes numbers.
     unsafe {
         let conflict = (*owner).onConflict;

@@ -15,7 +15,9 @@ use super::group_size::{self, Demand};
 use super::placeholder::{self, Numbers};
 use super::planted::{self, Leak};
 use super::{
-    compat, in_place, marks, names, nodes, returning, template::Template, touched::Command,
+    bounded, compat, in_place, marks, names, nodes, returning,
+    template::Template,
+    touched::{Calls, Command},
 };
 use crate::catalog::{Policy, Relation};
 use crate::denial::Denial;
@@ -176,18 +178,21 @@ unsafe fn may_be_member(query: *const Query, above: *const Query) -> bool {
     }
 }
 
-/// Rewrites `query` in place. The tree must be the caller's own.
+/// Rewrites `query`, which has these calls, in place. The tree must be the caller's own.
 ///
 /// # Safety
 /// `query` is a rewritten query that goes to the planner next.
-pub unsafe fn apply(policy: &Policy, query: *mut Query) -> Result<Facts, Denial> {
+pub unsafe fn apply(policy: &Policy, query: *mut Query, calls: &Calls) -> Result<Facts, Denial> {
     let mut facts = Facts::default();
+    if !concerns(policy, calls) {
+        return Ok(facts);
+    }
     // SAFETY: the tree is the caller's to change; all pointers noted by the survey stay valid,
     // because entries are changed in place and never freed.
     unsafe {
         let seen = survey(query);
         substitute_functions(&seen.functions);
-        super::bounded::substitute(&seen.functions);
+        bounded::substitute(&seen.functions);
         let mut found = Vec::new();
         for &(owner, rte, rti) in &seen.relations {
             if !policy.kind((*rte).relid).is_readable() || (*rte).relkind as u8 == b'v' {
@@ -697,6 +702,23 @@ pub const SET_CONFIG: u32 = 2078;
 /// `pg_catalog.pg_get_sequence_data(regclass)`, of version 18.
 const GET_SEQUENCE_DATA: u32 = 6427;
 
+const STAT_GET_ACTIVITY: u32 = 2022;
+
+/// Is there anything for [`apply`] to do in a query that reads these relations, by these functions? Most statements are
+/// of tables that are shown as they are.
+fn concerns(policy: &Policy, calls: &Calls) -> bool {
+    calls.functions.iter().any(|function| {
+        is_substituted(*function)
+            || function.to_u32() == STAT_GET_ACTIVITY
+            || bounded::is_bounded(*function)
+    }) || calls.relations.iter().any(|relid| {
+        policy.kind(*relid).is_readable() && {
+            let relation = policy.relation(*relid);
+            relation.is_protected() || relation.hides() || !relation.filters.is_empty()
+        }
+    })
+}
+
 /// Will calls of this function be exchanged for a checked variant before planning?
 pub fn is_substituted(function: Oid) -> bool {
     matches!(function.to_u32(), SET_CONFIG | GET_SEQUENCE_DATA)
@@ -704,7 +726,6 @@ pub fn is_substituted(function: Oid) -> bool {
 
 /// Functions that are exchanged for a checked variant of ours before planning.
 unsafe fn substitute_functions(functions: &[*mut pg_sys::FuncExpr]) {
-    const STAT_GET_ACTIVITY: u32 = 2022;
     const BACKEND_PID: u32 = 2026;
     // SAFETY: see `apply`.
     unsafe {

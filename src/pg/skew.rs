@@ -3,6 +3,7 @@
 //! rows come: for relations with row filters it is told of no such values.
 
 use pgrx::pg_sys::{self, NodeTag, Oid, Plan};
+use smallvec::{SmallVec, smallvec};
 
 use super::nodes;
 use crate::catalog::Policy;
@@ -12,7 +13,7 @@ use crate::catalog::Policy;
 pub unsafe fn forget(policy: &Policy, planned: *mut pg_sys::PlannedStmt) {
     // SAFETY: by the caller's promise; the trees below consist of plans.
     unsafe {
-        let mut left: Vec<*mut Plan> = vec![(*planned).planTree];
+        let mut left: SmallVec<[*mut Plan; 32]> = smallvec![(*planned).planTree];
         left.extend(nodes::pointers::<Plan>((*planned).subplans));
         while let Some(plan) = left.pop() {
             if plan.is_null() {

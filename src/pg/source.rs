@@ -5,6 +5,8 @@ use std::cell::Cell;
 
 use pgrx::pg_sys;
 
+use super::raw;
+
 #[derive(Clone, Copy)]
 struct Text {
     start: *const c_char,
@@ -40,7 +42,7 @@ fn message() -> Message {
     unsafe {
         Message {
             text: pg_sys::debug_query_string,
-            begun: pg_sys::GetCurrentStatementStartTimestamp(),
+            begun: raw::GetCurrentStatementStartTimestamp(),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use pgrx::pg_sys::{self, NodeTag, Oid, PlanInvalItem, PlannedStmt};
 
-use super::nodes;
+use super::{nodes, raw};
 
 const STAMP: i32 = -7100;
 const FLAGS: i32 = -7101;
@@ -36,27 +36,32 @@ pub struct Stamp {
 /// # Safety
 /// `plan` was just returned by the planner.
 pub unsafe fn write(plan: *mut PlannedStmt, stamp: &Stamp) {
-    // SAFETY: by the caller's promise; items live in the plan's memory context.
+    let table = super::session::policy_table();
+    // SAFETY: by the caller's promise; items live in the plan's memory context. The guard turns an ERROR into a panic;
+    // between it and the calls no frame owns anything.
     unsafe {
-        let add = |id: i32, value: u32| {
-            let item = nodes::make::<PlanInvalItem>(NodeTag::T_PlanInvalItem);
-            (*item).cacheId = id;
-            (*item).hashValue = value;
-            (*plan).invalItems = pg_sys::lappend((*plan).invalItems, item.cast());
-        };
-        add(STAMP, stamp.policy);
-        add(FLAGS, stamp.flags);
-        for (relid, attno) in &stamp.masked_columns {
-            add(RELATION, relid.to_u32());
-            add(ATTRIBUTE, u32::from(attno.unsigned_abs()));
-        }
-        for function in &stamp.functions {
-            add(FUNCTION, function.to_u32());
-        }
-        (*plan).dependsOnRole = true;
-        if let Some(table) = super::session::policy_table() {
-            (*plan).relationOids = pg_sys::lappend_oid((*plan).relationOids, table);
-        }
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            let add = |id: i32, value: u32| {
+                let item = raw::palloc0(size_of::<PlanInvalItem>()).cast::<PlanInvalItem>();
+                (*item).type_ = NodeTag::T_PlanInvalItem;
+                (*item).cacheId = id;
+                (*item).hashValue = value;
+                (*plan).invalItems = raw::lappend((*plan).invalItems, item.cast());
+            };
+            add(STAMP, stamp.policy);
+            add(FLAGS, stamp.flags);
+            for (relid, attno) in &stamp.masked_columns {
+                add(RELATION, relid.to_u32());
+                add(ATTRIBUTE, u32::from(attno.unsigned_abs()));
+            }
+            for function in &stamp.functions {
+                add(FUNCTION, function.to_u32());
+            }
+            (*plan).dependsOnRole = true;
+            if let Some(table) = table {
+                (*plan).relationOids = raw::lappend_oid((*plan).relationOids, table);
+            }
+        });
     }
 }
 

@@ -5,8 +5,10 @@ use core::ffi::c_void;
 use pgrx::pg_sys::{self, CmdType, NodeTag, Oid, Query, RTEKind};
 
 use policy::builtins::guards::{names_array, names_type};
+use smallvec::SmallVec;
 
-use super::{compat, guard, join_columns, json_constructor, nodes, objects, raw, returning};
+use super::nodes::{self, Columns};
+use super::{compat, guard, join_columns, json_constructor, objects, raw, returning};
 
 /// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,13 +61,13 @@ pub struct Use {
     pub update: bool,
     pub delete: bool,
     /// Column numbers; 0 is the whole row, negative ones are system columns.
-    pub selected: Vec<i16>,
-    pub inserted: Vec<i16>,
-    pub updated: Vec<i16>,
+    pub selected: Columns,
+    pub inserted: Columns,
+    pub updated: Columns,
     /// The relation that INSERT, UPDATE, DELETE or MERGE changes, or the row that INSERT has put to it.
     pub target: bool,
     /// Of a relation that is changed, the columns that are read for something else than to be returned.
-    pub read: Vec<i16>,
+    pub read: Columns,
 }
 
 impl Use {
@@ -78,11 +80,11 @@ impl Use {
             insert: false,
             update: false,
             delete: false,
-            selected: Vec::new(),
-            inserted: Vec::new(),
-            updated: Vec::new(),
+            selected: Columns::new(),
+            inserted: Columns::new(),
+            updated: Columns::new(),
             target: false,
-            read: Vec::new(),
+            read: Columns::new(),
         }
     }
 
@@ -100,7 +102,7 @@ impl Use {
                 relid: p.relid,
                 // What was planned under the policy was judged by what is in it.
                 read: if p.planned {
-                    Vec::new()
+                    Columns::new()
                 } else {
                     selected.clone()
                 },
@@ -141,6 +143,12 @@ unsafe extern "C-unwind" fn note_function(function: Oid, context: *mut c_void) -
     false
 }
 
+unsafe extern "C-unwind" fn note_call(function: Oid, context: *mut c_void) -> bool {
+    // SAFETY: `context` is the list that `calls` passes. Growing it cannot raise.
+    unsafe { (*context.cast::<SmallVec<[Oid; 16]>>()).push(function) };
+    false
+}
+
 /// The functions that a node itself calls: a function, an operator, an aggregate …
 ///
 /// # Safety
@@ -155,9 +163,9 @@ pub unsafe fn functions_of(node: *mut pg_sys::Node, into: &mut Vec<Oid>) {
 /// What a query that is about to be planned calls, at every level of it.
 #[derive(Debug)]
 pub struct Calls {
-    pub functions: Vec<Oid>,
+    pub functions: SmallVec<[Oid; 16]>,
     /// The relations that are read or written, each as often as it is named.
-    pub relations: Vec<Oid>,
+    pub relations: SmallVec<[Oid; 8]>,
     /// There is a CASE that compares a value.
     pub compares: bool,
     /// Rows are left out by row-level security.
@@ -173,10 +181,10 @@ pub struct Calls {
 /// `query` is a rewritten query tree, which may be changed.
 pub unsafe fn calls(query: *mut Query) -> Calls {
     let mut json = json_constructor::Found::default();
-    let mut nodes: Vec<*mut pg_sys::Node> = Vec::with_capacity(16);
+    let mut nodes: SmallVec<[*mut pg_sys::Node; 16]> = SmallVec::new();
     let mut calls = Calls {
-        functions: Vec::with_capacity(16),
-        relations: Vec::with_capacity(4),
+        functions: SmallVec::new(),
+        relations: SmallVec::new(),
         compares: false,
         secured: false,
         guarded: guard::Found::default(),
@@ -235,7 +243,7 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
         pg_sys::ffi::pg_guard_ffi_boundary(|| {
             for node in &nodes {
                 let into = (&raw mut calls.functions).cast();
-                raw::check_functions_in_node(*node, Some(note_function), into);
+                raw::check_functions_in_node(*node, Some(note_call), into);
             }
         });
     }
@@ -249,12 +257,12 @@ pub unsafe fn calls(query: *mut Query) -> Calls {
 /// # Safety
 /// `query` is an analyzed query tree.
 pub unsafe fn collect(query: *mut Query) -> Touched {
-    let mut queries: Vec<*mut Query> = Vec::with_capacity(4);
-    let mut expressions: Vec<*mut pg_sys::Node> = Vec::with_capacity(16);
-    let mut entries: Vec<(*mut Query, *mut pg_sys::RangeTblEntry, i32)> = Vec::with_capacity(4);
-    let mut types: Vec<Oid> = Vec::with_capacity(16);
+    let mut queries: SmallVec<[*mut Query; 4]> = SmallVec::new();
+    let mut expressions: SmallVec<[*mut pg_sys::Node; 16]> = SmallVec::new();
+    let mut entries: SmallVec<[(*mut Query, *mut pg_sys::RangeTblEntry, i32); 4]> = SmallVec::new();
+    let mut types: SmallVec<[Oid; 16]> = SmallVec::new();
     // Types of values that are read from text, and constant arrays of regclass and the like.
-    let mut made: Vec<Oid> = Vec::new();
+    let mut made: SmallVec<[Oid; 16]> = SmallVec::new();
     let mut arrays: Vec<(pg_sys::Datum, Oid)> = Vec::new();
     let mut joins = join_columns::Watch::default();
     // SAFETY: the tree is the caller's and outlives this function; the walks only note pointers.

@@ -477,7 +477,7 @@ impl Trial<'_> {
         // SAFETY: a COPY of a relation; an entry of a range table needs no more to be asked about.
         unsafe {
             let relid = table(copy)?;
-            let mut columns = Vec::new();
+            let mut columns = nodes::Columns::new();
             for column in utility::columns_of_copy(copy, relid) {
                 columns.push(names::attribute(relid, &column).ok_or_else(|| {
                     let table = names::relation_parts(relid).unwrap_or_default().1;

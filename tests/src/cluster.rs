@@ -1,5 +1,6 @@
 //! PostgreSQL servers of one's own: made from a template, on a Unix socket only, gone with the process.
 
+use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -67,10 +68,16 @@ pub fn pg_config(version: u32) -> Option<PathBuf> {
     path
 }
 
+/// Of the tree whose tests these are: what is built may come from another one's, where they share a target directory.
 pub fn project_root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ has a parent")
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let tests = env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
+        Path::new(&tests)
+            .parent()
+            .expect("tests/ has a parent")
+            .to_owned()
+    })
 }
 
 fn bindir(version: u32) -> PathBuf {

@@ -81,9 +81,21 @@ pub enum Processors {
 }
 
 impl Processors {
-    /// One where there is one client, and no work for another processor.
-    pub fn of(clients: u32) -> Self {
-        if clients == 1 { Self::One } else { Self::Any }
+    /// On one as well where there is one client, and no work for another processor.
+    pub fn of(clients: u32) -> &'static [Self] {
+        if clients == 1 {
+            &[Self::One, Self::Any]
+        } else {
+            &[Self::Any]
+        }
+    }
+
+    /// For the name of a figure.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::One => ", on one processor",
+            Self::Any => "",
+        }
     }
 }
 
@@ -332,22 +344,6 @@ impl Client<'_> {
         output(command.args(["-i", "-q", "-s", &scale.to_string(), "postgres"])).map(drop)
     }
 
-    /// `pgbench -S`.
-    pub fn pgbench(
-        &self,
-        protocol: &'static str,
-        clients: u32,
-        time: Duration,
-    ) -> Result<Throughput> {
-        let load = Load {
-            script: None,
-            protocol,
-            clients,
-            processors: Processors::of(clients),
-        };
-        self.load(&load, time)
-    }
-
     /// pgbench for that long.
     pub fn load(&self, load: &Load, time: Duration) -> Result<Throughput> {
         let before = self.cluster.ended_ticks()?;
@@ -413,7 +409,11 @@ impl Client<'_> {
         ));
         // Its threads, too.
         let moved = session.and_then(|session| {
-            output(Command::new("taskset").args(["-a", "-c", "-p", &cpu]).arg(session))
+            output(
+                Command::new("taskset")
+                    .args(["-a", "-c", "-p", &cpu])
+                    .arg(session),
+            )
         });
         let done = running.wait_with_output()?;
         moved?;

@@ -12,9 +12,9 @@ pub struct Asked {
     /// A view's owner, or whoever runs the statement.
     pub user: Oid,
     pub required: AclMode,
-    pub selected: Vec<i16>,
-    pub inserted: Vec<i16>,
-    pub updated: Vec<i16>,
+    pub selected: nodes::Columns,
+    pub inserted: nodes::Columns,
+    pub updated: nodes::Columns,
 }
 
 const NAMES: [(u32, &str); 7] = [
@@ -33,9 +33,9 @@ impl Asked {
             relid,
             user,
             required: required.into(),
-            selected: Vec::new(),
-            inserted: Vec::new(),
-            updated: Vec::new(),
+            selected: nodes::Columns::new(),
+            inserted: nodes::Columns::new(),
+            updated: nodes::Columns::new(),
         }
     }
 

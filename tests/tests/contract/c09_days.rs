@@ -1,6 +1,7 @@
 //! The log over several days: a range of them is checked by itself, what is wrong is named by the ranges that have
 //! it, and a day that is over goes without a doubt about the others. And the program that checks an export.
 
+use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -590,7 +591,7 @@ fn an_erasure_over_several_days(b: &Bench) {
 fn program() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let output = Command::new(env!("CARGO"))
+        let output = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
             .args([
                 "build",
                 "--locked",

@@ -408,7 +408,7 @@ fn monitor_mode_opens_every_door(b: &Bench) {
 
 /// A library that starts background workers as extensions like pg_cron do, compiled for the version at hand.
 fn worker_library(b: &Bench) -> PathBuf {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/worker.c");
+    let source = cluster::project_root().join("tests/fixtures/worker.c");
     let library = b.cluster.socket_dir().join(format!("{}.so", b.db));
     let config = cluster::pg_config(b.version).expect("a PostgreSQL to test");
     let include = Command::new(config)

@@ -22,12 +22,9 @@ pub fn run(pair: &Pair, effort: &Effort) -> Result<Vec<Figure>> {
     let ours = pair.guarded.client("agent");
     let against = pair.plain.client("app");
     let mut figures = Vec::new();
-    let loads = [
-        (1, Processors::One),
-        (1, Processors::Any),
-        (8, Processors::Any),
-        (32, Processors::Any),
-    ];
+    let loads = [1, 8, 32]
+        .into_iter()
+        .flat_map(|clients| Processors::of(clients).iter().map(move |on| (clients, *on)));
     for (clients, processors) in loads {
         let select = Load {
             script: None,
@@ -52,11 +49,11 @@ pub fn run(pair: &Pair, effort: &Effort) -> Result<Vec<Figure>> {
             .map(|(a, b)| (a.per_second, b.per_second))
             .unzip();
         figures.push(Figure {
-            name: match (clients, processors) {
-                (1, Processors::One) => "durable, 1 client".into(),
-                (1, Processors::Any) => "durable, 1 client, on any processor".into(),
-                _ => format!("durable, {clients} clients"),
-            },
+            name: format!(
+                "durable, {clients} client{}{}",
+                if clients == 1 { "" } else { "s" },
+                processors.words()
+            ),
             ours: format!("{:.0} tps", median(&mut a)),
             against: format!("{:.0} tps", median(&mut b)),
             ratio,

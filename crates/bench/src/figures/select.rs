@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Pair;
-use crate::cluster::{Client, Cluster, Place, Throughput};
+use crate::cluster::{Client, Cluster, Load, Place, Processors, Throughput};
 use crate::{Bound, Effort, Figure, Result, median, pairs, ratios};
 
 pub fn prepare(pair: &Pair) -> Result<()> {
@@ -29,8 +29,19 @@ fn compare(
 ) -> Result<Vec<Figure>> {
     ["prepared", "simple"]
         .into_iter()
-        .map(|protocol| {
-            let run = |who: &Client, time| who.pgbench(protocol, clients, time);
+        .flat_map(|protocol| {
+            Processors::of(clients)
+                .iter()
+                .map(move |on| (protocol, *on))
+        })
+        .map(|(protocol, processors)| {
+            let load = Load {
+                script: None,
+                protocol,
+                clients,
+                processors,
+            };
+            let run = |who: &Client, time| who.load(&load, time);
             run(ours, Duration::from_secs(1))?;
             run(against, Duration::from_secs(1))?;
             let runs = pairs(
@@ -43,7 +54,7 @@ fn compare(
                 median(&mut runs.iter().map(of).collect::<Vec<_>>())
             };
             let busy = match clients {
-                1 => String::new(),
+                1 => processors.words().into(),
                 clients => format!(", {clients} clients"),
             };
             Ok(Figure {
