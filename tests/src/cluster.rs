@@ -402,6 +402,24 @@ impl Cluster {
         }
     }
 
+    /// After a process was killed: waits until the server takes connections again, or has ended, as it does where its
+    /// recovery fails (what it replays has to be written). Whether it goes on.
+    pub fn recovers(&self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(180);
+        while Instant::now() < deadline {
+            if self.connect("postgres", "postgres", &[]).is_ok() {
+                return true;
+            }
+            if !self.data().join("postmaster.pid").exists() {
+                self.stop();
+                self.wait_until_gone();
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("neither up nor down:\n{}", tail(&self.log(), 30))
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.dir.join(format!(".s.PGSQL.{PORT}"))
     }

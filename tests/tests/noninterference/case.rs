@@ -144,9 +144,9 @@ impl Answers {
     /// A statement ran out of time: how far it came by then depends on the machine.
     pub fn timed_out(&self) -> bool {
         self.steps.iter().any(|bytes| {
-            codes(bytes)
+            errors(bytes)
                 .iter()
-                .any(|code| code == "57014" || code == "55P03")
+                .any(|error| matches!(error.sqlstate.as_str(), "57014" | "55P03"))
         })
     }
 
@@ -240,15 +240,30 @@ fn messages(bytes: &[u8]) -> Vec<(u8, &[u8])> {
     all
 }
 
-/// SQLSTATEs of errors in the answer.
-pub fn codes(bytes: &[u8]) -> Vec<String> {
+/// An error in an answer.
+pub struct Answered {
+    pub sqlstate: String,
+    pub message: String,
+    /// The function of the server's source that raised it.
+    pub routine: String,
+}
+
+pub fn errors(bytes: &[u8]) -> Vec<Answered> {
     messages(bytes)
         .into_iter()
         .filter(|(kind, _)| *kind == b'E')
-        .filter_map(|(_, body)| {
-            body.split(|b| *b == 0)
-                .find(|field| field.first() == Some(&b'C'))
-                .map(|field| String::from_utf8_lossy(&field[1..]).into_owned())
+        .map(|(_, body)| {
+            let field = |name: u8| {
+                body.split(|b| *b == 0)
+                    .find(|field| field.first() == Some(&name))
+                    .map(|field| String::from_utf8_lossy(&field[1..]).into_owned())
+                    .unwrap_or_default()
+            };
+            Answered {
+                sqlstate: field(b'C'),
+                message: field(b'M'),
+                routine: field(b'R'),
+            }
         })
         .collect()
 }

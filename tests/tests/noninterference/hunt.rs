@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cluster_tests::{Cluster, Wire};
 
-use crate::case::{Answers, Case, codes};
+use crate::case::{Answered, Answers, Case, errors};
 use crate::random::Random;
 use crate::shrink::shrink;
 use crate::world::{Worlds, session, su};
@@ -32,7 +32,7 @@ pub struct Figures {
     pub differences: Vec<String>,
     pub codes: BTreeMap<String, u64>,
     pub bytes: u64,
-    /// Errors that PostgreSQL calls internal.
+    /// Internal errors: something was rewritten wrongly, unless the server says the same without a policy.
     pub internal: Vec<String>,
     /// Cases and seconds by where they are from.
     pub sources: BTreeMap<&'static str, (u64, f64)>,
@@ -218,6 +218,33 @@ impl<'a> Hunt<'a> {
         });
     }
 
+    /// Internal errors: some functions say so of an argument that they do not like, to anybody.
+    fn judge_internal(&mut self, case: &Case, mut internal: Vec<Answered>) {
+        if internal.is_empty() {
+            return;
+        }
+        let plain = Case {
+            role: "plain",
+            ..case.clone()
+        };
+        self.spoiled |= matches!(case.role, "rw" | "ddl");
+        for bytes in self.sessions.0.run(&self.worlds.here, &plain).steps {
+            for native in errors(&bytes) {
+                internal.retain(|error| error.routine != native.routine);
+            }
+        }
+        for error in internal {
+            self.figures.internal.push(format!(
+                "{} ({}) from {} as {}: {}",
+                error.message,
+                error.routine,
+                case.origin,
+                case.role,
+                show(case)
+            ));
+        }
+    }
+
     pub fn case(&mut self, case: &Case) {
         let (first, second) = {
             let (here, there) = &mut self.sessions;
@@ -232,20 +259,20 @@ impl<'a> Hunt<'a> {
         };
         self.figures.cases += 1;
         self.figures.statements += case.steps.len() as u64;
+        let mut internal = Vec::new();
         for bytes in &first.steps {
             self.figures.bytes += bytes.len() as u64;
-            let codes = codes(bytes);
-            self.figures.completed += u64::from(codes.is_empty());
-            for code in codes {
-                if code == "XX000" {
-                    self.figures.internal.push(format!(
-                        "{} as {}: {}",
-                        case.origin,
-                        case.role,
-                        show(case)
-                    ));
+            let errors = errors(bytes);
+            self.figures.completed += u64::from(errors.is_empty());
+            for error in errors {
+                *self
+                    .figures
+                    .codes
+                    .entry(error.sqlstate.clone())
+                    .or_default() += 1;
+                if error.sqlstate == "XX000" {
+                    internal.push(error);
                 }
-                *self.figures.codes.entry(code).or_default() += 1;
             }
         }
         match self.judge(case, &first, &second) {
@@ -303,6 +330,8 @@ impl<'a> Hunt<'a> {
                 self.figures.differences.push(text);
             }
         }
+        // It may change this world.
+        self.judge_internal(case, internal);
     }
 
     /// Copies of rows are as wide as what is hidden in them: after many statements that write, rows may lie elsewhere in

@@ -141,9 +141,6 @@ fn nothing_differs(version: u32) {
     );
     eprintln!("  {:?}\n  {:?}", figures.sources, figures.codes);
     note(version, first, start, &figures, &Figures::default());
-    for one in figures.internal.iter().take(20) {
-        eprintln!("  internal error: {one}");
-    }
     for one in &figures.unrepeated {
         eprintln!("  unrepeated: {one}");
     }
@@ -159,6 +156,11 @@ fn nothing_differs(version: u32) {
         figures.differences.is_empty(),
         "seed {first}:\n{}",
         figures.differences.join("\n")
+    );
+    assert!(
+        figures.internal.is_empty(),
+        "seed {first}: internal errors:\n{}",
+        figures.internal[..figures.internal.len().min(20)].join("\n")
     );
     assert!(
         only.is_some() || figures.completed * 5 > figures.statements,

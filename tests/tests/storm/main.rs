@@ -131,14 +131,22 @@ impl Storm {
         sleep(250);
         let to = Instant::now();
         // A second blow while it lasts, now and then.
+        let mut ended = false;
         if self.dice.roll(3) == 0 && self.kill(&["audit writer", &self.bench.agent.clone()]) {
             *self
                 .done
                 .entry("something was killed while the disk failed")
                 .or_default() += 1;
-            self.cluster().wait_until_ready();
+            ended = !self.cluster().recovers();
         }
         self.cluster().faults().end(fault);
+        if ended {
+            self.cluster().start_again();
+            *self
+                .done
+                .entry("the server ended while the disk failed")
+                .or_default() += 1;
+        }
         *self.done.entry(name).or_default() += 1;
         if strict {
             let served = self.clients.served_between(from, to);
