@@ -1,10 +1,9 @@
 //! How fast records go from the spool into the table, and how far they are behind under load.
 
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Pair;
+use super::{Pair, signal};
 use crate::cluster::{Load, Processors};
 use crate::{Bound, Effort, Figure, Result, median};
 
@@ -19,13 +18,6 @@ const LOAD: Load = Load {
     clients: 8,
     processors: Processors::Any,
 };
-
-fn signal(name: &str, pid: &str) -> Result<()> {
-    let done = Command::new("kill").args([name, pid]).status()?;
-    done.success()
-        .then_some(())
-        .ok_or_else(|| format!("kill {name} {pid}").into())
-}
 
 pub fn run(pair: &Pair, effort: &Effort) -> Result<Vec<Figure>> {
     let dba = pair.guarded.client("postgres");

@@ -10,6 +10,7 @@ mod policy_size;
 mod select;
 
 use std::path::Path;
+use std::process::Command;
 
 use crate::cluster::{Cluster, Place};
 use crate::{Effort, Figure, Result};
@@ -40,6 +41,13 @@ agent_policy.audit_durability = async";
 pub struct Pair<'a> {
     pub plain: &'a Cluster<'a>,
     pub guarded: &'a Cluster<'a>,
+}
+
+fn signal(name: &str, pid: &str) -> Result<()> {
+    let done = Command::new("kill").args([name, pid]).status()?;
+    done.success()
+        .then_some(())
+        .ok_or_else(|| format!("kill {name} {pid}").into())
 }
 
 /// Runs what is wanted; the lines of the table.
