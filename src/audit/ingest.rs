@@ -23,7 +23,7 @@ use crate::pg::bgworker::{self, transaction};
 use crate::pg::copy_in::conversion;
 use crate::pg::shmem::{Slot, State};
 use pgrx::prelude::*;
-use policy::record::{self, End, Frame, Record, Start};
+use policy::record::{self, Decoder, End, Frame, Record, Start};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
@@ -37,11 +37,11 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Records that nobody waits for are committed, and become a block, this often ...
 const BLOCK_EVERY: Duration = Duration::from_secs(1);
 /// ... unless there are more bytes of them.
-const BLOCK_BYTES: u64 = 256 << 10;
+const BLOCK_BYTES: u64 = 2 << 20;
 /// So much is read at first, and more as long as there are records to its end: behind them a segment
 /// has zeros.
 const CHUNK: (usize, usize) = (32 << 10, 1 << 20);
-const BATCH_ROWS: usize = 5_000;
+const BATCH_ROWS: usize = 20_000;
 const BATCH_BYTES: u64 = 8 << 20;
 /// How often it is looked whether partitions are due; those in use are tried again that often.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
@@ -366,8 +366,9 @@ impl Ingest<'_> {
         };
         let mut rest = buf.as_slice();
         let (mut endless, mut unknown) = (0_u32, 0_u32);
+        let mut decoder = Decoder::default();
         while let Frame::Whole(payload, n) = record::first_frame(rest) {
-            match record::decode(payload) {
+            match decoder.decode(payload) {
                 Some(record) => endless += u32::from(!self.take(s, record, foreign)),
                 None => unknown += 1,
             }

@@ -24,7 +24,7 @@ thread_local! {
 }
 
 /// The worker sleeps between looks; it is woken early when this many bytes (a power of 2) came.
-const WAKE_EVERY: u32 = 18;
+const WAKE_EVERY: u32 = 21;
 /// Buffered ends are written when they grow beyond this.
 const MAX_BUFFERED: usize = 64 << 10;
 const TABLE_PATIENCE: Duration = Duration::from_secs(30);

@@ -334,22 +334,64 @@ pub fn first_frame(buf: &[u8]) -> Frame<'_> {
 /// Decodes a payload; `None` when it is not of this version or not well formed.
 #[must_use]
 pub fn decode(payload: &[u8]) -> Option<Record> {
-    let ([version, kind], rest) = payload.split_first_chunk::<2>()?;
-    if *version != VERSION {
-        return None;
-    }
-    let mut r = Reader(rest);
-    let record = match *kind {
-        KIND_START => Record::Start(Box::new(get_start(&mut r)?)),
-        KIND_END => Record::End(Box::new(get_end(&mut r)?)),
-        KIND_READ => Record::Read(Box::new(get_start(&mut r)?)),
-        KIND_WHOLE => {
-            let start = Box::new(get_start(&mut r)?);
-            Record::Whole(start, Box::new(get_end(&mut r)?))
+    Decoder::default().decode(payload)
+}
+
+/// Decodes payloads of one session: what a record has in common with the one before, it shares with it.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    origin: Last<SharedOrigin>,
+    statement: Last<Option<Rc<str>>>,
+    objects: Last<Rc<Objects>>,
+}
+
+/// A part of the record before: how it was encoded, and what it was.
+type Last<T> = Option<(Vec<u8>, T)>;
+
+impl Decoder {
+    /// Decodes a payload; `None` when it is not of this version or not well formed.
+    #[must_use]
+    pub fn decode(&mut self, payload: &[u8]) -> Option<Record> {
+        let ([version, kind], rest) = payload.split_first_chunk::<2>()?;
+        if *version != VERSION {
+            return None;
         }
-        _ => return None,
-    };
-    r.0.is_empty().then_some(record)
+        let mut r = Reader(rest);
+        let record = match *kind {
+            KIND_START => Record::Start(Box::new(self.start(&mut r)?)),
+            KIND_END => Record::End(Box::new(get_end(&mut r)?)),
+            KIND_READ => Record::Read(Box::new(self.start(&mut r)?)),
+            KIND_WHOLE => {
+                let start = Box::new(self.start(&mut r)?);
+                Record::Whole(start, Box::new(get_end(&mut r)?))
+            }
+            _ => return None,
+        };
+        r.0.is_empty().then_some(record)
+    }
+
+    fn start(&mut self, r: &mut Reader<'_>) -> Option<Start> {
+        Some(Start {
+            event_id: r.array()?,
+            backend_seq: r.u64()?,
+            origin: r.same_as(&mut self.origin, |r| get_origin(r).map(Into::into))?,
+            transaction_id: r.u64()?,
+            started_at: r.i64()?,
+            nesting_level: u32::try_from(r.u64()?).ok()?,
+            command_tag: r.tag()?,
+            query_id: r.i64()?,
+            statement: r.same_as(&mut self.statement, |r| Some(r.opt()?.map(Rc::from)))?,
+            statement_sha256: r.array()?,
+            objects: r.same_as(&mut self.objects, |r| get_objects(r).map(Rc::new))?,
+            verdict: Verdict::from_u8(r.u8()?)?,
+            rule: r.opt()?,
+            object: r.opt()?,
+            agent: r.opt()?,
+            conversation: r.opt()?,
+            trace_id: r.opt()?,
+            policy_version: r.i64()?,
+        })
+    }
 }
 
 /// Text of any encoding as UTF-8 without NUL. Text that is valid stays as it is; in other text
@@ -553,6 +595,42 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn tag(&mut self) -> Option<Option<Cow<'static, str>>> {
+        const USUAL: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+        let before = self.0;
+        if self.bool()? {
+            let n = usize::try_from(self.u64()?).ok()?;
+            let tag = self.bytes(n)?;
+            if let Some(known) = USUAL.iter().find(|t| t.as_bytes() == tag) {
+                return Some(Some(Cow::Borrowed(known)));
+            }
+        }
+        self.0 = before;
+        Some(self.opt()?.map(Cow::Owned))
+    }
+
+    /// What is encoded as it was the last time is what it was then: no encoding begins with another one.
+    fn same_as<T: Clone>(
+        &mut self,
+        last: &mut Last<T>,
+        get: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        if let Some((bytes, value)) = last
+            && let Some(rest) = self.0.strip_prefix(bytes.as_slice())
+        {
+            self.0 = rest;
+            return Some(value.clone());
+        }
+        let before = self.0;
+        let value = get(self)?;
+        let taken = before.len() - self.0.len();
+        let mut bytes = last.take().map_or_else(Vec::new, |(bytes, _)| bytes);
+        bytes.clear();
+        bytes.extend_from_slice(before.get(..taken)?);
+        *last = Some((bytes, value.clone()));
+        Some(value)
+    }
+
     fn list(&mut self) -> Option<Vec<String>> {
         let n = usize::try_from(self.u64()?).ok()?;
         // Each entry takes a byte at least, so a false length cannot make it allocate much.
@@ -590,30 +668,11 @@ fn get_origin(r: &mut Reader<'_>) -> Option<Origin> {
     })
 }
 
-fn get_start(r: &mut Reader<'_>) -> Option<Start> {
-    Some(Start {
-        event_id: r.array()?,
-        backend_seq: r.u64()?,
-        origin: get_origin(r)?.into(),
-        transaction_id: r.u64()?,
-        started_at: r.i64()?,
-        nesting_level: u32::try_from(r.u64()?).ok()?,
-        command_tag: r.opt()?.map(Cow::Owned),
-        query_id: r.i64()?,
-        statement: r.opt()?.map(Rc::from),
-        statement_sha256: r.array()?,
-        objects: Rc::new(Objects {
-            relations: r.list()?,
-            masked_columns: r.list()?,
-            functions: r.list()?,
-        }),
-        verdict: Verdict::from_u8(r.u8()?)?,
-        rule: r.opt()?,
-        object: r.opt()?,
-        agent: r.opt()?,
-        conversation: r.opt()?,
-        trace_id: r.opt()?,
-        policy_version: r.i64()?,
+fn get_objects(r: &mut Reader<'_>) -> Option<Objects> {
+    Some(Objects {
+        relations: r.list()?,
+        masked_columns: r.list()?,
+        functions: r.list()?,
     })
 }
 
@@ -628,7 +687,7 @@ fn get_end(r: &mut Reader<'_>) -> Option<End> {
         outcome: Outcome::from_u8(r.u8()?)?,
         sqlstate: if r.bool()? { Some(r.array()?) } else { None },
         transaction_id: r.u64()?,
-        command_tag: r.opt()?.map(Cow::Owned),
+        command_tag: r.tag()?,
         relations: r.opt_list()?,
         masked_columns: r.opt_list()?,
         functions: r.opt_list()?,

@@ -169,6 +169,22 @@ proptest! {
     }
 
     #[test]
+    fn a_session_is_decoded_as_its_records_are(ns in prop::collection::vec((0..4_u64, 0..3_usize, 0..3_usize), 0..20)) {
+        let mut decoder = Decoder::default();
+        for (n, statement, relations) in ns {
+            let (mut s, e) = sample(n);
+            s.statement = [None, Some("SELECT $1".into()), Some("SELECT $1 + $2".into())][statement].clone();
+            Rc::make_mut(&mut s.objects).relations = vec!["shop.orders".into(); relations];
+            s.command_tag = [None, Some("SELECT".into()), Some("SELECTED".into())][relations].clone();
+            let mut file = Vec::new();
+            encode_whole(&s, &e, &mut file).unwrap();
+            let Frame::Whole(payload, _) = first_frame(&file) else { panic!("torn") };
+            prop_assert_eq!(decoder.decode(payload), decode(payload));
+            prop_assert_eq!(decode(payload), Some(Record::Whole(Box::new(s), Box::new(e))));
+        }
+    }
+
+    #[test]
     fn any_strings_survive(list in prop::collection::vec("[^\0]{0,20}", 0..5), text in proptest::option::of("[^\0]{0,200}")) {
         let objects = Objects { relations: list.clone(), functions: list, ..Objects::default() };
         let s = Start { objects: Rc::new(objects), statement: text.clone().map(Rc::from), rule: text, ..Start::default() };

@@ -22,8 +22,9 @@ impl Ingest<'_> {
         }
         self.make_partitions();
         let count = self.batch.len() as i64;
-        // A block has rows of one day, so that it is kept or dropped as a whole.
-        self.batch.sort_by_key(|(start, _)| day(start));
+        // As they began, whichever session they are of. A block has rows of one day, so that it is kept or
+        // dropped as a whole.
+        self.batch.sort_by_key(|(start, _)| started_at(start));
         let mut salts = vec![0; self.batch.len() * SALTS];
         if !rows::random(&mut salts) {
             error!("no random numbers for the audit log");
