@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = cases![
     exactly_once_over_restarts_of_the_worker,
+    rows_of_a_commit_are_in_the_order_in_which_they_began,
     a_partition_that_is_dropped_detached_or_taken,
     partitions_of_the_dba,
     a_locked_partition_costs_nobody_more_than_the_limit,
@@ -79,6 +80,45 @@ fn exactly_once_over_restarts_of_the_worker(b: &Bench) {
         b.value("SELECT max(seq) - min(seq) + 1 - count(*) FROM agent_policy.audit_log"),
         "0"
     );
+}
+
+/// Also those of functions, whose records are whole before that of the statement that called them, and of
+/// sessions side by side.
+fn rows_of_a_commit_are_in_the_order_in_which_they_began(b: &Bench) {
+    let own = own(b);
+    own.allow();
+    own.setup("SELECT agent_policy.allow_function('@agent@', 'shop.swallow(text)')");
+    work(&own, "first", 1);
+    own.flush_audit();
+    let mut locker = own
+        .cluster
+        .connect("postgres", &own.db, &[])
+        .expect("connects");
+    // One batch may be on its way to the lock, the next has all that comes until it is gone.
+    locker.query("BEGIN; LOCK TABLE agent_policy.audit_log IN ACCESS EXCLUSIVE MODE");
+    work(&own, "locked", 1);
+    let mut agents = [own.agent(), own.agent()];
+    for i in 0..20 {
+        for agent in &mut agents {
+            agent.query(&format!(
+                "SELECT shop.swallow('SELECT count(*) FROM shop.orders') AS call_{i}"
+            ));
+        }
+    }
+    locker.query("COMMIT");
+    own.flush_audit();
+    let of_calls = "FROM agent_policy.audit_log a JOIN agent_policy.audit_block k
+        ON k.kind = 0 AND a.seq BETWEEN k.first_seq AND k.last_seq WHERE session_user_name = '@agent@'";
+    let nested = format!("SELECT count(*) {of_calls} AND nesting_level > 0");
+    assert_eq!(own.value(&nested), "40");
+    let together = format!(
+        "SELECT max(sessions) FROM (SELECT count(DISTINCT session_id) AS sessions {of_calls} GROUP BY k.number) s"
+    );
+    assert_ne!(own.value(&together), "1", "no block of several sessions");
+    let back = format!(
+        "SELECT count(*) FROM (SELECT a.started_at < lag(a.started_at) OVER (PARTITION BY k.number ORDER BY a.seq) AS back {of_calls}) s WHERE back"
+    );
+    assert_eq!(own.value(&back), "0");
 }
 
 fn today(b: &Bench) -> String {
