@@ -233,18 +233,27 @@ CREATE FUNCTION audit_gaps(
 ) RETURNS SETOF record
 LANGUAGE sql STABLE STRICT SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET "TimeZone" = 'UTC'
 AS $$
+    -- What is missing before the first record of a session began after the session did, and session_id has when.
     SELECT session_id, before + 1, backend_seq - 1, started_at
     FROM (SELECT session_id, backend_seq, started_at,
-                 lag(backend_seq, 1, CASE WHEN since = '-infinity' THEN 0 ELSE backend_seq - 1 END)
-                     OVER (PARTITION BY session_id ORDER BY backend_seq) AS before
+                 coalesce(lag(backend_seq) OVER w, CASE WHEN since = '-infinity' THEN 0 ELSE backend_seq - 1 END) AS before,
+                 coalesce(lag(started_at) OVER w,
+                          CASE WHEN session_id ~ '^[0-9a-f]{1,8}[.]'
+                               THEN to_timestamp(('x' || lpad(split_part(session_id, '.', 1), 16, '0'))::bit(64)::bigint)
+                          END) AS after
           FROM agent_policy.audit_log
-          WHERE started_at BETWEEN since AND until) s
+          WHERE started_at BETWEEN since AND until
+          WINDOW w AS (PARTITION BY session_id ORDER BY backend_seq)) s
     WHERE backend_seq > before + 1
+      -- Who dropped it, and when, is in the chain.
+      AND NOT EXISTS (SELECT FROM agent_policy.audit_block b
+                      WHERE b.kind = 2 AND b.day BETWEEN s.after::date AND s.started_at::date)
     ORDER BY started_at
 $$;
 COMMENT ON FUNCTION audit_gaps(timestamptz, timestamptz) IS
-    'records that a session numbered and that are not in audit_log: statements still running, records in the spool, and what was lost on the way';
+    'records that a session numbered and that are not in audit_log, unless they may be of a day that was dropped: statements still running, records in the spool, and what was lost on the way';
 
 -- --- erasure --------------------------------------------------------------------------------------
 

@@ -427,9 +427,21 @@ fn a_day_that_is_over_goes(b: &Bench) {
         .setup("SELECT head FROM agent_policy.audit_checkpoints ORDER BY block")
         .column();
     let heads = format!("heads => ARRAY['{}']", heads.join("', '"));
+    let gaps =
+        "SELECT coalesce(string_agg(concat_ws(' to ', first_missing, last_missing), ', '), 'none')
+        FROM agent_policy.audit_gaps()";
+    assert_eq!(b.value(gaps), "none");
     drop_first(&d);
     let kept = [0, ROWS[1], ROWS[2], ROWS[3], ROWS[4]];
     all_intact(&d, kept);
+    // What was on it is no gap, what is gone of a later day is.
+    assert_eq!(b.value(gaps), "none");
+    b.setup("BEGIN; SET LOCAL session_replication_role = replica");
+    b.setup(&format!(
+        "DELETE FROM agent_policy.audit_log WHERE backend_seq IN (7, 8) AND session_id LIKE '%@{AWAY}'"
+    ));
+    assert_eq!(b.value(gaps), "7 to 8");
+    b.setup("ROLLBACK");
     // Heads from before it are still those of this log.
     assert_eq!(verify(b, &heads), (true, None, ALL - ROWS[0]));
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Agents at work, each of which notes what it got of which statement.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -45,6 +45,8 @@ pub struct Clients {
     threads: Vec<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     records: Mutex<HashMap<String, Vec<Record>>>,
+    /// All marks that were in the log.
+    marks: Mutex<HashSet<String>>,
 }
 
 impl Clients {
@@ -73,6 +75,7 @@ impl Clients {
             threads,
             stop,
             records: Mutex::default(),
+            marks: Mutex::default(),
         }
     }
 
@@ -121,6 +124,7 @@ impl Clients {
 
     pub fn recorded(&self, mark: &str, record: Record) {
         if !mark.is_empty() {
+            self.marks.lock().expect("no panic").insert(mark.to_owned());
             self.records
                 .lock()
                 .expect("no panic")
@@ -128,6 +132,11 @@ impl Clients {
                 .or_default()
                 .push(record);
         }
+    }
+
+    /// Whether there was ever a record of it.
+    pub fn has_record(&self, mark: &str) -> bool {
+        self.marks.lock().expect("no panic").contains(mark)
     }
 
     pub fn records(&self, mark: &str) -> Vec<Record> {
@@ -164,7 +173,7 @@ fn work(number: usize, client: &Client, stop: &AtomicBool, socket: &Path, role: 
             continue;
         };
         n += 1;
-        let mark = format!("m_{number}_{n}");
+        let mark = mark(number, n);
         let begun = Instant::now();
         let (kind, answer) = ask(wire, n, &mark);
         let (got, ended) = (note(&answer), Instant::now());
@@ -213,9 +222,19 @@ fn note(answer: &Answer) -> Got {
     }
 }
 
+const KINDS: u64 = 15;
+/// Read in slices, each of which may have a record.
+const SLICES: u64 = 12;
+
+/// What stands in the statement's text, and is no literal.
+fn mark(number: usize, n: u64) -> String {
+    let kind = if n % KINDS == SLICES { 's' } else { 'm' };
+    format!("{kind}_{number}_{n}")
+}
+
 /// One statement, of a kind that depends on its number.
 fn ask(wire: &mut Wire, n: u64, mark: &str) -> (u64, Answer) {
-    let kind = n % 10;
+    let kind = n % KINDS;
     let answer = match kind {
         0 | 1 => wire.simple(&format!("SELECT id AS {mark} FROM shop.orders LIMIT 7")),
         2 => wire.extended(
@@ -234,26 +253,62 @@ fn ask(wire: &mut Wire, n: u64, mark: &str) -> (u64, Answer) {
             "SELECT o.id AS {mark}, repeat('x', 300) FROM shop.orders o LIMIT 2000"
         )),
         // In a transaction that is rolled back.
-        8 => {
-            let begin = wire.simple("BEGIN READ ONLY");
-            if begin.closed || !begin.errors.is_empty() {
-                return (kind, begin_failed(begin));
-            }
-            let answer = wire.simple(&format!("SELECT id AS {mark} FROM shop.orders LIMIT 3"));
-            if !answer.closed {
-                wire.simple("ROLLBACK");
-            }
-            answer
-        }
+        8 => between(
+            wire,
+            &["BEGIN READ ONLY"],
+            &format!("SELECT id AS {mark} FROM shop.orders LIMIT 3"),
+            "ROLLBACK",
+        ),
+        10 => wire.simple(&format!(
+            "INSERT INTO shop.kept AS {mark} VALUES ('{mark}') RETURNING 1"
+        )),
+        11 => between(
+            wire,
+            &["BEGIN"],
+            &format!("INSERT INTO shop.kept AS {mark} VALUES ('{mark}')"),
+            "COMMIT",
+        ),
+        SLICES => wire
+            .parse(
+                "",
+                &format!("SELECT id AS {mark} FROM shop.orders LIMIT 60"),
+            )
+            .bind("", "", &[], false)
+            .execute("", 20)
+            .execute("", 5)
+            .execute("", 0)
+            .sync(),
+        13 => between(
+            wire,
+            &[
+                "BEGIN",
+                &format!("DECLARE {mark} CURSOR FOR SELECT id FROM shop.orders"),
+            ],
+            &format!("FETCH 30 FROM {mark}"),
+            "COMMIT",
+        ),
+        14 if n % (KINDS * 4) == 14 => wire.simple(&format!("CREATE TABLE shop.{mark} ()")),
         _ => wire.simple(&format!("SELECT count(*) AS {mark} FROM shop.customers")),
     };
     (kind, answer)
 }
 
-/// Its statement was never sent.
-fn begin_failed(begin: Answer) -> Answer {
-    Answer {
-        closed: begin.closed,
-        ..Answer::default()
+/// A statement between others; when one before it fails, it is never sent.
+fn between(wire: &mut Wire, before: &[&str], statement: &str, after: &str) -> Answer {
+    for sql in before {
+        let answer = wire.simple(sql);
+        if answer.closed || !answer.errors.is_empty() {
+            // A transaction that was begun is none any more.
+            let closed = answer.closed || wire.simple("ROLLBACK").closed;
+            return Answer {
+                closed,
+                ..Answer::default()
+            };
+        }
     }
+    let answer = wire.simple(statement);
+    if !answer.closed {
+        wire.simple(after);
+    }
+    answer
 }
