@@ -135,19 +135,27 @@ impl Storm {
         let to = Instant::now();
         // A second blow while it lasts, now and then.
         let mut ended = false;
-        if self.dice.roll(3) == 0 && self.kill(&["audit writer", &self.bench.agent.clone()]) {
-            *self
-                .done
-                .entry("something was killed while the disk failed")
-                .or_default() += 1;
-            ended = !self.cluster().recovers();
+        let second = match self.dice.roll(3) {
+            0 if self.kill(&["audit writer", &self.bench.agent.clone()]) => {
+                ended = !self.cluster().recovers();
+                Some("something was killed while the disk failed")
+            }
+            1 => {
+                self.cluster().power_cut();
+                ended = true;
+                Some("the power went while the disk failed")
+            }
+            _ => None,
+        };
+        if let Some(second) = second {
+            *self.done.entry(second).or_default() += 1;
         }
         self.cluster().faults().end(fault);
         if ended {
             self.cluster().start_again();
             *self
                 .done
-                .entry("the server ended while the disk failed")
+                .entry("the server began again after the disk had failed")
                 .or_default() += 1;
         }
         *self.done.entry(name).or_default() += 1;
