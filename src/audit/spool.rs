@@ -87,6 +87,8 @@ pub struct Spool {
     appended: Option<(&'static Group, Place)>,
     /// How often what had been written was given up.
     mended: u64,
+    /// The segment did not even grow for its first record: nobody has read anything of it.
+    unwritten: bool,
 }
 
 /// How what is buffered is written.
@@ -167,6 +169,7 @@ impl Spool {
             wanted: None,
             appended: None,
             mended: 0,
+            unwritten: false,
         }
     }
 
@@ -246,6 +249,7 @@ impl Spool {
         }
         if let Err(e) = result {
             // It may end in half a frame: nothing is appended to it any more.
+            self.unwritten = segment.len == 0 && segment.size < len;
             self.sync.lock().failed = Some(e.raw_os_error().unwrap_or(0));
             return Err(AuditError::write(e));
         }
@@ -303,7 +307,8 @@ impl Spool {
         self.sync.start(s)
     }
 
-    /// After a failure: a new segment instead of the one that failed.
+    /// After a failure: a new segment instead of the one that failed, or the same without what was left in it.
+    /// A disk that fails for long does not get a file for each statement that is refused.
     pub fn mend(&mut self) -> Result<(), AuditError> {
         if self.sync.lock().failed.is_none() {
             return Ok(());
@@ -312,7 +317,19 @@ impl Spool {
             // The disk has not come back from the sync that was given up.
             return Err(AuditError::Timeout);
         }
-        let new = self.create().map_err(AuditError::write)?;
+        let unwritten = std::mem::take(&mut self.unwritten);
+        let emptied = self
+            .segment
+            .take_if(|s| unwritten && s.file.set_len(0).is_ok());
+        let new = match emptied {
+            // No sync was asked for it, nor has the journal anything of it.
+            Some(segment) => Segment {
+                journal: None,
+                size: 0,
+                ..segment
+            },
+            None => self.create().map_err(AuditError::write)?,
+        };
         let mut s = self.sync.lock();
         s.failed = None;
         s.synced = self.written;

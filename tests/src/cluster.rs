@@ -626,13 +626,15 @@ impl Cluster {
         };
         let before = restarts();
         let killed = Command::new("kill").args(["-KILL", pid]).output();
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let killed = killed.is_ok_and(|k| k.status.success());
+        let mut deadline = Instant::now() + Duration::from_secs(20);
         let mut restarted = false;
-        while !restarted
-            && killed.as_ref().is_ok_and(|k| k.status.success())
-            && Instant::now() < deadline
-        {
+        while !restarted && killed && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
+            if !Path::new("/proc").join(pid).exists() {
+                // The postmaster has been told how it ended.
+                deadline = deadline.min(Instant::now() + Duration::from_secs(5));
+            }
             restarted = restarts() > before;
         }
         self.wait_until_ready();

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 pub const CASES: &[Case] = cases![
     the_power_goes_at_the_first_byte,
     the_power_goes_at_the_first_byte_of_others,
+    in_the_table_at_the_first_byte,
     rows_wait_for_the_disk_and_the_work_does_not,
     that_there_are_none_waits_for_the_disk,
     rows_that_wait_are_dropped_together,
@@ -279,6 +280,65 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// With `audit_durability = table` the record is in the log by then, and needs no spool any more.
+fn in_the_table_at_the_first_byte(b: &Bench) {
+    // The worker's commit is what counts, whatever the server does not wait for elsewhere.
+    let of = |durability: &str| {
+        let settings = format!(
+            "agent_policy.audit_durability = '{durability}'\nsynchronous_commit = off\nwal_writer_delay = '10s'"
+        );
+        let own = Bench::new(Arc::new(Cluster::start_faulty(b.version, &settings)));
+        own.mask();
+        own.setup("CHECKPOINT");
+        own
+    };
+    let kept = |own: &Bench, sql: &str, extended: bool| {
+        let proxy = Proxy::new(&own.cluster);
+        let mut agent = proxy.connect(own);
+        proxy.arm();
+        let answer = match extended {
+            true => agent.extended(sql, &[]),
+            false => agent.simple(sql),
+        };
+        assert!(
+            answer.closed && answer.rows.is_empty() && answer.errors.is_empty(),
+            "{sql}"
+        );
+        assert!(proxy.cut.load(Ordering::SeqCst), "{sql}");
+        std::fs::remove_dir_all(own.cluster.data().join("agent_policy/pgsql_tmp_spool"))
+            .expect("a spool");
+        own.cluster.start_again();
+        // Somebody else's record, for the worker to come.
+        own.agent().query("SELECT 'later'");
+        own.flush_audit();
+        let name = &sql[sql.find("row_").expect("a name")..][..5];
+        own.value(&format!(
+            "SELECT count(*) FROM agent_policy.audit_log WHERE statement LIKE '%{name}%'"
+        ))
+    };
+    let own = of("table");
+    for (sql, extended) in [
+        ("SELECT id AS row_1 FROM shop.orders", false),
+        ("SELECT id AS row_2 FROM shop.orders", true),
+        ("SELECT token AS row_3 FROM vault.secrets", false),
+        ("SELECT no_such_column AS row_4 FROM shop.orders", false),
+        (
+            "COPY (SELECT email AS row_5 FROM shop.customers) TO STDOUT",
+            false,
+        ),
+        ("SELEKT row_6", false),
+    ] {
+        assert_eq!(kept(&own, sql, extended), "1", "{sql}");
+    }
+    // Otherwise it is in the spool, unless the worker happens to have come first.
+    let own = of("spool");
+    let missed = (0..9).any(|n| {
+        let sql = format!("SELECT id AS row_{n} FROM shop.orders");
+        kept(&own, &sql, false) == "0"
+    });
+    assert!(missed, "the spool is needed for nothing");
+}
+
 fn rows_wait_for_the_disk_and_the_work_does_not(b: &Bench) {
     let own = faulty(b);
     own.allow();
@@ -391,6 +451,16 @@ fn rows_that_wait_are_dropped_together(b: &Bench) {
 }
 
 /// Nothing of a statement leaves, be it rows or what is wrong with it, and all goes on by itself.
+/// How many files there are in the spools of all databases.
+fn spool_files(b: &Bench) -> usize {
+    let root = b.cluster.data().join("agent_policy/pgsql_tmp_spool");
+    let list = |dir: &std::path::Path| std::fs::read_dir(dir).expect("a directory").flatten();
+    list(&root)
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| list(&entry.path()).count())
+        .sum()
+}
+
 fn refused_while(own: &Bench, fault: Fault) {
     let mut agent = own.agent();
     agent.query("SELECT 1");
@@ -448,6 +518,15 @@ fn refused_while(own: &Bench, fault: Fault) {
             "{sql}: {error}"
         );
         assert!(!error.hint.is_empty(), "{error}");
+    }
+    if matches!(fault, Fault::WriteFails) {
+        // Refusals leave no files behind, however many there are.
+        let before = spool_files(own);
+        for _ in 0..50 {
+            assert_eq!(agent.simple("SELECT 1").code(), "58030");
+        }
+        let after = spool_files(own);
+        assert!(after <= before, "{before} files, then {after}");
     }
     // A new session fares no better, and its first text neither.
     for sql in ["SELECT id FROM shop.orders", "SELEKT"] {
